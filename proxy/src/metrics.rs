@@ -1,0 +1,234 @@
+//! What is counted: the rows every worker can give of itself, in PgBouncer's words. The one place for names.
+//!
+//! A worker counts in plain fields of its own; nothing here is shared while statements run. The console and
+//! `/metrics` ask each worker for a [`Census`] and add them up.
+
+use std::time::{Duration, SystemTime};
+
+/// Upper bounds of the time histograms, in seconds; one more bucket counts what is above the last.
+pub const BUCKETS_S: [f64; 14] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+];
+
+/// Durations counted by size.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// How many fell into each bucket (not cumulative); the last is above every bound.
+    pub buckets: [u64; BUCKETS_S.len() + 1],
+    /// Their sum.
+    pub sum: Duration,
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn record(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let bucket = BUCKETS_S
+            .iter()
+            .position(|&bound| seconds <= bound)
+            .unwrap_or(BUCKETS_S.len());
+        self.buckets[bucket] += 1;
+        self.sum += took;
+    }
+
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// Adds another worker's counts.
+    pub fn add(&mut self, other: &Histogram) {
+        for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets) {
+            *mine += theirs;
+        }
+        self.sum += other.sum;
+    }
+}
+
+/// Running totals of one pool (PgBouncer's SHOW STATS).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Times a server was lent.
+    pub server_assignment_count: u64,
+    /// Transactions (or single statements) ended.
+    pub xact_count: u64,
+    /// Queries: simple ones and Syncs.
+    pub query_count: u64,
+    /// Bytes from clients.
+    pub bytes_received: u64,
+    /// Bytes to clients.
+    pub bytes_sent: u64,
+    /// Parse messages by clients.
+    pub client_parse_count: u64,
+    /// Parse messages sent to servers.
+    pub server_parse_count: u64,
+    /// Bind messages.
+    pub bind_count: u64,
+    /// Successful logins.
+    pub client_login_count: u64,
+    /// Time transactions held a server.
+    pub xact_time: Histogram,
+    /// Time queries took, from their first byte to ReadyForQuery.
+    pub query_time: Histogram,
+    /// Time clients waited for a server.
+    pub wait_time: Histogram,
+    /// Errors pgshunt itself answered.
+    pub fault_count: u64,
+    /// Probes for session state.
+    pub probe_count: u64,
+    /// Transactions that ran on a pinned server.
+    pub pinned_xact_count: u64,
+    /// Servers connected.
+    pub server_connect_count: u64,
+    /// Server connects that failed.
+    pub server_connect_failure_count: u64,
+    /// Cancel requests passed on.
+    pub cancel_count: u64,
+}
+
+impl Totals {
+    /// Adds another worker's totals.
+    pub fn add(&mut self, o: &Totals) {
+        self.server_assignment_count += o.server_assignment_count;
+        self.xact_count += o.xact_count;
+        self.query_count += o.query_count;
+        self.bytes_received += o.bytes_received;
+        self.bytes_sent += o.bytes_sent;
+        self.client_parse_count += o.client_parse_count;
+        self.server_parse_count += o.server_parse_count;
+        self.bind_count += o.bind_count;
+        self.client_login_count += o.client_login_count;
+        self.xact_time.add(&o.xact_time);
+        self.query_time.add(&o.query_time);
+        self.wait_time.add(&o.wait_time);
+        self.fault_count += o.fault_count;
+        self.probe_count += o.probe_count;
+        self.pinned_xact_count += o.pinned_xact_count;
+        self.server_connect_count += o.server_connect_count;
+        self.server_connect_failure_count += o.server_connect_failure_count;
+        self.cancel_count += o.cancel_count;
+    }
+}
+
+/// One pool as one worker sees it (PgBouncer's SHOW POOLS).
+#[derive(Clone, Debug, Default)]
+pub struct PoolRow {
+    /// The database's name, as clients write it.
+    pub database: String,
+    /// The role.
+    pub user: String,
+    /// Clients linked to a server or idle.
+    pub cl_active: u64,
+    /// Clients waiting for a server.
+    pub cl_waiting: u64,
+    /// Cancel requests being passed on.
+    pub cl_active_cancel_req: u64,
+    /// Cancel requests waiting.
+    pub cl_waiting_cancel_req: u64,
+    /// Servers lent.
+    pub sv_active: u64,
+    /// Servers a cancel was just sent to.
+    pub sv_active_cancel: u64,
+    /// Servers kept back until a cancel has ended.
+    pub sv_being_canceled: u64,
+    /// Servers free.
+    pub sv_idle: u64,
+    /// Servers free that want a check first.
+    pub sv_used: u64,
+    /// Servers being reset or checked.
+    pub sv_tested: u64,
+    /// Servers logging in.
+    pub sv_login: u64,
+    /// How long the oldest waiting client has waited.
+    pub maxwait: Duration,
+    /// `auto`, `session`, `transaction` or `statement`.
+    pub pool_mode: &'static str,
+    /// The most servers the pool may have, over all workers.
+    pub pool_size: u64,
+    /// Its totals.
+    pub totals: Totals,
+}
+
+/// Why a client keeps its server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinRow {
+    /// The database.
+    pub database: String,
+    /// The role.
+    pub user: String,
+    /// The client's number.
+    pub client_id: u64,
+    /// The server's process id.
+    pub server_pid: i32,
+    /// `temporary tables`, `LISTEN` …
+    pub reason: &'static str,
+}
+
+/// One client or one server (PgBouncer's SHOW CLIENTS and SHOW SERVERS).
+#[derive(Clone, Debug)]
+pub struct PeerRow {
+    /// The role.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// `active`, `waiting`, `idle`, `login`, `used`, `tested`, `being_canceled` …
+    pub state: &'static str,
+    /// The peer's address (`unix` for a Unix socket).
+    pub addr: String,
+    /// The peer's port.
+    pub port: u16,
+    /// Our own address.
+    pub local_addr: String,
+    /// Our own port.
+    pub local_port: u16,
+    /// When it connected.
+    pub connect_time: SystemTime,
+    /// When its last query began.
+    pub request_time: SystemTime,
+    /// How long it has waited, if it waits.
+    pub wait: Duration,
+    /// Is it to be closed when free?
+    pub close_needed: bool,
+    /// The number of the server or client it is linked to; 0 for none.
+    pub link: u64,
+    /// The server's process id; 0 for a client.
+    pub remote_pid: i32,
+    /// TLS version and cipher, empty without TLS.
+    pub tls: String,
+    /// The session's application_name.
+    pub application_name: String,
+    /// Prepared statements it holds.
+    pub prepared_statements: u64,
+    /// Its own number, never reused while the process lives.
+    pub id: u64,
+}
+
+/// All that one worker can say of itself at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Census {
+    /// Its pools.
+    pub pools: Vec<PoolRow>,
+    /// Its clients.
+    pub clients: Vec<PeerRow>,
+    /// Its servers.
+    pub servers: Vec<PeerRow>,
+    /// Pinned clients.
+    pub pins: Vec<PinRow>,
+    /// Clients still logging in.
+    pub login_clients: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_falls_into_the_first_bucket_that_holds_it() {
+        let mut histogram = Histogram::default();
+        histogram.record(Duration::from_micros(100));
+        histogram.record(Duration::from_secs(31));
+        assert_eq!(histogram.buckets[0], 1);
+        assert_eq!(histogram.buckets[BUCKETS_S.len()], 1);
+        assert_eq!(histogram.count(), 2);
+    }
+}

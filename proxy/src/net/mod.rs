@@ -1,0 +1,4 @@
+//! Sockets: what listens, what streams, what encrypts. Knows bytes, not SQL.
+
+pub mod stream;
+pub mod tls;

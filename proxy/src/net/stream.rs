@@ -1,0 +1,84 @@
+//! One byte stream, whatever it runs over: TCP or a Unix socket, plain or TLS. Reads and writes; no buffers.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::{client, server};
+
+/// A connected stream of bytes. TLS is boxed: it is large, and most streams have none.
+pub enum Stream {
+    /// Plain TCP.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+    /// TLS in which pgshunt is the server.
+    TlsFromClient(Box<server::TlsStream<Socket>>),
+    /// TLS in which pgshunt is the client.
+    TlsToServer(Box<client::TlsStream<Socket>>),
+}
+
+/// A plain stream, below TLS or alone.
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+macro_rules! each {
+    ($self:expr, $kind:ident { $($variant:ident),* }, $inner:ident => $call:expr) => {
+        match $self { $($kind::$variant($inner) => $call,)* }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), Socket { Tcp, Unix }, inner => Pin::new(inner).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), Socket { Tcp, Unix }, inner => Pin::new(inner).poll_write(cx, buf))
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), Socket { Tcp, Unix }, inner => Pin::new(inner).poll_flush(cx))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), Socket { Tcp, Unix }, inner => Pin::new(inner).poll_shutdown(cx))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), Stream { Tcp, Unix, TlsFromClient, TlsToServer },
+            inner => Pin::new(inner).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), Stream { Tcp, Unix, TlsFromClient, TlsToServer },
+            inner => Pin::new(inner).poll_write(cx, buf))
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), Stream { Tcp, Unix, TlsFromClient, TlsToServer },
+            inner => Pin::new(inner).poll_flush(cx))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), Stream { Tcp, Unix, TlsFromClient, TlsToServer },
+            inner => Pin::new(inner).poll_shutdown(cx))
+    }
+}
+
+impl From<Socket> for Stream {
+    fn from(socket: Socket) -> Self {
+        match socket {
+            Socket::Tcp(tcp) => Stream::Tcp(tcp),
+            Socket::Unix(unix) => Stream::Unix(unix),
+        }
+    }
+}

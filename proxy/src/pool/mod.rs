@@ -1,0 +1,3 @@
+//! Lending servers to clients.
+
+pub mod settings;

@@ -1,0 +1,1 @@
+//! Authentication exchanges, pure: bytes and chance in, bytes and verdicts out.

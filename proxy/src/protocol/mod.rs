@@ -1,0 +1,8 @@
+//! The wire protocol, pure: no await, no clock, no chance, no log.
+//!
+//! `frame` walks headers, `startup` reads what comes before them, `message` views the client messages that change
+//! state, `reply` writes what pgshunt answers itself, `auth` holds the exchanges, `session` every decision.
+
+pub mod auth;
+pub mod reply;
+pub mod sqlstate;

@@ -1,0 +1,79 @@
+//! Where a PostgreSQL is, and how to talk to it. No sockets here.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A place a PostgreSQL listens at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// Host name or address, and port.
+    Tcp {
+        /// Name, IPv4 or IPv6 address without brackets.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// A directory that holds `.s.PGSQL.<port>`.
+    Unix {
+        /// The directory.
+        directory: PathBuf,
+        /// The number in the socket's name.
+        port: u16,
+    },
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Address::Unix { directory, port } => write!(f, "unix:{}:{port}", directory.display()),
+        }
+    }
+}
+
+/// libpq's sslmode, towards servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SslMode {
+    /// Never TLS.
+    Disable,
+    /// Plain, TLS only when the server insists.
+    Allow,
+    /// TLS if the server has it.
+    #[default]
+    Prefer,
+    /// TLS or nothing; the certificate is not checked.
+    Require,
+    /// The certificate must come from a known CA.
+    VerifyCa,
+    /// And name the host.
+    VerifyFull,
+}
+
+/// How to reach servers: part of a shard's settings.
+#[derive(Clone, Debug, Default)]
+pub struct ServerTls {
+    /// libpq's sslmode.
+    pub mode: SslMode,
+    /// PEM file of trusted CAs.
+    pub ca: Option<PathBuf>,
+    /// PEM file of our own certificate chain.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of our own key.
+    pub key: Option<PathBuf>,
+}
+
+/// What one connection to a server needs to know before it is made.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where.
+    pub address: Address,
+    /// The database's name on that server.
+    pub dbname: String,
+    /// TLS, with its files already read.
+    pub tls: Arc<crate::net::tls::ToServer>,
+    /// Time for TCP, TLS and login together.
+    pub connect_timeout: Duration,
+}

@@ -1,0 +1,1 @@
+//! SQL text and facts in, a route and its reasons out.
