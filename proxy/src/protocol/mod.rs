@@ -4,5 +4,8 @@
 //! state, `reply` writes what pgshunt answers itself, `auth` holds the exchanges, `session` every decision.
 
 pub mod auth;
+pub mod frame;
+pub mod message;
 pub mod reply;
+pub mod session;
 pub mod sqlstate;

@@ -1,0 +1,543 @@
+//! What a client's messages mean.
+
+use routing_rules::{Control, read};
+
+use super::pipeline::{Expect, Own, Parse as ParseOwed, Parsed};
+use super::prepared::{PREFIX, Statement, server_name};
+use super::settings::change;
+use super::{Backend, Desk, Next, Session, Sink, needs_settings};
+use crate::fault::Fault;
+use crate::protocol::frame::{self, HEADER, Header};
+use crate::protocol::message::{Bind, Named, Parse, query_text};
+use crate::protocol::{reply, sqlstate};
+use std::rc::Rc;
+
+/// What one frame led to.
+enum Went {
+    /// It is dealt with.
+    On,
+    /// It must wait for this.
+    Not(Next),
+}
+
+/// One frame, as far as it has come.
+struct Frame<'a> {
+    /// All bytes at hand.
+    input: &'a [u8],
+    /// Where the frame begins.
+    at: usize,
+    header: Header,
+}
+
+impl<'a> Frame<'a> {
+    fn have(&self) -> usize {
+        (self.input.len() - self.at).min(self.header.total)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.have() == self.header.total
+    }
+
+    fn body(&self) -> &'a [u8] {
+        &self.input[self.at + HEADER..self.at + self.have()]
+    }
+}
+
+/// The frames that may be longer than a buffer and are passed as they come; all others are read whole.
+fn streams(kind: u8) -> bool {
+    matches!(kind, b'B' | b'd' | b'F')
+}
+
+/// The longest frame that is neither a statement nor data.
+const SMALL_MAX: usize = 64 * 1024;
+
+impl Session {
+    /// Reads as many of a client's frames as can be dealt with now.
+    ///
+    /// Returns how many bytes of `input` are used up, and what is needed to go on. Without a `backend` it answers what
+    /// needs none. `sink.forward` goes to the server, `sink.back` to the client.
+    pub fn on_client(
+        &mut self,
+        input: &[u8],
+        mut backend: Option<&mut Backend>,
+        desk: &mut Desk<'_>,
+        sink: &mut Sink,
+    ) -> (usize, Next) {
+        let mut at = 0;
+        loop {
+            if self.stream_left > 0 {
+                let n = self.stream_left.min(input.len() - at);
+                if backend.is_some() {
+                    sink.forward.pass(input, at..at + n);
+                }
+                self.stream_left -= n;
+                at += n;
+                if self.stream_left > 0 {
+                    return (at, Next::More);
+                }
+            }
+            let header = match frame::header(&input[at..]) {
+                Ok(Some(header)) => header,
+                Ok(None) => return (at, Next::More),
+                Err(_) => return (at, Next::Fatal(violation("invalid message length"))),
+            };
+            if let Some(fault) = oversized(&header, desk.message_max) {
+                return (at, Next::Fatal(fault));
+            }
+            let frame = Frame { input, at, header };
+            if !frame.is_whole() && !streams(header.kind) {
+                return (at, Next::More);
+            }
+            let went = match backend.as_deref_mut() {
+                Some(backend) => self.with_server(&frame, backend, desk, sink),
+                None => self.alone(&frame, desk, sink),
+            };
+            match went {
+                Went::On => {
+                    at += frame.have();
+                    self.stream_left = header.total - frame.have();
+                }
+                Went::Not(next) => return (at, next),
+            }
+        }
+    }
+
+    /// A frame that comes while the client holds no server.
+    fn alone(&mut self, frame: &Frame<'_>, desk: &mut Desk<'_>, sink: &mut Sink) -> Went {
+        let out = &mut sink.back;
+        if let Some(refusal) = self.refusal.take() {
+            out.extend_from_slice(&refusal);
+            match frame.header.kind {
+                b'Q' | b'F' => reply::ready_for_query(out, self.status_alone()),
+                _ => self.skip_to_sync = true,
+            }
+            self.script = None;
+            return Went::On;
+        }
+        match frame.header.kind {
+            b'X' => Went::Not(Next::Terminate),
+            b'S' => {
+                self.skip_to_sync = false;
+                reply::ready_for_query(out, self.status_alone());
+                Went::On
+            }
+            b'H' | b'd' | b'c' | b'f' => Went::On,
+            b'P' | b'B' | b'D' | b'E' | b'C' if self.skip_to_sync => Went::On,
+            b'C' => match Named::read(frame.body()) {
+                Some(Named::Statement(name)) if !name.is_empty() => {
+                    self.prepared.as_mut().map(|map| map.remove(name));
+                    reply::close_complete(out);
+                    Went::On
+                }
+                _ => Went::Not(Next::Server),
+            },
+            b'Q' => self.query_alone(frame, desk, out),
+            b'P' | b'B' | b'D' | b'E' | b'F' => Went::Not(Next::Server),
+            kind => Went::Not(Next::Fatal(unknown(kind))),
+        }
+    }
+
+    /// A Query that may need no server: BEGIN, and the end of a transaction nothing ran in.
+    fn query_alone(&mut self, frame: &Frame<'_>, desk: &mut Desk<'_>, out: &mut Vec<u8>) -> Went {
+        let Some(text) = query_text(frame.body()) else {
+            return Went::Not(Next::Server);
+        };
+        let script = self.script.take().unwrap_or_else(|| read(text, self.lex()));
+        let answer = match (&script.control, &self.begin) {
+            (Control::Begin { tag, .. }, None) => {
+                let whole = &frame.input[frame.at..frame.at + frame.header.total];
+                self.begin = Some(whole.into());
+                Some(*tag)
+            }
+            (Control::Commit, Some(_)) => Some("COMMIT"),
+            (Control::Rollback, Some(_)) => Some("ROLLBACK"),
+            (Control::Deallocate { name }, _)
+                if self
+                    .prepared
+                    .as_ref()
+                    .is_some_and(|map| map.contains_key(&**name)) =>
+            {
+                self.prepared.as_mut().map(|map| map.remove(&**name));
+                Some("DEALLOCATE")
+            }
+            _ => None,
+        };
+        let Some(tag) = answer else {
+            self.script = Some(script);
+            return Went::Not(Next::Server);
+        };
+        if matches!(script.control, Control::Commit | Control::Rollback) {
+            self.begin = None;
+            desk.totals.xact_count += 1;
+        }
+        desk.totals.query_count += 1;
+        reply::command_complete(out, tag);
+        reply::ready_for_query(out, self.status_alone());
+        Went::On
+    }
+
+    /// A frame that comes while the client holds a server.
+    fn with_server(
+        &mut self,
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        desk: &mut Desk<'_>,
+        sink: &mut Sink,
+    ) -> Went {
+        let kind = frame.header.kind;
+        if matches!(backend.pipeline.head(), Some(Expect::Own(Own::Probe))) && kind != b'X' {
+            return Went::Not(Next::Drain);
+        }
+        if matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'S')
+            && backend.is_idle()
+            && self.prepare_unit(frame, backend, sink)
+        {
+            return Went::Not(Next::Drain);
+        }
+        match kind {
+            b'Q' => return self.query(frame, backend, sink),
+            b'P' => self.parse(frame, backend, desk, sink),
+            b'B' => return self.bind(frame, backend, desk, sink),
+            b'D' => self.describe(frame, backend, desk, sink),
+            b'C' => self.close(frame, backend, sink),
+            b'E' => self.forward(frame, backend, sink, Expect::Execute),
+            b'F' => {
+                self.due = true;
+                self.forward(frame, backend, sink, Expect::FunctionCall);
+            }
+            b'S' if self.copy_in => self.held_syncs += 1,
+            b'S' => self.forward(frame, backend, sink, Expect::Sync),
+            b'H' | b'd' => pass(frame, sink),
+            b'c' | b'f' => {
+                pass(frame, sink);
+                if self.copy_in {
+                    self.copy_in = false;
+                    self.held_syncs = 0;
+                } else if !backend.pipeline.is_empty() {
+                    backend.pipeline.push(Expect::CopyEnd);
+                }
+            }
+            b'X' => return Went::Not(Next::Terminate),
+            kind => return Went::Not(Next::Fatal(unknown(kind))),
+        }
+        Went::On
+    }
+
+    /// Before the first frame of a unit: the client's settings and its BEGIN. True if their outcome must be awaited.
+    fn prepare_unit(&mut self, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) -> bool {
+        let mut wait = false;
+        if needs_settings(&self.settings, backend)
+            && let Some(change) = change(&backend.settings, &self.settings)
+        {
+            reply::query(sink.forward.made(frame.input), &change.sql);
+            backend.pipeline.push(Expect::Own(Own::Settings));
+            for (name, _) in self.settings.iter().filter(|(name, _)| name.contains(&b'.')) {
+                let name = String::from_utf8_lossy(name).into_owned();
+                if !backend.custom.contains(&name) {
+                    backend.custom.push(name);
+                }
+            }
+            backend.settings = self.settings.clone();
+            wait = change.may_fail;
+        }
+        if !wait && let Some(begin) = self.begin.take() {
+            sink.forward.made(frame.input).extend_from_slice(&begin);
+            backend.pipeline.push(Expect::Own(Own::Begin));
+        }
+        wait
+    }
+
+    fn query(&mut self, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) -> Went {
+        let script = match (self.script.take(), query_text(frame.body())) {
+            (Some(script), _) => script,
+            (None, Some(text)) => read(text, self.lex()),
+            (None, None) => read(b"", self.lex()),
+        };
+        if let Control::Deallocate { name } = &script.control
+            && self
+                .prepared
+                .as_ref()
+                .is_some_and(|map| map.contains_key(&**name))
+        {
+            if !backend.pipeline.is_empty() {
+                self.script = Some(script);
+                return Went::Not(Next::Drain);
+            }
+            if backend.status != b'E' {
+                self.prepared.as_mut().map(|map| map.remove(&**name));
+                reply::command_complete(&mut sink.back, "DEALLOCATE");
+                reply::ready_for_query(&mut sink.back, backend.status);
+                return Went::On;
+            }
+        }
+        self.note(script.effects, &script.custom_settings);
+        self.unnamed.token = 0;
+        backend.unnamed = 0;
+        self.forward(frame, backend, sink, Expect::Query);
+        Went::On
+    }
+
+    fn parse(&mut self, frame: &Frame<'_>, backend: &mut Backend, desk: &mut Desk<'_>, sink: &mut Sink) {
+        desk.totals.client_parse_count += 1;
+        desk.totals.server_parse_count += 1;
+        let nothing = || {
+            Expect::Parse(Box::new(ParseOwed {
+                name: Box::default(),
+                stored: Parsed::Nothing,
+            }))
+        };
+        let Some(view) = Parse::read(frame.body()) else {
+            return self.forward(frame, backend, sink, nothing());
+        };
+        if view.name.is_empty() {
+            if self.unnamed.body != view.rest {
+                let script = read(view.text, self.lex());
+                self.unnamed.body.clear();
+                self.unnamed.body.extend_from_slice(view.rest);
+                self.unnamed.effects = script.effects;
+                self.follow(&script.custom_settings);
+            }
+            *desk.tokens += 1;
+            self.unnamed.token = *desk.tokens;
+            backend.unnamed = *desk.tokens;
+            return self.forward(frame, backend, sink, Expect::ParseUnnamed(*desk.tokens));
+        }
+        if backend.status == b'E' {
+            return self.forward(frame, backend, sink, nothing());
+        }
+        if let Some(statement) = self.statement(view.name) {
+            // The server itself says that the name is taken, in its own words, about its own name for it.
+            self.hold(&statement, frame, backend, desk, sink);
+            write_parse(sink.forward.made(frame.input), &statement);
+            backend.pipeline.push(nothing());
+            return;
+        }
+        let lex = self.lex();
+        let statement = desk.statements.intern(view.text, view.rest, lex);
+        self.prepared
+            .get_or_insert_default()
+            .insert(view.name.into(), statement.clone());
+        if backend.held.touch(statement.id) {
+            desk.totals.server_parse_count -= 1;
+            if backend.pipeline.is_empty() {
+                reply::parse_complete(&mut sink.back);
+            } else {
+                backend.pipeline.push(Expect::SayParsed(view.name.into()));
+            }
+            return;
+        }
+        make_room(frame, backend, desk, sink);
+        backend.held.insert(statement.id);
+        write_parse(sink.forward.made(frame.input), &statement);
+        let owed = ParseOwed {
+            name: view.name.into(),
+            stored: Parsed::Named(statement.id),
+        };
+        backend.pipeline.push(Expect::Parse(Box::new(owed)));
+    }
+
+    fn bind(
+        &mut self,
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        desk: &mut Desk<'_>,
+        sink: &mut Sink,
+    ) -> Went {
+        let Some(view) = Bind::read(frame.body()) else {
+            if !frame.is_whole() && frame.have() < SMALL_MAX {
+                return Went::Not(Next::More);
+            }
+            self.forward(frame, backend, sink, Expect::Bind);
+            return Went::On;
+        };
+        desk.totals.bind_count += 1;
+        if view.statement.is_empty() {
+            self.note(self.unnamed.effects, &[]);
+            self.hold_unnamed(frame, backend, desk, sink);
+            self.forward(frame, backend, sink, Expect::Bind);
+            return Went::On;
+        }
+        let Some(statement) = self.statement(view.statement) else {
+            self.unknown_statement(view.statement, frame, backend, sink, Expect::Bind);
+            return Went::On;
+        };
+        self.note(statement.effects, &statement.custom);
+        self.hold(&statement, frame, backend, desk, sink);
+        let mut names = Vec::with_capacity(view.portal.len() + 32);
+        reply::cstr(&mut names, view.portal);
+        server_name(&mut names, statement.id);
+        names.push(0);
+        let length = frame.header.total - 1 - view.names_len + names.len();
+        let out = sink.forward.made(frame.input);
+        out.push(b'B');
+        out.extend_from_slice(&(length as u32).to_be_bytes());
+        out.extend_from_slice(&names);
+        let rest = frame.at + HEADER + view.names_len;
+        sink.forward.pass(frame.input, rest..frame.at + frame.have());
+        backend.pipeline.push(Expect::Bind);
+        Went::On
+    }
+
+    fn describe(&mut self, frame: &Frame<'_>, backend: &mut Backend, desk: &mut Desk<'_>, sink: &mut Sink) {
+        match Named::read(frame.body()) {
+            Some(Named::Statement(b"")) => {
+                self.hold_unnamed(frame, backend, desk, sink);
+                self.forward(frame, backend, sink, Expect::DescribeStatement);
+            }
+            Some(Named::Statement(name)) => {
+                let Some(statement) = self.statement(name) else {
+                    return self.unknown_statement(name, frame, backend, sink, Expect::DescribeStatement);
+                };
+                self.hold(&statement, frame, backend, desk, sink);
+                write_named(sink.forward.made(frame.input), b'D', statement.id);
+                backend.pipeline.push(Expect::DescribeStatement);
+            }
+            Some(Named::Portal(_)) | None => self.forward(frame, backend, sink, Expect::DescribePortal),
+        }
+    }
+
+    fn close(&mut self, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) {
+        let Some(Named::Statement(name)) = Named::read(frame.body()) else {
+            return self.forward(frame, backend, sink, Expect::Close);
+        };
+        if name.is_empty() {
+            self.unnamed.token = 0;
+            backend.unnamed = 0;
+            return self.forward(frame, backend, sink, Expect::Close);
+        }
+        let removed = self.prepared.as_mut().and_then(|map| map.remove_entry(name));
+        if removed.is_none() && !self.pins.is_empty() {
+            return self.forward(frame, backend, sink, Expect::Close);
+        }
+        if backend.pipeline.is_empty() {
+            reply::close_complete(&mut sink.back);
+        } else {
+            backend.pipeline.push(Expect::SayClosed(removed.map(Box::new)));
+        }
+    }
+
+    fn statement(&self, name: &[u8]) -> Option<Rc<Statement>> {
+        self.prepared.as_ref()?.get(name).cloned()
+    }
+
+    /// A statement the client never prepared by protocol: made by SQL PREPARE on a pinned server, or a mistake the
+    /// server shall name. A name that looks like one of ours must not reach another client's statement.
+    fn unknown_statement(
+        &mut self,
+        name: &[u8],
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        sink: &mut Sink,
+        expect: Expect,
+    ) {
+        if !name.starts_with(PREFIX) {
+            return self.forward(frame, backend, sink, expect);
+        }
+        // A Describe of a name nobody has gives the very error the client is owed.
+        reply::frame(sink.forward.made(frame.input), b'D', |out| {
+            out.extend_from_slice(b"Spgshunt:none\0")
+        });
+        backend.pipeline.push(Expect::DescribeStatement);
+        self.stream_left = 0;
+    }
+
+    /// Makes sure the server holds a statement.
+    fn hold(
+        &self,
+        statement: &Statement,
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        desk: &mut Desk<'_>,
+        sink: &mut Sink,
+    ) {
+        if backend.held.touch(statement.id) || backend.status == b'E' {
+            return;
+        }
+        make_room(frame, backend, desk, sink);
+        write_parse(sink.forward.made(frame.input), statement);
+        backend.held.insert(statement.id);
+        backend
+            .pipeline
+            .push(Expect::OwnParse(Parsed::Named(statement.id)));
+        desk.totals.server_parse_count += 1;
+    }
+
+    /// Makes sure the server's unnamed statement is this client's.
+    fn hold_unnamed(&self, frame: &Frame<'_>, backend: &mut Backend, desk: &mut Desk<'_>, sink: &mut Sink) {
+        let token = self.unnamed.token;
+        if token == backend.unnamed || token == 0 || backend.status == b'E' {
+            return;
+        }
+        reply::frame(sink.forward.made(frame.input), b'P', |out| {
+            out.push(0);
+            out.extend_from_slice(&self.unnamed.body);
+        });
+        backend.unnamed = token;
+        backend.pipeline.push(Expect::OwnParse(Parsed::Unnamed(token)));
+        desk.totals.server_parse_count += 1;
+    }
+
+    fn forward(&mut self, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink, expect: Expect) {
+        pass(frame, sink);
+        backend.pipeline.push(expect);
+    }
+}
+
+fn pass(frame: &Frame<'_>, sink: &mut Sink) {
+    sink.forward.pass(frame.input, frame.at..frame.at + frame.have());
+}
+
+/// Closes the least recently used statement of a server that holds all it may.
+fn make_room(frame: &Frame<'_>, backend: &mut Backend, desk: &Desk<'_>, sink: &mut Sink) {
+    let before = if backend.pipeline.is_empty() {
+        backend.held.now()
+    } else {
+        backend.batch_began
+    };
+    if let Some(id) = backend.held.victim(desk.held_max, before) {
+        write_named(sink.forward.made(frame.input), b'C', id);
+        backend.held.remove(id);
+        backend.pipeline.push(Expect::OwnClose(id));
+    }
+    if backend.pipeline.is_empty() {
+        backend.batch_began = before;
+    }
+}
+
+fn write_parse(out: &mut Vec<u8>, statement: &Statement) {
+    reply::frame(out, b'P', |out| {
+        server_name(out, statement.id);
+        out.push(0);
+        out.extend_from_slice(&statement.body);
+    });
+}
+
+fn write_named(out: &mut Vec<u8>, kind: u8, id: u64) {
+    reply::frame(out, kind, |out| {
+        out.push(b'S');
+        server_name(out, id);
+        out.push(0);
+    });
+}
+
+fn oversized(header: &Header, message_max: usize) -> Option<Fault> {
+    let max = match header.kind {
+        b'Q' | b'P' | b'B' | b'F' | b'd' => message_max,
+        _ => SMALL_MAX,
+    };
+    (header.total > max).then(|| {
+        let text = format!(
+            "a message of {} bytes is longer than pgshunt takes ({max})",
+            header.total
+        );
+        Fault::fatal(sqlstate::PROGRAM_LIMIT, text).hint("Raise max_packet_size in [limits].")
+    })
+}
+
+fn violation(text: impl Into<String>) -> Fault {
+    Fault::fatal(sqlstate::PROTOCOL_VIOLATION, text)
+}
+
+fn unknown(kind: u8) -> Fault {
+    violation(format!("invalid frontend message type {kind}"))
+}

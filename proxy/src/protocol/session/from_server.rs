@@ -1,0 +1,303 @@
+//! What a server's messages mean.
+
+use super::pin::Pin;
+use super::pipeline::{Expect, Own, Parsed};
+use super::{Backend, Desk, Heard, Session, Sink, reported};
+use crate::protocol::frame::{self, HEADER, Header};
+use crate::protocol::message::error_field;
+use crate::protocol::reply;
+
+/// The longest message that is read whole: errors, notices, tags.
+const WHOLE_MAX: usize = 1 << 20;
+
+/// The frames that are looked into, and so must be whole. All others pass as they come.
+fn is_read(kind: u8) -> bool {
+    matches!(
+        kind,
+        b'Z' | b'E' | b'S' | b'C' | b'1' | b'2' | b'3' | b'n' | b'I' | b's'
+    )
+}
+
+/// Where a frame goes.
+enum To {
+    Client,
+    Nobody,
+    Broken(&'static str),
+}
+
+impl Session {
+    /// Reads as many of a server's frames as are at hand. `sink.forward` goes to the client, `sink.back` to the server.
+    ///
+    /// Returns how many bytes of `input` are used up, and what they amount to.
+    pub fn on_server(
+        &mut self,
+        input: &[u8],
+        backend: &mut Backend,
+        desk: &mut Desk<'_>,
+        sink: &mut Sink,
+    ) -> (usize, Heard) {
+        let mut at = 0;
+        loop {
+            if backend.stream_left > 0 {
+                let n = backend.stream_left.min(input.len() - at);
+                if backend.stream_passes {
+                    sink.forward.pass(input, at..at + n);
+                }
+                backend.stream_left -= n;
+                at += n;
+                if backend.stream_left > 0 {
+                    return (at, Heard::Going);
+                }
+            }
+            let header = match frame::header(&input[at..]) {
+                Ok(Some(header)) => header,
+                Ok(None) => return (at, Heard::Going),
+                Err(_) => return (at, Heard::Broken("a message of impossible length")),
+            };
+            let have = header.total.min(input.len() - at);
+            let probing =
+                header.kind == b'D' && matches!(backend.pipeline.head(), Some(Expect::Own(Own::Probe)));
+            if have < header.total && (is_read(header.kind) || probing) {
+                if header.total > WHOLE_MAX {
+                    return (at, Heard::Broken("a status message too long to be one"));
+                }
+                return (at, Heard::Going);
+            }
+            let body = &input[at + HEADER.min(have)..at + have];
+            let to = self.hear(&header, body, backend, desk, sink);
+            match to {
+                To::Client => sink.forward.pass(input, at..at + have),
+                To::Nobody => {}
+                To::Broken(why) => return (at, Heard::Broken(why)),
+            }
+            backend.stream_passes = matches!(to, To::Client);
+            backend.stream_left = header.total - have;
+            at += have;
+            if let Some(heard) = self.after(&header, body, input, backend, sink) {
+                return (at, heard);
+            }
+        }
+    }
+
+    /// Takes note of a frame and says whose it is.
+    fn hear(
+        &mut self,
+        header: &Header,
+        body: &[u8],
+        backend: &mut Backend,
+        desk: &mut Desk<'_>,
+        sink: &mut Sink,
+    ) -> To {
+        let own = matches!(backend.pipeline.head(), Some(Expect::Own(_)));
+        match header.kind {
+            b'D' if own => self.own_row(body, backend),
+            b'D' | b'd' | b'c' | b'V' | b'H' | b'W' => To::Client,
+            b'A' => To::Client,
+            b'N' if own => To::Nobody,
+            b'N' => To::Client,
+            b'S' => {
+                reported::note(&mut backend.reported, body);
+                if own {
+                    return To::Nobody;
+                }
+                reported::note(&mut self.reported, body);
+                To::Client
+            }
+            b'E' => self.error(body, backend, sink),
+            b'Z' => self.ready(body, backend, desk),
+            _ if own => To::Nobody,
+            b'G' => {
+                self.copy_in = backend.pipeline.copy_in();
+                To::Client
+            }
+            b'C' if self.due => {
+                if body == b"DISCARD ALL\0" || body == b"DEALLOCATE ALL\0" {
+                    self.forget_prepared(backend);
+                }
+                self.completed(header.kind, backend)
+            }
+            kind => self.completed(kind, backend),
+        }
+    }
+
+    fn own_row(&mut self, body: &[u8], backend: &mut Backend) -> To {
+        let login = backend.login.clone();
+        if let Some(report) = &mut backend.report
+            && report.row(body, &login).is_err()
+        {
+            backend.own_failed = true;
+        }
+        To::Nobody
+    }
+
+    /// An answer that ends what the head of the queue waits for.
+    fn completed(&mut self, kind: u8, backend: &mut Backend) -> To {
+        let Some(head) = backend.pipeline.head() else {
+            return To::Broken("an answer nobody asked for");
+        };
+        let (to, ends) = match (kind, head) {
+            (b'1', Expect::Parse(_) | Expect::ParseUnnamed(_)) => (To::Client, true),
+            (b'1', Expect::OwnParse(_)) => (To::Nobody, true),
+            (b'2', Expect::Bind) | (b'3', Expect::Close) => (To::Client, true),
+            (b'3', Expect::OwnClose(_)) => (To::Nobody, true),
+            (b't', Expect::DescribeStatement) => (To::Client, false),
+            (b'T' | b'n', Expect::DescribeStatement | Expect::DescribePortal) => (To::Client, true),
+            (b'C' | b'I' | b's', Expect::Execute) => (To::Client, true),
+            (b'T' | b'C' | b'I', Expect::Query) => (To::Client, false),
+            _ => return To::Broken("an answer out of order"),
+        };
+        if ends {
+            backend.pipeline.pop();
+        }
+        to
+    }
+
+    fn error(&mut self, body: &[u8], backend: &mut Backend, sink: &mut Sink) -> To {
+        match backend.pipeline.head() {
+            Some(Expect::Own(own)) => {
+                backend.own_failed = true;
+                if *own == Own::Settings && !is_fatal(body) {
+                    let mut refusal = Vec::new();
+                    reply::frame(&mut refusal, b'E', |out| out.extend_from_slice(body));
+                    self.refusal = Some(refusal.into());
+                    return To::Nobody;
+                }
+                if is_fatal(body) { To::Client } else { To::Nobody }
+            }
+            None => To::Client,
+            Some(_) => {
+                let (mut lost, mut back) = (Vec::new(), Vec::new());
+                backend.pipeline.fail(|expect| lost.push(expect));
+                lost.into_iter().for_each(|expect| self.undo(expect, backend));
+                if self.copy_in {
+                    self.copy_in = false;
+                    for _ in 0..std::mem::take(&mut self.held_syncs) {
+                        reply::frame(&mut back, b'S', |_| ());
+                        backend.pipeline.push(Expect::Sync);
+                    }
+                    sink.back.extend_from_slice(&back);
+                }
+                To::Client
+            }
+        }
+    }
+
+    /// The server will never run this: what was taken for done is taken back.
+    fn undo(&mut self, expect: Expect, backend: &mut Backend) {
+        match expect {
+            Expect::Parse(parse) => {
+                if let Parsed::Named(id) = parse.stored {
+                    backend.held.remove(id);
+                    self.prepared.as_mut().map(|map| map.remove(&parse.name));
+                }
+            }
+            Expect::ParseUnnamed(token) => {
+                backend.unnamed = 0;
+                if self.unnamed.token == token {
+                    self.unnamed.token = 0;
+                }
+            }
+            Expect::OwnParse(Parsed::Named(id)) => backend.held.remove(id),
+            Expect::OwnParse(_) => backend.unnamed = 0,
+            Expect::SayParsed(name) => {
+                self.prepared.as_mut().map(|map| map.remove(&name));
+            }
+            Expect::SayClosed(Some(entry)) => {
+                let (name, statement) = *entry;
+                self.prepared.get_or_insert_default().insert(name, statement);
+            }
+            Expect::OwnClose(id) => backend.held.insert(id),
+            Expect::SayClosed(None)
+            | Expect::Bind
+            | Expect::DescribeStatement
+            | Expect::DescribePortal
+            | Expect::Execute
+            | Expect::Close
+            | Expect::CopyEnd
+            | Expect::Query
+            | Expect::FunctionCall
+            | Expect::Sync
+            | Expect::Own(_) => {}
+        }
+    }
+
+    fn ready(&mut self, body: &[u8], backend: &mut Backend, desk: &mut Desk<'_>) -> To {
+        let &[status @ (b'I' | b'T' | b'E')] = body else {
+            return To::Broken("a ReadyForQuery without a status");
+        };
+        backend.status = status;
+        match backend.pipeline.pop() {
+            Some(Expect::Query | Expect::Sync | Expect::FunctionCall) => {
+                desk.totals.query_count += 1;
+                self.copy_in = false;
+                To::Client
+            }
+            Some(Expect::Own(own)) => {
+                self.own_done = Some(own);
+                To::Nobody
+            }
+            _ => To::Broken("a ReadyForQuery nobody asked for"),
+        }
+    }
+
+    /// What follows once a frame is where it belongs.
+    fn after(
+        &mut self,
+        header: &Header,
+        body: &[u8],
+        input: &[u8],
+        backend: &mut Backend,
+        sink: &mut Sink,
+    ) -> Option<Heard> {
+        if header.kind == b'E' && is_fatal(body) {
+            return Some(Heard::Ending);
+        }
+        if let Some(own) = self.own_done.take()
+            && let Some(heard) = self.own_ended(own, input, backend, sink)
+        {
+            return Some(heard);
+        }
+        loop {
+            match backend.pipeline.head() {
+                Some(Expect::SayParsed(_)) => reply::parse_complete(sink.forward.made(input)),
+                Some(Expect::SayClosed(_)) => reply::close_complete(sink.forward.made(input)),
+                Some(Expect::CopyEnd) => {}
+                _ => break,
+            }
+            backend.pipeline.pop();
+        }
+        (header.kind == b'Z' && backend.pipeline.is_empty()).then_some(Heard::Settled)
+    }
+
+    /// A query of ours has ended.
+    fn own_ended(&mut self, own: Own, input: &[u8], backend: &mut Backend, sink: &mut Sink) -> Option<Heard> {
+        let failed = std::mem::take(&mut backend.own_failed);
+        match own {
+            Own::Settings if failed => return Some(Heard::SettingsRefused),
+            Own::Settings => {
+                let mut out = Vec::new();
+                reported::catch_up(&mut out, &mut self.reported, &backend.reported);
+                if !out.is_empty() {
+                    sink.forward.made(input).extend_from_slice(&out);
+                }
+            }
+            Own::Begin if failed => return Some(Heard::Broken("BEGIN failed")),
+            Own::Probe => {
+                let report = backend.report.take();
+                match report {
+                    Some(report) if !failed => self.learn(*report, backend),
+                    _ => self.pins.insert(Pin::Unknown),
+                }
+                reported::catch_up(sink.forward.made(input), &mut self.reported, &backend.reported);
+            }
+            Own::Begin | Own::Clean => {}
+        }
+        None
+    }
+}
+
+/// Does an ErrorResponse end the session?
+fn is_fatal(body: &[u8]) -> bool {
+    let severity = error_field(body, b'V').or_else(|| error_field(body, b'S'));
+    matches!(severity, Some(b"FATAL" | b"PANIC"))
+}

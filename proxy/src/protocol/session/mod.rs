@@ -1,0 +1,347 @@
+//! A client's session: every decision about its messages, and none of the I/O.
+//!
+//! [`Session::on_client`] says what a client's bytes mean: what to answer at once, what to send on, whether a server is
+//! needed. [`Session::on_server`] says which of a server's bytes are the client's. [`Session::afterwards`] says, when a
+//! server owes nothing and sits idle, whether it may go. `Backend` is what is known of the server in hand.
+
+mod from_client;
+mod from_server;
+pub mod pin;
+pub mod pipeline;
+pub mod prepared;
+pub mod probe;
+pub mod reported;
+pub mod run;
+pub mod settings;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use routing_rules::{Effects, Lex, Script};
+
+use crate::fault::Fault;
+use crate::metrics::Totals;
+use crate::protocol::reply;
+use pin::{Pin, Pins};
+use pipeline::{Expect, Own, Pipeline};
+use prepared::{Held, Statement, Statements};
+use probe::Report;
+use reported::Reported;
+use run::Run;
+use settings::Shared;
+
+/// What is known of one server by its own answers. Travels with the server.
+#[derive(Debug, Default)]
+pub struct Backend {
+    /// The role it logged in as.
+    pub login: Arc<[u8]>,
+    /// Prepared statements it holds.
+    pub held: Held,
+    /// Whose unnamed statement it holds; 0 for nobody's.
+    pub unnamed: u64,
+    /// Session settings it carries.
+    pub settings: Shared,
+    /// What it reports.
+    pub reported: Reported,
+    /// Custom settings it has ever been given: they can be emptied, not removed.
+    pub custom: Vec<String>,
+    /// `I`, `T` or `E`, by its last ReadyForQuery.
+    pub status: u8,
+    /// What it owes.
+    pub pipeline: Pipeline,
+    /// Bytes still to come of a frame whose header was seen.
+    stream_left: usize,
+    /// Are they the client's?
+    stream_passes: bool,
+    /// An error came for a query of ours.
+    own_failed: bool,
+    /// What was used before this moment may be given up to make room.
+    batch_began: u64,
+    report: Option<Box<Report>>,
+}
+
+impl Backend {
+    /// A server just logged in.
+    pub fn new(login: Arc<[u8]>, reported: Reported) -> Self {
+        Backend {
+            login,
+            reported,
+            status: b'I',
+            ..Backend::default()
+        }
+    }
+
+    /// Owes nothing, in no transaction, in the middle of no frame.
+    pub fn is_idle(&self) -> bool {
+        self.pipeline.is_empty() && self.status == b'I' && self.stream_left == 0
+    }
+}
+
+/// What every session of a worker shares while one step runs.
+pub struct Desk<'a> {
+    /// Prepared statements of all clients.
+    pub statements: &'a mut Statements,
+    /// The pool's totals.
+    pub totals: &'a mut Totals,
+    /// Source of tokens for unnamed statements.
+    pub tokens: &'a mut u64,
+    /// The longest message that must be read whole, in bytes.
+    pub message_max: usize,
+    /// Prepared statements one server may hold.
+    pub held_max: usize,
+}
+
+/// Where a step puts what is to be written.
+#[derive(Default)]
+pub struct Sink {
+    /// In the direction the input travels.
+    pub forward: Run,
+    /// Back to where it came from.
+    pub back: Vec<u8>,
+}
+
+/// What a client's bytes ask for next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// More bytes.
+    More,
+    /// A server.
+    Server,
+    /// All answers owed so far.
+    Drain,
+    /// The end of the session.
+    Terminate,
+    /// The end of the session, with a word about why.
+    Fatal(Fault),
+}
+
+/// What a server's bytes amount to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing special.
+    Going,
+    /// Nothing is owed any more: see [`Session::afterwards`].
+    Settled,
+    /// The client's settings could not be made: close the server, go on without it.
+    SettingsRefused,
+    /// The server ends the session (its FATAL has been passed on).
+    Ending,
+    /// The server broke the protocol: close it and tell the client.
+    Broken(&'static str),
+}
+
+/// What to do with a server that owes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    /// Wait: a transaction is open.
+    InTransaction,
+    /// A probe was written to `Sink::back`.
+    Probe,
+    /// Keep it: the session is pinned.
+    Keep,
+    /// Give it back.
+    Release,
+}
+
+/// One client's session.
+#[derive(Debug)]
+pub struct Session {
+    /// What the client was told the server reports.
+    pub reported: Reported,
+    /// What the client has set.
+    pub settings: Shared,
+    /// Why it keeps its server.
+    pub pins: Pins,
+    startup: Shared,
+    begin: Option<Box<[u8]>>,
+    script: Option<Script>,
+    prepared: Option<Box<HashMap<Box<[u8]>, Rc<Statement>>>>,
+    unnamed: Unnamed,
+    custom: Vec<String>,
+    refusal: Option<Box<[u8]>>,
+    stream_left: usize,
+    held_syncs: u32,
+    skip_to_sync: bool,
+    copy_in: bool,
+    due: bool,
+    own_done: Option<Own>,
+}
+
+/// The client's unnamed statement, kept because the next Bind may meet another server.
+#[derive(Debug, Default)]
+struct Unnamed {
+    body: Vec<u8>,
+    token: u64,
+    effects: Effects,
+}
+
+impl Session {
+    /// A session that has just logged in with these settings.
+    pub fn new(startup: Shared, reported: Reported) -> Self {
+        Session {
+            reported,
+            settings: startup.clone(),
+            pins: Pins::default(),
+            startup,
+            begin: None,
+            script: None,
+            prepared: None,
+            unnamed: Unnamed::default(),
+            custom: Vec::new(),
+            refusal: None,
+            stream_left: 0,
+            held_syncs: 0,
+            skip_to_sync: false,
+            copy_in: false,
+            due: false,
+            own_done: None,
+        }
+    }
+
+    /// Prepared statements the client has.
+    pub fn prepared_len(&self) -> usize {
+        self.prepared.as_ref().map_or(0, |map| map.len())
+    }
+
+    /// Is the client in a transaction it was told of, though no server knows yet?
+    pub fn has_begun(&self) -> bool {
+        self.begin.is_some()
+    }
+
+    /// May what the session left in a server be unknown?
+    pub fn is_due(&self) -> bool {
+        self.due
+    }
+
+    /// The transaction status a client without a server is told.
+    fn status_alone(&self) -> u8 {
+        if self.begin.is_some() { b'T' } else { b'I' }
+    }
+
+    fn lex(&self) -> Lex {
+        let off = self.reported.value(b"standard_conforming_strings") == Some(b"off");
+        Lex {
+            standard_conforming_strings: !off,
+        }
+    }
+
+    /// A server was lent: the client hears what is reported differently there.
+    pub fn attach(&mut self, backend: &mut Backend, back: &mut Vec<u8>) {
+        if !needs_settings(&self.settings, backend) {
+            reported::catch_up(back, &mut self.reported, &backend.reported);
+        }
+    }
+
+    /// What becomes of a server that owes nothing. A probe, if one is due, goes to `to_server`.
+    pub fn afterwards(
+        &mut self,
+        backend: &mut Backend,
+        desk: &mut Desk<'_>,
+        to_server: &mut Vec<u8>,
+    ) -> Afterwards {
+        if backend.status != b'I' || self.stream_left > 0 || self.copy_in {
+            return Afterwards::InTransaction;
+        }
+        if self.due {
+            self.due = false;
+            backend.report = Some(Box::default());
+            backend.pipeline.push(Expect::Own(Own::Probe));
+            let custom = self.custom.iter().map(String::as_str);
+            reply::frame(to_server, b'Q', |out| {
+                probe::question(out, custom);
+                out.push(0);
+            });
+            desk.totals.probe_count += 1;
+            return Afterwards::Probe;
+        }
+        if self.pins.is_empty() {
+            Afterwards::Release
+        } else {
+            Afterwards::Keep
+        }
+    }
+
+    /// The server in hand was lost: what was in flight on it is no more.
+    pub fn detach(&mut self) {
+        self.copy_in = false;
+        self.held_syncs = 0;
+        self.unnamed.token = 0;
+    }
+
+    /// Takes in what a probe found.
+    fn learn(&mut self, report: Report, backend: &mut Backend) {
+        self.pins = self.pins.probed(report.pins);
+        for name in &self.custom {
+            if report.settings.value(name.as_bytes()).is_some() && !backend.custom.contains(name) {
+                backend.custom.push(name.clone());
+            }
+        }
+        let mut wanted = report.settings.clone();
+        for (name, value) in self.startup.iter() {
+            // What the client asked for at startup is what RESET returns to.
+            if wanted.value(name).is_none() {
+                wanted.set(name, value);
+            }
+        }
+        if *backend.settings != report.settings {
+            backend.settings = Arc::new(report.settings);
+        }
+        if *self.settings != wanted {
+            self.settings = if *self.startup == wanted {
+                self.startup.clone()
+            } else if *backend.settings == wanted {
+                backend.settings.clone()
+            } else {
+                Arc::new(wanted)
+            };
+        }
+    }
+
+    /// Takes note of what a statement on its way to a server may do.
+    fn note(&mut self, effects: Effects, custom: &[String]) {
+        if effects.is_empty() {
+            return;
+        }
+        self.due |= effects.contains(Effects::PROBE);
+        for (effect, pin) in [
+            (Effects::BACKEND_PID, Pin::BackendPid),
+            (Effects::SET_SEED, Pin::RandomSeed),
+            (Effects::LOADS, Pin::Library),
+        ] {
+            if effects.contains(effect) {
+                self.pins.insert(pin);
+            }
+        }
+        self.follow(custom);
+    }
+
+    /// Custom settings the session may have set from now on: a probe must ask for them by name.
+    fn follow(&mut self, custom: &[String]) {
+        for name in custom {
+            if !self.custom.contains(name) && self.custom.len() < CUSTOM_MAX {
+                self.custom.push(name.clone());
+            }
+        }
+    }
+
+    fn forget_prepared(&mut self, backend: &mut Backend) {
+        self.prepared = None;
+        backend.held.clear();
+    }
+}
+
+/// Custom settings one session may name before new ones are no longer followed.
+const CUSTOM_MAX: usize = 64;
+
+/// Must the server be told of other settings? Equal ones become the same one, so that the next look is short.
+fn needs_settings(wanted: &Shared, backend: &mut Backend) -> bool {
+    if Arc::ptr_eq(wanted, &backend.settings) {
+        return false;
+    }
+    if *wanted == backend.settings {
+        backend.settings = wanted.clone();
+        return false;
+    }
+    true
+}

@@ -1,0 +1,183 @@
+//! Prepared statements under two names: the client's and the server's.
+//!
+//! A client's name maps to a [`Statement`]; equal texts with equal parameter types are one statement, whoever prepared
+//! them, and carry one number. A server knows a statement by that number and holds a bounded set of them.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use routing_rules::{Effects, Lex, read};
+
+/// A statement somebody prepared.
+#[derive(Debug)]
+pub struct Statement {
+    /// Its number, unique in the process.
+    pub id: u64,
+    /// Text, terminator and parameter types, as in a Parse message after the name.
+    pub body: Box<[u8]>,
+    /// What running it may do to the session.
+    pub effects: Effects,
+    /// Custom settings its text names.
+    pub custom: Vec<String>,
+}
+
+/// All statements a worker's clients have prepared, each once.
+#[derive(Debug)]
+pub struct Statements {
+    known: HashMap<Box<[u8]>, Rc<Statement>>,
+    next: u64,
+    sweep_at: usize,
+}
+
+impl Statements {
+    /// An empty table; `worker` makes the numbers of different workers differ.
+    pub fn new(worker: u16) -> Self {
+        Statements {
+            known: HashMap::new(),
+            next: (u64::from(worker) << 48) + 1,
+            sweep_at: 1024,
+        }
+    }
+
+    /// The statement of a Parse body, known or new.
+    pub fn intern(&mut self, text: &[u8], body: &[u8], lex: Lex) -> Rc<Statement> {
+        if let Some(statement) = self.known.get(body) {
+            return statement.clone();
+        }
+        if self.known.len() >= self.sweep_at {
+            self.known.retain(|_, statement| Rc::strong_count(statement) > 1);
+            self.sweep_at = (self.known.len() * 2).max(1024);
+        }
+        let script = read(text, lex);
+        let statement = Rc::new(Statement {
+            id: self.next,
+            body: body.into(),
+            effects: script.effects,
+            custom: script.custom_settings,
+        });
+        self.next += 1;
+        self.known.insert(body.into(), statement.clone());
+        statement
+    }
+
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Is none known?
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+}
+
+/// The statements one server holds, least recently used first to go.
+#[derive(Debug, Default)]
+pub struct Held {
+    used: HashMap<u64, u64>,
+    clock: u64,
+}
+
+impl Held {
+    /// Does the server hold it? If so it counts as used now.
+    pub fn touch(&mut self, id: u64) -> bool {
+        self.clock += 1;
+        let clock = self.clock;
+        self.used.get_mut(&id).map(|used| *used = clock).is_some()
+    }
+
+    /// The server holds it from now on.
+    pub fn insert(&mut self, id: u64) {
+        self.clock += 1;
+        self.used.insert(id, self.clock);
+    }
+
+    /// The server holds it no more.
+    pub fn remove(&mut self, id: u64) {
+        self.used.remove(&id);
+    }
+
+    /// The server holds nothing.
+    pub fn clear(&mut self) {
+        self.used.clear();
+    }
+
+    /// How many it holds.
+    pub fn len(&self) -> usize {
+        self.used.len()
+    }
+
+    /// Does it hold none?
+    pub fn is_empty(&self) -> bool {
+        self.used.is_empty()
+    }
+
+    /// The present moment: what is touched from now on counts as used later than this.
+    pub fn now(&self) -> u64 {
+        self.clock
+    }
+
+    /// The one to give up when there are `limit` already: the least recently used, if unused since `before`.
+    pub fn victim(&self, limit: usize, before: u64) -> Option<u64> {
+        if self.used.len() < limit {
+            return None;
+        }
+        let (&id, &used) = self.used.iter().min_by_key(|&(_, used)| *used)?;
+        (used <= before).then_some(id)
+    }
+}
+
+/// Front of every name pgshunt gives a statement on a server.
+pub const PREFIX: &[u8] = b"pgshunt:";
+
+/// Appends the name a server knows a statement by.
+pub fn server_name(out: &mut Vec<u8>, id: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    let mut rest = id;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(PREFIX);
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_bodies_are_one_statement() {
+        let mut statements = Statements::new(0);
+        let a = statements.intern(b"select 1", b"select 1\0\0\0", Lex::default());
+        let b = statements.intern(b"select 1", b"select 1\0\0\0", Lex::default());
+        let c = statements.intern(b"select 1", b"select 1\0\0\x01\0\0\0\x17", Lex::default());
+        assert!(Rc::ptr_eq(&a, &b));
+        assert_ne!(a.id, c.id);
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_first_but_never_one_used_in_this_batch() {
+        let mut held = Held::default();
+        held.insert(1);
+        held.insert(2);
+        let batch = held.now();
+        assert!(held.touch(1));
+        assert_eq!(held.victim(2, batch), Some(2));
+        assert!(held.touch(2));
+        assert_eq!(held.victim(2, batch), None);
+        assert_eq!(held.victim(3, held.now()), None);
+    }
+
+    #[test]
+    fn server_names_are_numbers() {
+        let mut out = Vec::new();
+        server_name(&mut out, 120);
+        assert_eq!(out, b"pgshunt:120");
+    }
+}
