@@ -1,4 +1,5 @@
 //! Sockets: what listens, what streams, what encrypts. Knows bytes, not SQL.
 
+pub mod buffer;
 pub mod stream;
 pub mod tls;

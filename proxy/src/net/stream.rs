@@ -34,6 +34,13 @@ macro_rules! each {
     };
 }
 
+impl Stream {
+    /// Does TLS run on it?
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Stream::TlsFromClient(_) | Stream::TlsToServer(_))
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         each!(self.get_mut(), Socket { Tcp, Unix }, inner => Pin::new(inner).poll_read(cx, buf))
