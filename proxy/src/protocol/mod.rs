@@ -5,4 +5,6 @@
 
 pub mod auth;
 pub mod reply;
+pub mod server_error;
 pub mod sqlstate;
+pub mod startup;
