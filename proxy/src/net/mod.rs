@@ -1,4 +1,6 @@
 //! Sockets: what listens, what streams, what encrypts. Knows bytes, not SQL.
 
+pub mod inbox;
+pub mod socket;
 pub mod stream;
 pub mod tls;
