@@ -1,5 +1,147 @@
-//! TLS towards servers and from clients, with rustls.
+//! TLS towards servers and from clients, with rustls and ring: files read once, a handshake per connection.
 
-/// How to speak TLS to servers: the mode and the files, already read.
-#[derive(Debug, Default)]
-pub struct ToServer {}
+mod certificate;
+mod from_client;
+mod to_server;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+pub use certificate::end_point;
+pub use from_client::FromClient;
+pub use to_server::ToServer;
+
+/// libpq's sslmode, towards servers and from clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SslMode {
+    /// Never TLS.
+    Disable,
+    /// Plain, TLS only when the server insists.
+    Allow,
+    /// TLS if the other side has it.
+    #[default]
+    Prefer,
+    /// TLS or nothing; the certificate is checked only where a CA is given.
+    Require,
+    /// The certificate must come from a known CA.
+    VerifyCa,
+    /// And name the host.
+    VerifyFull,
+}
+
+/// How to reach servers: part of a shard's settings.
+#[derive(Clone, Debug, Default)]
+pub struct ServerTls {
+    /// libpq's sslmode.
+    pub mode: SslMode,
+    /// PEM file of trusted CAs.
+    pub ca: Option<PathBuf>,
+    /// PEM file of our own certificate chain.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of our own key.
+    pub key: Option<PathBuf>,
+}
+
+/// Why TLS files cannot be used: which file, and what is wrong with it.
+#[derive(Debug)]
+pub enum TlsFault {
+    /// The file cannot be read, or is not PEM.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system or the PEM reader says.
+        error: pem::Error,
+    },
+    /// The file is PEM, and has no such thing in it.
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// `certificate` or `private key`.
+        what: &'static str,
+    },
+    /// rustls refuses what is in the file.
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What rustls says.
+        reason: String,
+    },
+    /// The mode needs a file that is not named.
+    NotNamed(&'static str),
+}
+
+impl fmt::Display for TlsFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TlsFault::Unreadable { path, error } => match error {
+                pem::Error::Io(error) => write!(f, "{}: {error}", path.display()),
+                error => write!(f, "{}: not PEM: {error:?}", path.display()),
+            },
+            TlsFault::Missing { path, what } => write!(f, "{}: no {what} in it", path.display()),
+            TlsFault::Refused { path, reason } => write!(f, "{}: {reason}", path.display()),
+            TlsFault::NotNamed(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for TlsFault {}
+
+/// What PostgreSQL 17's direct TLS agrees on (ALPN).
+const ALPN: &[u8] = b"postgresql";
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
+    let found: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).and_then(|certificates| certificates.collect());
+    match found {
+        Ok(found) if found.is_empty() => Err(TlsFault::Missing {
+            path: path.to_owned(),
+            what: "certificate",
+        }),
+        Ok(found) => Ok(found),
+        Err(error) => Err(unreadable(path, error)),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFault> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| match error {
+        pem::Error::NoItemsFound => TlsFault::Missing {
+            path: path.to_owned(),
+            what: "private key",
+        },
+        error => unreadable(path, error),
+    })
+}
+
+fn roots(path: &Path, certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsFault> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots
+            .add(certificate.clone())
+            .map_err(|error| refused(path, &error))?;
+    }
+    Ok(roots)
+}
+
+fn unreadable(path: &Path, error: pem::Error) -> TlsFault {
+    TlsFault::Unreadable {
+        path: path.to_owned(),
+        error,
+    }
+}
+
+fn refused(path: &Path, reason: &impl fmt::Display) -> TlsFault {
+    TlsFault::Refused {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
+}

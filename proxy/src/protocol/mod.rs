@@ -7,5 +7,7 @@ pub mod auth;
 pub mod frame;
 pub mod message;
 pub mod reply;
+pub mod server_error;
 pub mod session;
 pub mod sqlstate;
+pub mod startup;

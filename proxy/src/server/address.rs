@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::net::tls::{ServerTls, SslMode};
+
 /// A place a PostgreSQL listens at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -32,37 +34,6 @@ impl fmt::Display for Address {
             Address::Unix { directory, port } => write!(f, "unix:{}:{port}", directory.display()),
         }
     }
-}
-
-/// libpq's sslmode, towards servers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SslMode {
-    /// Never TLS.
-    Disable,
-    /// Plain, TLS only when the server insists.
-    Allow,
-    /// TLS if the server has it.
-    #[default]
-    Prefer,
-    /// TLS or nothing; the certificate is not checked.
-    Require,
-    /// The certificate must come from a known CA.
-    VerifyCa,
-    /// And name the host.
-    VerifyFull,
-}
-
-/// How to reach servers: part of a shard's settings.
-#[derive(Clone, Debug, Default)]
-pub struct ServerTls {
-    /// libpq's sslmode.
-    pub mode: SslMode,
-    /// PEM file of trusted CAs.
-    pub ca: Option<PathBuf>,
-    /// PEM file of our own certificate chain.
-    pub certificate: Option<PathBuf>,
-    /// PEM file of our own key.
-    pub key: Option<PathBuf>,
 }
 
 /// What one connection to a server needs to know before it is made.

@@ -1,3 +1,10 @@
 //! One connection to one PostgreSQL: reaching it, logging in, what it holds, cancelling on it.
+//!
+//! `address` says where, `dial` gets a line there, `connect` logs in, `cancel` interrupts, `ask` puts pgshunt's own
+//! questions.
 
 pub mod address;
+pub mod ask;
+pub mod cancel;
+pub mod connect;
+pub mod dial;

@@ -1,0 +1,138 @@
+//! Plain sockets: options and connecting. Not TLS (`tls`), not logins (`server::connect`).
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
+
+use super::stream::Socket;
+
+/// The most addresses of one name that are tried.
+pub const ADDRESSES_MAX: usize = 16;
+
+/// How TCP notices a peer that has gone without a word. A zero duration leaves it to the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Probe idle connections (`tcp_keepalive`).
+    pub keepalive: bool,
+    /// Silence before the first probe (`tcp_keepidle`).
+    pub keepalive_idle: Duration,
+    /// Time between probes (`tcp_keepintvl`).
+    pub keepalive_interval: Duration,
+    /// Probes without an answer before the connection is dead (`tcp_keepcnt`); 0 leaves it to the system.
+    pub keepalive_count: u32,
+    /// The longest that sent bytes may stay unacknowledged (`tcp_user_timeout`).
+    pub user_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            keepalive: true,
+            keepalive_idle: Duration::ZERO,
+            keepalive_interval: Duration::ZERO,
+            keepalive_count: 0,
+            user_timeout: Duration::ZERO,
+        }
+    }
+}
+
+/// Sets a TCP socket's options; small messages leave at once (`TCP_NODELAY`).
+pub fn tune(tcp: &TcpStream, settings: &Settings) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let socket = SockRef::from(tcp);
+    if settings.keepalive {
+        let given = |d: Duration| (!d.is_zero()).then_some(d);
+        let mut keepalive = TcpKeepalive::new();
+        if let Some(idle) = given(settings.keepalive_idle) {
+            keepalive = keepalive.with_time(idle);
+        }
+        if let Some(interval) = given(settings.keepalive_interval) {
+            keepalive = keepalive.with_interval(interval);
+        }
+        if settings.keepalive_count > 0 {
+            keepalive = keepalive.with_retries(settings.keepalive_count);
+        }
+        socket.set_keepalive(true)?;
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
+    if !settings.user_timeout.is_zero() {
+        socket.set_tcp_user_timeout(Some(settings.user_timeout))?;
+    }
+    Ok(())
+}
+
+/// Connects over TCP: every address of the name in turn, each with its share of the time that is left. The last
+/// address's error counts.
+pub async fn tcp(host: &str, port: u16, patience: Duration, settings: &Settings) -> io::Result<Socket> {
+    let deadline = Instant::now() + patience;
+    let addresses: Vec<_> = timeout_at(deadline, lookup_host((host, port)))
+        .await??
+        .take(ADDRESSES_MAX)
+        .collect();
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for (tried, address) in addresses.iter().enumerate() {
+        let now = Instant::now();
+        // At least one is left, so the divisor is not zero; and there are at most ADDRESSES_MAX.
+        let share = deadline.saturating_duration_since(now) / (addresses.len() - tried) as u32;
+        match timeout_at(now + share, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => {
+                tune(&tcp, settings)?;
+                return Ok(Socket::Tcp(tcp));
+            }
+            Ok(Err(error)) => failure = error,
+            Err(elapsed) => failure = elapsed.into(),
+        }
+    }
+    Err(failure)
+}
+
+/// Connects to the socket `.s.PGSQL.<port>` in a directory.
+pub async fn unix(directory: &Path, port: u16) -> io::Result<Socket> {
+    let path = directory.join(format!(".s.PGSQL.{port}"));
+    Ok(Socket::Unix(UnixStream::connect(path).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_connected_socket_has_its_options() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let settings = Settings {
+            keepalive_idle: Duration::from_secs(33),
+            user_timeout: Duration::from_secs(44),
+            ..Settings::default()
+        };
+        let socket = tcp("127.0.0.1", port, Duration::from_secs(5), &settings)
+            .await
+            .unwrap();
+        let Socket::Tcp(tcp) = socket else {
+            panic!("not TCP");
+        };
+        let socket = SockRef::from(&tcp);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(33));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(44)));
+        assert!(tcp.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn nobody_there() {
+        let port = {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            listener.local_addr().unwrap().port()
+        };
+        let patience = Duration::from_secs(5);
+        let refused = tcp("127.0.0.1", port, patience, &Settings::default()).await;
+        assert_eq!(refused.err().unwrap().kind(), io::ErrorKind::ConnectionRefused);
+        let missing = unix(Path::new("/nonexistent"), 1).await;
+        assert_eq!(missing.err().unwrap().kind(), io::ErrorKind::NotFound);
+    }
+}
