@@ -1,0 +1,250 @@
+//! `[[database]]`: its shards, its roles, the role pgshunt itself uses there.
+
+use super::Environment;
+use super::address;
+use super::dsn::{self, Dsn};
+use super::files;
+use super::keys;
+use super::mistake::Wrong;
+use super::pool::{self, CLIENTS_MAX, SERVERS_MAX};
+use super::raw::{Section, Written};
+use super::tls;
+use crate::pool::settings::Settings;
+use crate::server::address::{Address, ServerTls};
+use crate::snapshot::{Control, Database, Limits, SecretText, Shard, User};
+
+/// What a database takes over from the rest of the file.
+pub(super) struct Inherited<'a> {
+    pub pool: &'a Settings,
+    pub limits: &'a Limits,
+    pub environment: &'a Environment,
+    /// Is a server asked, as the control role, for what each client is checked against?
+    pub asks_servers: bool,
+}
+
+/// All databases; at least one, names unique.
+pub(super) fn databases(root: &Section, from: &Inherited) -> Vec<Database> {
+    let sections = root.sections("database", &keys::DATABASE);
+    if sections.is_empty() && root.place("database").is_none() {
+        let wrong = Wrong::new("there is no [[database]]");
+        root.findings()
+            .anywhere(wrong.hint("add [[database]] with a name and a [[database.shard]]"));
+    }
+    no_name_twice(&sections, "database");
+    sections.iter().map(|section| database(section, from)).collect()
+}
+
+fn database(section: &Section, from: &Inherited) -> Database {
+    let name = required_name(section).to_owned();
+    let pool = match section.section("pool", &keys::POOL) {
+        Some(narrower) => pool::narrowed(from.pool, &narrower),
+        None => from.pool.clone(),
+    };
+    let shards = shards(section);
+    if from.asks_servers && section.place("control").is_none() {
+        let wrong = Wrong::new(format!(
+            "database \"{name}\" has no control role, so no client could log in"
+        ));
+        section.wrong(wrong.hint("add control = \"postgres://ROLE@/DBNAME\", or list users under [auth]"));
+    }
+    let max_client_conn = section.count("max_client_conn", 0..=CLIENTS_MAX);
+    let max_db_connections = section.count("max_db_connections", 0..=SERVERS_MAX);
+    Database {
+        control: control(section, &name, &shards, from.environment),
+        users: users(section, &pool, from.limits),
+        rules: rules(section),
+        max_client_conn: max_client_conn.unwrap_or(from.limits.max_client_conn_per_database),
+        max_db_connections: max_db_connections.unwrap_or(from.limits.max_db_connections),
+        name,
+        shards,
+        pool,
+    }
+}
+
+fn rules(section: &Section) -> Option<std::path::PathBuf> {
+    let path = section.path("rules")?;
+    if let Err(wrong) = files::readable(&path.value) {
+        section.wrong_value("rules", path.at, wrong);
+    }
+    Some(path.value)
+}
+
+fn shards(database: &Section) -> Vec<Shard> {
+    let sections = database.sections("shard", &keys::SHARD);
+    if sections.is_empty() && database.place("shard").is_none() {
+        let wrong = Wrong::new("[[database]] has no servers");
+        database.wrong(wrong.hint("add [[database.shard]] with servers = [\"host:5432\"]"));
+    }
+    no_name_twice(&sections, "shard");
+    let wide = database.section("server_tls", &keys::SERVER_TLS);
+    let wide_tls = wide.map_or_else(ServerTls::default, |wide| {
+        tls::towards_servers(&ServerTls::default(), &wide)
+    });
+    let alone = sections.len() == 1;
+    let shard = |section: &Section| Shard {
+        name: match section.place("name") {
+            None if alone => ONLY_SHARD.to_owned(),
+            None | Some(_) => required_name(section).to_owned(),
+        },
+        servers: servers(section),
+        dbname: section.name("dbname").map(|text| text.value.to_owned()),
+        tls: shard_tls(section, wide.as_ref(), &wide_tls),
+    };
+    sections.iter().map(shard).collect()
+}
+
+/// What does not go together is noted where the last word on it was said.
+fn shard_tls(shard: &Section, wide: Option<&Section>, wide_tls: &ServerTls) -> ServerTls {
+    match tls::settled(tls::towards_servers(wide_tls, shard)) {
+        Ok(settled) => settled,
+        Err(wrong) => {
+            let last_word = wide.filter(|_| !tls::is_in(shard)).unwrap_or(shard);
+            let what = format!("{} in {}", wrong.what, last_word.name);
+            last_word.wrong(Wrong { what, ..wrong });
+            ServerTls::default()
+        }
+    }
+}
+
+fn servers(shard: &Section) -> Vec<Address> {
+    let written = shard.texts("servers").unwrap_or_default();
+    if shard.place("servers").is_none() || shard.is_empty_list("servers") {
+        let wrong = Wrong::new("[[database.shard]] has no servers");
+        shard.wrong(wrong.hint("add servers = [\"host:5432\"]"));
+    }
+    let mut servers = Vec::new();
+    for Written { value, at } in written {
+        match address::server(value) {
+            Ok(server) if servers.contains(&server) => {
+                shard.wrong_value("servers", at, Wrong::new(format!("names \"{value}\" twice")));
+            }
+            Ok(server) => servers.push(server),
+            Err(wrong) => {
+                let what = format!("has a mistake: {}", wrong.what);
+                shard.wrong_value("servers", at, Wrong { what, ..wrong });
+            }
+        }
+    }
+    servers
+}
+
+fn users(database: &Section, pool: &Settings, limits: &Limits) -> Vec<User> {
+    let sections = database.sections("user", &keys::USER);
+    no_name_twice(&sections, "user");
+    let user = |section: &Section| User {
+        name: required_name(section).to_owned(),
+        pool: match section.section("pool", &keys::POOL) {
+            Some(narrower) => pool::narrowed(pool, &narrower),
+            None => pool.clone(),
+        },
+        tenant: section.name("tenant").map(|text| text.value.to_owned()),
+        max_client_conn: section
+            .count("max_client_conn", 0..=CLIENTS_MAX)
+            .unwrap_or(limits.max_client_conn_per_user),
+    };
+    sections.iter().map(user).collect()
+}
+
+fn control(section: &Section, name: &str, shards: &[Shard], environment: &Environment) -> Option<Control> {
+    let from_file = section.path("control_password_file").and_then(|path| {
+        let secret = files::secret(&path.value);
+        let secret = secret.map_err(|wrong| section.wrong_value("control_password_file", path.at, wrong));
+        Some((path.at, secret.ok()))
+    });
+    let Some(written) = section.text("control") else {
+        if let Some((at, _)) = from_file {
+            let wrong = Wrong::new("needs control = \"postgres://ROLE@/DBNAME\" beside it");
+            section.wrong_value("control_password_file", at, wrong);
+        }
+        return None;
+    };
+    let wrong = |wrong| section.wrong_value("control", written.at, wrong);
+    let dsn = match dsn::parse(written.value) {
+        Ok(dsn) => dsn,
+        Err(wrongs) => {
+            for found in wrongs {
+                let what = format!("has a mistake: {}", found.what);
+                wrong(Wrong { what, ..found });
+            }
+            return None;
+        }
+    };
+    for found in unfit_for_control(&dsn) {
+        wrong(found);
+    }
+    if dsn.password.is_some() && from_file.is_some() {
+        wrong(Wrong::new("has a password, and so has control_password_file").hint("keep one of them"));
+    }
+    Some(Control {
+        user: dsn.user.unwrap_or_default(),
+        password: first_password(
+            dsn.password,
+            from_file.and_then(|(_, secret)| secret),
+            environment,
+        ),
+        dbname: dsn.dbname.unwrap_or_else(|| control_dbname(name, shards)),
+    })
+}
+
+fn unfit_for_control(dsn: &Dsn) -> Vec<Wrong> {
+    let mut wrongs = Vec::new();
+    if dsn.user.is_none() {
+        wrongs.push(Wrong::new("names no role").hint("write postgres://ROLE@/DBNAME"));
+    }
+    if !dsn.servers.is_empty() {
+        let wrong = Wrong::new("names a server, but the role is used on every server of every shard");
+        wrongs.push(wrong.hint("write postgres://ROLE@/DBNAME, and servers in [[database.shard]]"));
+    }
+    if dsn.speaks_of_tls() {
+        let wrong = Wrong::new("speaks of TLS, which is the same for every connection to a server");
+        wrongs.push(wrong.hint("set sslmode in [database.server_tls] or [[database.shard]]"));
+    }
+    wrongs
+}
+
+fn first_password(
+    written: Option<SecretText>,
+    from_file: Option<SecretText>,
+    environment: &Environment,
+) -> Option<SecretText> {
+    written
+        .or(from_file)
+        .or_else(|| environment.control_password.clone())
+}
+
+/// Where the control role connects when nobody says: the database itself, or `postgres` when that is any.
+fn control_dbname(name: &str, shards: &[Shard]) -> String {
+    let written = shards.iter().find_map(|shard| shard.dbname.clone());
+    written.unwrap_or_else(|| {
+        if name == "*" {
+            "postgres".into()
+        } else {
+            name.into()
+        }
+    })
+}
+
+fn required_name<'a>(section: &Section<'a>) -> &'a str {
+    if section.place("name").is_none() {
+        section.wrong(Wrong::new(format!("{} has no name", section.name)).hint("add name = \"…\""));
+    }
+    section.name("name").map_or("", |text| text.value)
+}
+
+/// Notes every name that stands twice among sections of one kind.
+pub(super) fn no_name_twice(sections: &[Section], kind: &str) {
+    let mut seen: Vec<&str> = Vec::new();
+    for section in sections {
+        let Some(Written { value, at }) = section.text_if_any("name") else {
+            continue;
+        };
+        if seen.contains(&value) {
+            let wrong = Wrong::new(format!("there are two {kind}s named \"{value}\""));
+            section.findings().at(at, wrong);
+        }
+        seen.push(value);
+    }
+}
+
+/// The name of a shard that needs none.
+pub(super) const ONLY_SHARD: &str = "s0";

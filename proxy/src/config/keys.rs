@@ -1,0 +1,194 @@
+//! Every section and every key there is. `raw` refuses what is not here, and `deploy/pgshunt.toml` shows what is.
+
+/// The keys of one section.
+pub(super) struct Keys {
+    /// The section as a person would name it.
+    pub section: &'static str,
+    /// What may stand in it.
+    pub known: &'static [&'static str],
+    /// What the documentation names and this version does not do.
+    pub not_yet: &'static [&'static str],
+}
+
+pub(super) const ROOT: Keys = Keys {
+    section: "the file",
+    known: &[
+        "threads", "listen", "tls", "limits", "pool", "database", "auth", "console", "log",
+    ],
+    not_yet: &["redis", "clickhouse"],
+};
+
+pub(super) const LISTEN: Keys = Keys {
+    section: "[listen]",
+    known: &["clients", "admin", "http"],
+    not_yet: &[],
+};
+
+pub(super) const TLS: Keys = Keys {
+    section: "[tls]",
+    known: &["mode", "certificate", "key", "client_ca"],
+    not_yet: &[],
+};
+
+pub(super) const LIMITS: Keys = Keys {
+    section: "[limits]",
+    known: &[
+        "max_client_conn",
+        "max_client_conn_per_address",
+        "max_client_conn_per_user",
+        "max_client_conn_per_database",
+        "max_db_connections",
+        "client_login_timeout",
+        "max_packet_size",
+        "shutdown_timeout",
+    ],
+    not_yet: &[],
+};
+
+pub(super) const POOL: Keys = Keys {
+    section: "[pool]",
+    known: &[
+        "mode",
+        "size",
+        "min_size",
+        "queue_size",
+        "query_wait_timeout",
+        "server_idle_timeout",
+        "server_lifetime",
+        "server_connect_timeout",
+        "server_login_retry",
+        "server_check_delay",
+        "connect_parallel",
+        "max_prepared_statements",
+        "query_timeout",
+        "client_idle_timeout",
+        "idle_transaction_timeout",
+        "transaction_timeout",
+        "cancel_wait_timeout",
+    ],
+    not_yet: &[],
+};
+
+pub(super) const DATABASE: Keys = Keys {
+    section: "[[database]]",
+    known: &[
+        "name",
+        "rules",
+        "control",
+        "control_password_file",
+        "max_client_conn",
+        "max_db_connections",
+        "pool",
+        "server_tls",
+        "shard",
+        "user",
+    ],
+    not_yet: &[],
+};
+
+pub(super) const SERVER_TLS: Keys = Keys {
+    section: "[database.server_tls]",
+    known: &["sslmode", "sslrootcert", "sslcert", "sslkey"],
+    not_yet: &[],
+};
+
+pub(super) const SHARD: Keys = Keys {
+    section: "[[database.shard]]",
+    known: &[
+        "name",
+        "servers",
+        "dbname",
+        "sslmode",
+        "sslrootcert",
+        "sslcert",
+        "sslkey",
+    ],
+    not_yet: &[],
+};
+
+pub(super) const USER: Keys = Keys {
+    section: "[[database.user]]",
+    known: &["name", "pool", "tenant", "max_client_conn"],
+    not_yet: &[],
+};
+
+pub(super) const AUTH: Keys = Keys {
+    section: "[auth]",
+    known: &["mode", "auth_query", "user"],
+    not_yet: &[],
+};
+
+pub(super) const AUTH_USER: Keys = Keys {
+    section: "[[auth.user]]",
+    known: &["name", "verifier", "password_file"],
+    not_yet: &["cert"],
+};
+
+pub(super) const CONSOLE: Keys = Keys {
+    section: "[console]",
+    known: &["admins", "watchers"],
+    not_yet: &[],
+};
+
+pub(super) const LOG: Keys = Keys {
+    section: "[log]",
+    known: &["format", "level"],
+    not_yet: &[],
+};
+
+const SECTIONS: [&Keys; 12] = [
+    &LISTEN,
+    &TLS,
+    &LIMITS,
+    &POOL,
+    &DATABASE,
+    &SERVER_TLS,
+    &SHARD,
+    &USER,
+    &AUTH,
+    &AUTH_USER,
+    &CONSOLE,
+    &LOG,
+];
+
+/// The section a misplaced key belongs in, if there is exactly one.
+pub(super) fn home_of(key: &str) -> Option<&'static str> {
+    let mut homes = SECTIONS.iter().filter(|keys| keys.known.contains(&key));
+    match (homes.next(), homes.next()) {
+        (Some(keys), None) => Some(keys.section),
+        (None | Some(_), _) => None,
+    }
+}
+
+/// What PgBouncer calls something we call by another name.
+pub(super) fn from_pgbouncer(key: &str) -> Option<&'static str> {
+    PGBOUNCER
+        .iter()
+        .find(|(theirs, _)| *theirs == key)
+        .map(|(_, ours)| *ours)
+}
+
+const PGBOUNCER: [(&str, &str); 16] = [
+    ("pool_mode", "mode in [pool]"),
+    ("default_pool_size", "size in [pool]"),
+    ("pool_size", "size in [pool]"),
+    ("min_pool_size", "min_size in [pool]"),
+    ("listen_addr", "clients in [listen], with the port"),
+    ("listen_port", "clients in [listen], with the address"),
+    ("unix_socket_dir", "clients in [listen], as \"unix:/directory\""),
+    ("auth_type", "mode in [auth]"),
+    ("auth_file", "[[auth.user]]"),
+    ("auth_user", "control in [[database]]"),
+    ("admin_users", "admins in [console]"),
+    ("stats_users", "watchers in [console]"),
+    ("client_tls_sslmode", "mode in [tls]"),
+    ("server_tls_sslmode", "sslmode in [database.server_tls]"),
+    (
+        "max_user_client_connections",
+        "max_client_conn_per_user in [limits]",
+    ),
+    (
+        "max_db_client_connections",
+        "max_client_conn_per_database in [limits]",
+    ),
+];

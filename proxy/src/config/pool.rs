@@ -1,0 +1,71 @@
+//! The `[pool]` keys, at each of their three places: user over database over global.
+
+use super::mistake::Wrong;
+use super::raw::Section;
+use crate::pool::settings::{Mode, Settings};
+
+/// What the section says, over what a wider one said.
+pub(super) fn narrowed(wider: &Settings, section: &Section) -> Settings {
+    let time = |key| section.time(key);
+    let settings = Settings {
+        mode: section.word("mode", &MODES).unwrap_or(wider.mode),
+        size: section.count("size", 1..=SERVERS_MAX).unwrap_or(wider.size),
+        min_size: section
+            .count("min_size", 0..=SERVERS_MAX)
+            .unwrap_or(wider.min_size),
+        queue_size: section
+            .count("queue_size", 0..=CLIENTS_MAX)
+            .unwrap_or(wider.queue_size),
+        query_wait_timeout: time("query_wait_timeout").unwrap_or(wider.query_wait_timeout),
+        server_idle_timeout: time("server_idle_timeout").unwrap_or(wider.server_idle_timeout),
+        server_lifetime: time("server_lifetime").unwrap_or(wider.server_lifetime),
+        server_connect_timeout: time("server_connect_timeout").unwrap_or(wider.server_connect_timeout),
+        server_login_retry: time("server_login_retry").unwrap_or(wider.server_login_retry),
+        server_check_delay: time("server_check_delay").unwrap_or(wider.server_check_delay),
+        connect_parallel: section
+            .count("connect_parallel", 1..=SERVERS_MAX)
+            .unwrap_or(wider.connect_parallel),
+        max_prepared_statements: section
+            .count("max_prepared_statements", 1..=STATEMENTS_MAX)
+            .unwrap_or(wider.max_prepared_statements),
+        query_timeout: time("query_timeout").unwrap_or(wider.query_timeout),
+        client_idle_timeout: time("client_idle_timeout").unwrap_or(wider.client_idle_timeout),
+        idle_transaction_timeout: time("idle_transaction_timeout").unwrap_or(wider.idle_transaction_timeout),
+        transaction_timeout: time("transaction_timeout").unwrap_or(wider.transaction_timeout),
+        cancel_wait_timeout: time("cancel_wait_timeout").unwrap_or(wider.cancel_wait_timeout),
+    };
+    check(&settings, section);
+    settings
+}
+
+fn check(settings: &Settings, section: &Section) {
+    let sizes = section.place("min_size").or_else(|| section.place("size"));
+    if let Some(at) = sizes.filter(|_| settings.min_size > settings.size) {
+        let what = format!("is {}, above size, which is {}", settings.min_size, settings.size);
+        section.wrong_value("min_size", at, Wrong::new(what));
+    }
+    for (key, span) in [
+        ("server_connect_timeout", settings.server_connect_timeout),
+        ("cancel_wait_timeout", settings.cancel_wait_timeout),
+    ] {
+        if let Some(at) = section.place(key).filter(|_| span.is_zero()) {
+            section.wrong_value(key, at, Wrong::new("must be above zero"));
+        }
+    }
+}
+
+const MODES: [(&str, Mode); 4] = [
+    ("auto", Mode::Auto),
+    ("session", Mode::Session),
+    ("transaction", Mode::Transaction),
+    ("statement", Mode::Statement),
+];
+
+/// PostgreSQL's own bound on `max_connections`.
+pub(super) const SERVERS_MAX: usize = 262_143;
+
+/// More clients than one machine has ports for one address, several times over.
+pub(super) const CLIENTS_MAX: usize = 1_000_000;
+
+/// Each prepared statement costs a server some kilobytes.
+const STATEMENTS_MAX: usize = 100_000;
