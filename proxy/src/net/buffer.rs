@@ -49,7 +49,11 @@ pub struct Inbox {
 impl Inbox {
     /// An inbox that begins with these bytes.
     pub fn with(bytes: Vec<u8>) -> Self {
-        Inbox { start: 0, end: bytes.len(), buffer: bytes }
+        Inbox {
+            start: 0,
+            end: bytes.len(),
+            buffer: bytes,
+        }
     }
 
     /// What is there.
@@ -74,7 +78,12 @@ impl Inbox {
     /// Reads once. `Ready(Ok(0))` is the end of the stream.
     ///
     /// A short read says that the socket is empty, so no second call is made to hear it; nothing is held while waiting.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, stream: &mut Stream, buffers: &Buffers) -> Poll<io::Result<usize>> {
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        buffers: &Buffers,
+    ) -> Poll<io::Result<usize>> {
         self.make_room(buffers);
         let mut space = ReadBuf::new(&mut self.buffer[self.end..]);
         let polled = Pin::new(stream).poll_read(cx, &mut space);

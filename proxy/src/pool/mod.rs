@@ -1,3 +1,381 @@
-//! Lending servers to clients.
+//! Lending servers to clients: one pool for each database and role, one part of it on each worker.
+//!
+//! `ledger` counts, over all workers; `Pool` holds the servers that are free, the clients that wait, and makes new
+//! servers, never more than the ledger allows. Nothing here is locked: a pool lives on its worker's thread.
 
+pub mod lease;
+pub mod ledger;
 pub mod settings;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crate::fault::{Fault, Severity};
+use crate::metrics::Totals;
+use crate::net::buffer::Buffers;
+use crate::protocol::auth::Secret;
+use crate::protocol::session::reported::Reported;
+use crate::protocol::session::settings::Shared;
+use crate::protocol::sqlstate;
+use crate::server::address::Target;
+use crate::server::connect::{ConnectFault, connect};
+use crate::server::held::Server;
+use lease::{Answer, Lease, Ticket, Waiter};
+use ledger::Ledger;
+use settings::Settings;
+
+/// Whose servers a pool holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The database as clients name it.
+    pub database: String,
+    /// The role.
+    pub user: String,
+}
+
+/// What a pool is made of.
+pub struct Plan {
+    /// Whose it is.
+    pub key: Key,
+    /// How it behaves.
+    pub settings: Settings,
+    /// The servers that may be the primary, in order of preference.
+    pub targets: Vec<Arc<Target>>,
+    /// What the workers' parts of this pool count together.
+    pub ledger: Arc<Ledger>,
+}
+
+/// One worker's part of a pool.
+pub struct Pool {
+    /// What it is made of.
+    pub plan: Plan,
+    /// What it counts.
+    pub totals: RefCell<Totals>,
+    /// What servers of this pool report to clients with these startup settings.
+    pub welcomes: RefCell<Vec<(Shared, Reported)>>,
+    /// Clients that have logged in and not left.
+    pub clients: Cell<usize>,
+    secret: RefCell<Secret>,
+    idle: RefCell<Vec<Box<Server>>>,
+    canceling: RefCell<Vec<Box<Server>>>,
+    waiters: RefCell<VecDeque<Rc<Waiter>>>,
+    connecting: Cell<usize>,
+    alive: Cell<usize>,
+    failure: RefCell<Option<(Instant, Fault)>>,
+    preferred: Cell<usize>,
+    buffers: Rc<Buffers>,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(plan: Plan, buffers: Rc<Buffers>) -> Rc<Self> {
+        Rc::new(Pool {
+            plan,
+            totals: RefCell::default(),
+            welcomes: RefCell::default(),
+            clients: Cell::new(0),
+            secret: RefCell::default(),
+            idle: RefCell::default(),
+            canceling: RefCell::default(),
+            waiters: RefCell::default(),
+            connecting: Cell::new(0),
+            alive: Cell::new(0),
+            failure: RefCell::new(None),
+            preferred: Cell::new(0),
+            buffers,
+        })
+    }
+
+    /// What the next server is logged in with: whatever the last client proved.
+    pub fn know(&self, secret: Secret) {
+        *self.secret.borrow_mut() = secret;
+    }
+
+    /// Asks for a server: an idle one, a place in the queue, or a refusal.
+    pub fn borrow(self: &Rc<Self>, waker: impl FnOnce() -> Waker) -> Answer {
+        if self.waiters.borrow().is_empty()
+            && let Some(server) = self.take_idle()
+        {
+            self.totals.borrow_mut().server_assignment_count += 1;
+            return Answer::Lent(Lease::new(self.clone(), server));
+        }
+        if let Some(fault) = self.recent_failure() {
+            return Answer::Refused(fault);
+        }
+        let limit = self.plan.settings.queue_size;
+        if limit > 0 && self.waiters.borrow().len() >= limit {
+            let fault = Fault::error(
+                sqlstate::TOO_MANY_CONNECTIONS,
+                "too many clients wait for a server already",
+            )
+            .hint("Raise queue_size or size in [pool], or send fewer statements at a time.");
+            return Answer::Refused(fault);
+        }
+        let waiter = Rc::new(Waiter::new(waker()));
+        self.waiters.borrow_mut().push_back(waiter.clone());
+        self.connect_more();
+        Answer::Queued(Ticket::new(self.clone(), waiter))
+    }
+
+    fn take_idle(self: &Rc<Self>) -> Option<Box<Server>> {
+        loop {
+            // The most recently used first: its caches are warm, and the others grow old enough to be closed.
+            let mut server = self.idle.borrow_mut().pop()?;
+            if server.is_alive(&self.buffers) {
+                return Some(server);
+            }
+            self.closed();
+        }
+    }
+
+    fn recent_failure(&self) -> Option<Fault> {
+        let failure = self.failure.borrow();
+        let (at, fault) = failure.as_ref()?;
+        let recent = at.elapsed() < self.plan.settings.server_login_retry;
+        (recent && self.alive.get() == 0).then(|| fault.clone())
+    }
+
+    /// Takes a server back that is idle and clean.
+    pub fn give_back(self: &Rc<Self>, mut server: Box<Server>) {
+        let now = Instant::now();
+        if server.is_being_canceled() {
+            self.canceling.borrow_mut().push(server);
+            return;
+        }
+        if server.close_at.is_some_and(|at| now >= at)
+            || self.plan.ledger.is_over()
+            || !server.is_alive(&self.buffers)
+        {
+            server.terminate();
+            return self.closed();
+        }
+        server.idle_since = now;
+        while let Some(waiter) = self.waiters.borrow_mut().pop_front() {
+            if waiter.is_waiting() {
+                let mut totals = self.totals.borrow_mut();
+                totals.server_assignment_count += 1;
+                totals.wait_time.record(waiter.since.elapsed());
+                drop(totals);
+                return waiter.serve(server);
+            }
+        }
+        self.idle.borrow_mut().push(server);
+        if self.plan.ledger.others_starve() {
+            self.close_one_idle();
+        }
+    }
+
+    /// A server of this pool is no more.
+    pub fn closed(self: &Rc<Self>) {
+        self.alive.set(self.alive.get() - 1);
+        self.plan.ledger.release();
+        self.connect_more();
+    }
+
+    fn close_one_idle(self: &Rc<Self>) {
+        let oldest = {
+            let mut idle = self.idle.borrow_mut();
+            (!idle.is_empty()).then(|| idle.remove(0))
+        };
+        if let Some(server) = oldest {
+            server.terminate();
+            self.closed();
+        }
+    }
+
+    /// Cancel requests have ended: servers kept back for them may go on.
+    pub fn cancel_ended(self: &Rc<Self>) {
+        let kept = std::mem::take(&mut *self.canceling.borrow_mut());
+        for server in kept {
+            self.give_back(server);
+        }
+    }
+
+    /// Does a client wait?
+    pub fn has_waiters(&self) -> bool {
+        self.waiters.borrow().iter().any(|waiter| waiter.is_waiting())
+    }
+
+    /// Connects as many servers as are waited for, in bounded parallel.
+    fn connect_more(self: &Rc<Self>) {
+        loop {
+            let wanted = self
+                .waiters
+                .borrow()
+                .iter()
+                .filter(|waiter| waiter.is_waiting())
+                .count();
+            let connecting = self.connecting.get();
+            let patient = self
+                .failure
+                .borrow()
+                .as_ref()
+                .is_none_or(|(at, _)| at.elapsed() >= self.plan.settings.server_login_retry);
+            if connecting >= wanted || connecting >= self.plan.settings.connect_parallel || !patient {
+                return self.plan.ledger.starve(false);
+            }
+            if !self.plan.ledger.reserve() {
+                return self.plan.ledger.starve(wanted > 0 && self.alive.get() == 0);
+            }
+            self.plan.ledger.starve(false);
+            self.connecting.set(connecting + 1);
+            self.alive.set(self.alive.get() + 1);
+            let pool = self.clone();
+            tokio::task::spawn_local(async move { pool.connect_one().await });
+        }
+    }
+
+    async fn connect_one(self: Rc<Self>) {
+        let result = self.reach_primary().await;
+        self.connecting.set(self.connecting.get() - 1);
+        match result {
+            Ok(server) => {
+                *self.failure.borrow_mut() = None;
+                self.totals.borrow_mut().server_connect_count += 1;
+                self.give_back(server);
+                self.connect_more();
+            }
+            Err(fault) => {
+                let address = &self.plan.targets[self.preferred.get() % self.plan.targets.len()].address;
+                tracing::warn!(%address, user = self.plan.key.user, error = %fault, "no server could be connected");
+                self.totals.borrow_mut().server_connect_failure_count += 1;
+                let told = Fault {
+                    severity: Severity::Error,
+                    ..fault.for_client()
+                };
+                *self.failure.borrow_mut() = Some((Instant::now(), told.clone()));
+                self.closed();
+                if self.alive.get() == 0 {
+                    self.fail_waiters(&told);
+                }
+            }
+        }
+    }
+
+    /// Connects to the first target that is a primary, beginning with the one that was last.
+    async fn reach_primary(&self) -> Result<Box<Server>, ConnectFault> {
+        let secret = self.secret.borrow().clone();
+        let user = &self.plan.key.user;
+        let count = self.plan.targets.len();
+        let mut last = None;
+        for turn in 0..count {
+            let at = (self.preferred.get() + turn) % count;
+            let target = &self.plan.targets[at];
+            match connect(target, user, &secret, &[]).await {
+                Ok(logged_in) => {
+                    let login: Arc<[u8]> = user.as_bytes().into();
+                    let mut server = Box::new(Server::new(
+                        self.plan.ledger.next_id(),
+                        target.clone(),
+                        login,
+                        logged_in,
+                    ));
+                    if count > 1 && is_standby(&mut server, &self.buffers).await {
+                        continue;
+                    }
+                    self.preferred.set(at);
+                    let settings = &self.plan.settings;
+                    let jitter = 0.8
+                        + 0.4
+                            * ((server.id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64
+                                / f64::from(1 << 24));
+                    let jittered = |limit: Duration| (!limit.is_zero()).then(|| limit.mul_f64(jitter));
+                    server.close_at =
+                        jittered(settings.server_lifetime).map(|life| server.connected_at + life);
+                    server.idle_max = jittered(settings.server_idle_timeout);
+                    return Ok(server);
+                }
+                Err(fault) => last = Some(fault),
+            }
+        }
+        Err(last.unwrap_or_else(|| ConnectFault::Unreachable(std::io::Error::other("no server is a primary"))))
+    }
+
+    fn fail_waiters(&self, fault: &Fault) {
+        for waiter in self.waiters.borrow_mut().drain(..) {
+            waiter.refuse(fault.clone());
+        }
+    }
+
+    /// What must be done now and then: old servers closed, waiting clients refused, connects tried again.
+    pub fn tidy(self: &Rc<Self>, now: Instant) {
+        let patience = self.plan.settings.query_wait_timeout;
+        let mut refused = 0;
+        self.waiters.borrow_mut().retain(|waiter| {
+            let late = !patience.is_zero() && now.saturating_duration_since(waiter.since) >= patience;
+            if late && waiter.is_waiting() {
+                refused += 1;
+                waiter.refuse(
+                    Fault::error(sqlstate::TOO_MANY_CONNECTIONS, "no server became free within query_wait_timeout")
+                        .hint("All servers of this pool are busy: raise size in [pool], or look for long transactions."),
+                );
+            }
+            waiter.is_waiting()
+        });
+        let mut kept = Vec::new();
+        let mut gone = Vec::new();
+        for mut server in std::mem::take(&mut *self.idle.borrow_mut()) {
+            let idle = now.saturating_duration_since(server.idle_since);
+            let spare = self.alive.get() - gone.len() > self.plan.settings.min_size;
+            let old = server.close_at.is_some_and(|at| now >= at)
+                || (spare && server.idle_max.is_some_and(|max| idle >= max));
+            if old || !server.is_alive(&self.buffers) {
+                gone.push(server)
+            } else {
+                kept.push(server)
+            }
+        }
+        // Servers given back while this ran are newer: they stay last.
+        kept.append(&mut self.idle.borrow_mut());
+        *self.idle.borrow_mut() = kept;
+        for server in gone {
+            server.terminate();
+            self.closed();
+        }
+        if self.plan.ledger.others_starve() {
+            self.close_one_idle();
+        }
+        self.connect_more();
+    }
+
+    /// Closes every free server; those lent are closed when they come back.
+    pub fn close_idle(self: &Rc<Self>) {
+        for server in std::mem::take(&mut *self.idle.borrow_mut()) {
+            server.terminate();
+            self.closed();
+        }
+    }
+
+    /// Free servers and those kept back for a cancel, for the census.
+    pub fn each_free(&self, mut see: impl FnMut(&Server, &'static str)) {
+        self.idle.borrow().iter().for_each(|server| see(server, "idle"));
+        self.canceling
+            .borrow()
+            .iter()
+            .for_each(|server| see(server, "being_canceled"));
+    }
+
+    /// Servers alive or being connected, those being connected, and how long the oldest client has waited.
+    pub fn counts(&self, now: Instant) -> (usize, usize, Duration) {
+        let waiters = self.waiters.borrow();
+        let oldest = waiters.iter().find(|waiter| waiter.is_waiting());
+        let waited = oldest.map_or(Duration::ZERO, |waiter| {
+            now.saturating_duration_since(waiter.since)
+        });
+        (self.alive.get(), self.connecting.get(), waited)
+    }
+}
+
+/// A standby says so at login since PostgreSQL 14; older ones are asked.
+async fn is_standby(server: &mut Server, buffers: &Buffers) -> bool {
+    if let Some(value) = server.backend.reported.value(b"in_hot_standby") {
+        return value == b"on";
+    }
+    // Division by zero on a standby, nothing on a primary.
+    let question = b"SELECT 1/(CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0 ELSE 1 END)";
+    !matches!(server.run(question, buffers).await, Ok(Ok(())))
+}

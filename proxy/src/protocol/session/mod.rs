@@ -72,6 +72,23 @@ impl Backend {
         }
     }
 
+    /// Has every frame it began been passed on whole?
+    pub fn is_between_frames(&self) -> bool {
+        self.stream_left == 0
+    }
+
+    /// Is what it is doing now the client's, and not pgshunt's own?
+    pub fn works_for_client(&self) -> bool {
+        !matches!(self.pipeline.head(), None | Some(Expect::Own(_)))
+    }
+
+    /// DISCARD ALL has succeeded: it holds nothing of any session.
+    pub fn emptied(&mut self) {
+        self.held.clear();
+        self.unnamed = 0;
+        self.settings = Shared::default();
+    }
+
     /// Owes nothing, in no transaction, in the middle of no frame.
     pub fn is_idle(&self) -> bool {
         self.pipeline.is_empty() && self.status == b'I' && self.stream_left == 0
@@ -260,6 +277,30 @@ impl Session {
         } else {
             Afterwards::Keep
         }
+    }
+
+    /// No server can be had: the next frame that needs one is answered with this.
+    pub fn refuse(&mut self, fault: &Fault) {
+        let mut bytes = Vec::new();
+        fault.write(&mut bytes);
+        self.refusal = Some(bytes.into());
+    }
+
+    /// The client left in the middle of something: what to send so that the server comes to an end of it. `None` if
+    /// nothing can, because a frame was cut.
+    pub fn wind_up(&mut self, backend: &mut Backend) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        if self.stream_left > 0 {
+            return None;
+        }
+        if std::mem::take(&mut self.copy_in) {
+            reply::frame(&mut out, b'f', |out| reply::cstr(out, b"the client left"));
+        }
+        if backend.pipeline.wants_sync() {
+            reply::frame(&mut out, b'S', |_| ());
+            backend.pipeline.push(Expect::Sync);
+        }
+        Some(out)
     }
 
     /// The server in hand was lost: what was in flight on it is no more.

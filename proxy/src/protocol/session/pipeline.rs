@@ -110,6 +110,12 @@ impl Pipeline {
         self.queue.pop_front()
     }
 
+    /// Does it end in something that no ReadyForQuery will follow?
+    pub fn wants_sync(&self) -> bool {
+        let last = self.queue.iter().rev().find(|expect| !matches!(expect, Expect::CopyEnd));
+        !matches!(last, None | Some(Expect::Sync | Expect::Query | Expect::FunctionCall | Expect::Own(_)))
+    }
+
     /// Gives back memory a long pipeline took.
     pub fn shrink(&mut self) {
         if self.queue.is_empty() && self.queue.capacity() > 64 {

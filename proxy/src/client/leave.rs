@@ -1,0 +1,95 @@
+//! What becomes of a server whose client has left, and how a statement is cancelled.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::worker::Worker;
+use crate::pool::Pool;
+use crate::pool::lease::Lease;
+use crate::protocol::session::{Heard, Session};
+use crate::server::cancel::cancel;
+use crate::server::held::{Lost, Server};
+
+/// How long a server may take to come to an end of what a client left in it before it is closed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a statement may still run for a client that said goodbye behind it.
+const LAST_STATEMENT: Duration = Duration::from_secs(3600);
+
+/// Brings a server to an end of what its client left, and gives it back; on any doubt it is closed.
+///
+/// A client that said goodbye (`orderly`) gets what it sent before done, as at a PostgreSQL; one that vanished has its
+/// statement cancelled.
+pub async fn clean(worker: Rc<Worker>, mut session: Session, mut lease: Lease, orderly: bool) {
+    let Some(last_words) = session.wind_up(&mut lease.backend) else { return };
+    let patience = if orderly { LAST_STATEMENT } else { PATIENCE };
+    let drained = async {
+        if !last_words.is_empty() {
+            lease.write(&last_words).await.map_err(|_| Lost)?;
+        }
+        if !orderly && lease.backend.works_for_client() {
+            send_cancel(&lease.pool().clone(), &lease, &worker);
+        }
+        drain(&worker, &mut session, &mut lease).await?;
+        if lease.backend.status != b'I' {
+            lease.run(b"ROLLBACK", &worker.buffers).await?.map_err(|_| Lost)?;
+        }
+        if session.is_due() || !session.pins.is_empty() {
+            lease.run(b"DISCARD ALL", &worker.buffers).await?.map_err(|_| Lost)?;
+            lease.backend.emptied();
+        }
+        Ok::<(), Lost>(())
+    };
+    if let Ok(Ok(())) = tokio::time::timeout(patience, drained).await {
+        lease.give_back();
+    }
+}
+
+/// Reads until the server owes nothing.
+async fn drain(worker: &Worker, session: &mut Session, lease: &mut Lease) -> Result<(), Lost> {
+    loop {
+        if lease.backend.pipeline.is_empty() && lease.backend.is_between_frames() {
+            return Ok(());
+        }
+        lease.fill(&worker.buffers).await?;
+        let mut sink = worker.sink();
+        let pool = lease.pool().clone();
+        let server: &mut Server = lease;
+        let (used, heard) = worker.at_desk(&pool, usize::MAX, |desk| {
+            session.on_server(server.inbox.bytes(), &mut server.backend, desk, &mut sink)
+        });
+        server.inbox.consume(used, &worker.buffers);
+        let back = std::mem::take(&mut sink.back);
+        worker.recycle(sink);
+        match heard {
+            Heard::Going | Heard::Settled => {}
+            Heard::SettingsRefused | Heard::Ending | Heard::Broken(_) => return Err(Lost),
+        }
+        if let Some(more) = session.wind_up(&mut server.backend)
+            && !(more.is_empty() && back.is_empty())
+        {
+            server.write(&back).await.map_err(|_| Lost)?;
+            server.write(&more).await.map_err(|_| Lost)?;
+        }
+    }
+}
+
+/// Sends a cancel request for the statement a server runs now. Until it has ended the server is lent to nobody, so it
+/// can hit no other statement.
+pub fn send_cancel(pool: &Rc<Pool>, server: &Server, worker: &Worker) {
+    let point = server.cancel.clone();
+    point.on_their_way.fetch_add(1, Ordering::AcqRel);
+    pool.totals.borrow_mut().cancel_count += 1;
+    let patience = pool.plan.settings.cancel_wait_timeout;
+    let (pool, common) = (pool.clone(), worker.common.clone());
+    common.cancels.fetch_add(1, Ordering::AcqRel);
+    tokio::task::spawn_local(async move {
+        if let Err(error) = cancel(&point.target, point.pid, &point.secret, patience).await {
+            tracing::warn!(address = %point.target.address, %error, "a cancel request could not be passed on");
+        }
+        common.cancels.fetch_sub(1, Ordering::AcqRel);
+        point.on_their_way.fetch_sub(1, Ordering::AcqRel);
+        pool.cancel_ended();
+    });
+}

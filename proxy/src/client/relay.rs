@@ -1,0 +1,468 @@
+//! The data path: one client, the server it holds, and the bytes between them.
+//!
+//! One task serves both directions, so no byte crosses a thread and nothing is woken but by a socket. All decisions are
+//! `Session`'s; this file reads, writes, borrows and gives back.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use super::handle::{Doing, Handle, Overdue, Signal};
+use super::leave;
+use super::worker::Worker;
+use crate::fault::Fault;
+use crate::net::buffer::{BUFFER, Inbox, Outbox};
+use crate::net::stream::Stream;
+use crate::pool::lease::{Answer, Lease, Ticket};
+use crate::protocol::session::{Afterwards, Heard, Next, Session};
+use crate::protocol::sqlstate;
+use crate::server;
+
+/// A logged-in client.
+pub struct Client {
+    /// The line to it.
+    pub stream: Stream,
+    /// Bytes it sent, not yet used.
+    pub inbox: Inbox,
+    /// Bytes for it, not yet taken.
+    pub outbox: Outbox,
+    /// Its session.
+    pub session: Session,
+    /// What the worker knows of it.
+    pub handle: Rc<Handle>,
+    /// Its worker.
+    pub worker: Rc<Worker>,
+    /// The longest message that must be read whole.
+    pub message_max: usize,
+    /// The server it holds.
+    pub lease: Option<Lease>,
+    /// Its place in the queue.
+    pub ticket: Option<Ticket>,
+    /// Must more be read before anything can be done with what is there?
+    pub grows: bool,
+}
+
+/// What happened next.
+enum Event {
+    FromClient,
+    FromServer,
+    ClientGone,
+    ServerGone,
+    Signalled,
+}
+
+/// How the session goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Continue,
+    /// The client said goodbye: let the server finish what it was sent.
+    Leave,
+    /// The client is gone or must go: stop the server.
+    Abandon,
+}
+
+/// Bytes waiting to be written beyond which no more are read for that direction.
+const HIGH_WATER: usize = 256 * 1024;
+
+impl Client {
+    /// Serves the client until it leaves.
+    pub async fn run(mut self) {
+        let then = poll_fn(|cx| self.poll_run(cx)).await;
+        self.ticket = None;
+        let worker = self.worker.clone();
+        worker.clients.borrow_mut().remove(&self.handle.id);
+        self.handle.pool.clients.set(self.handle.pool.clients.get() - 1);
+        if let Some(lease) = self.lease.take() {
+            let cleaning = leave::clean(worker, self.session, lease, then == Then::Leave);
+            tokio::task::spawn_local(cleaning);
+        }
+        let _ = tokio::time::timeout(
+            std::time::Duration::from_secs(5),
+            poll_fn(|cx| self.outbox.poll_flush(cx, &mut self.stream)),
+        )
+        .await;
+        if self.stream.is_tls() {
+            let _ = poll_fn(|cx| {
+                let _ = tokio::io::AsyncWrite::poll_shutdown(std::pin::Pin::new(&mut self.stream), cx);
+                Poll::Ready(())
+            })
+            .await;
+        }
+    }
+
+    /// Deals with one event after the other until there is none, or the session ends.
+    fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<Then> {
+        loop {
+            let then = match ready!(self.poll_event(cx)) {
+                Event::FromClient => self.from_client(cx),
+                Event::FromServer => self.from_server(cx),
+                Event::ClientGone => Then::Abandon,
+                Event::ServerGone => self.server_gone(cx),
+                Event::Signalled => self.signalled(cx),
+            };
+            if then != Then::Continue {
+                return Poll::Ready(then);
+            }
+        }
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        self.handle.sleeps(cx);
+        if self.handle.is_signalled() || self.ticket.as_ref().is_some_and(Ticket::is_settled) {
+            return Poll::Ready(Event::Signalled);
+        }
+        if let Poll::Ready(Err(_)) = self.outbox.poll_flush(cx, &mut self.stream) {
+            return Poll::Ready(Event::ClientGone);
+        }
+        let buffers = &self.worker.buffers;
+        let mut server_takes = true;
+        if let Some(lease) = &mut self.lease {
+            let server: &mut server::held::Server = lease;
+            if let Poll::Ready(Err(_)) = server.outbox.poll_flush(cx, &mut server.stream) {
+                return Poll::Ready(Event::ServerGone);
+            }
+            server_takes = server.outbox.len() < HIGH_WATER;
+            if self.outbox.len() < HIGH_WATER {
+                match server.inbox.poll_fill(cx, &mut server.stream, buffers) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::ServerGone),
+                    Poll::Ready(Ok(_)) => return Poll::Ready(Event::FromServer),
+                    Poll::Pending => {}
+                }
+            }
+        }
+        // A client that waits is still read, to hear it leave; but not without end.
+        let blocked = self.ticket.is_some() || self.lease.as_ref().is_some_and(|l| !l.backend.pipeline.is_empty());
+        if server_takes && !(blocked && self.inbox.bytes().len() >= BUFFER && !self.grows) {
+            match self.inbox.poll_fill(cx, &mut self.stream, buffers) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::ClientGone),
+                Poll::Ready(Ok(_)) => return Poll::Ready(Event::FromClient),
+                Poll::Pending => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Deals with what the client has sent, as far as that goes now.
+    fn from_client(&mut self, cx: &mut Context<'_>) -> Then {
+        loop {
+            if self.ticket.is_some() {
+                return Then::Continue;
+            }
+            let at = Instant::now();
+            let (next, written) = self.read_client(cx);
+            self.grows = next == Next::More;
+            match written {
+                Then::Continue => {}
+                gone => return gone,
+            }
+            match next {
+                Next::More | Next::Drain => {
+                    self.note_work(at);
+                    return self.settle_if_idle(cx);
+                }
+                Next::Server => {
+                    if !self.borrow(cx, at) {
+                        return Then::Continue;
+                    }
+                }
+                Next::Terminate => return Then::Leave,
+                Next::Fatal(fault) => {
+                    self.say(cx, &fault);
+                    return Then::Abandon;
+                }
+            }
+        }
+    }
+
+    /// Has the session read the client's bytes, and writes what comes of it.
+    fn read_client(&mut self, cx: &mut Context<'_>) -> (Next, Then) {
+        let worker = self.worker.clone();
+        let mut sink = worker.sink();
+        let backend = self.lease.as_mut().map(|lease| &mut lease.backend);
+        let (session, input) = (&mut self.session, self.inbox.bytes());
+        let (used, next) = worker.at_desk(&self.handle.pool, self.message_max, |desk| {
+            desk.totals.bytes_received += input.len() as u64;
+            session.on_client(input, backend, desk, &mut sink)
+        });
+        let mut then = Then::Continue;
+        if let Some(lease) = &mut self.lease {
+            let server: &mut server::held::Server = lease;
+            let bytes = sink.forward.bytes(input);
+            if !bytes.is_empty() && server.outbox.write(cx, &mut server.stream, bytes).is_err() {
+                then = self.server_gone(cx);
+            }
+        }
+        if !sink.back.is_empty() && self.outbox.write(cx, &mut self.stream, &sink.back).is_err() {
+            then = Then::Abandon;
+        }
+        self.inbox.consume(used, &worker.buffers);
+        worker.recycle(sink);
+        (next, then)
+    }
+
+    /// Deals with what the server has sent.
+    fn from_server(&mut self, cx: &mut Context<'_>) -> Then {
+        let Some(lease) = &mut self.lease else { return Then::Continue };
+        let worker = self.worker.clone();
+        let mut sink = worker.sink();
+        let server: &mut server::held::Server = lease;
+        let session = &mut self.session;
+        let (used, heard) = worker.at_desk(&self.handle.pool, self.message_max, |desk| {
+            session.on_server(server.inbox.bytes(), &mut server.backend, desk, &mut sink)
+        });
+        let bytes = sink.forward.bytes(server.inbox.bytes());
+        let (outbox, stream) = (&mut self.outbox, &mut self.stream);
+        self.handle.pool.totals.borrow_mut().bytes_sent += bytes.len() as u64;
+        let mut written = if bytes.is_empty() { Ok(()) } else { outbox.write(cx, stream, bytes) };
+        server.inbox.consume(used, &worker.buffers);
+        if !sink.back.is_empty() {
+            let (outbox, stream) = (&mut server.outbox, &mut server.stream);
+            written = written.and(outbox.write(cx, stream, &sink.back));
+        }
+        worker.recycle(sink);
+        if written.is_err() {
+            return Then::Abandon;
+        }
+        match heard {
+            Heard::Going => Then::Continue,
+            Heard::Settled => self.settled(cx),
+            Heard::SettingsRefused => {
+                self.drop_server();
+                self.from_client(cx)
+            }
+            Heard::Ending => {
+                self.drop_server();
+                Then::Abandon
+            }
+            Heard::Broken(why) => {
+                tracing::warn!(why, user = self.handle.pool.plan.key.user, "a server broke the protocol and was closed");
+                let whole = self.lease.as_ref().is_some_and(|l| l.backend.is_between_frames());
+                self.drop_server();
+                if whole {
+                    let text = format!("the server's connection was closed: {why}");
+                    self.say(cx, &Fault::fatal(sqlstate::PROTOCOL_VIOLATION, text));
+                }
+                Then::Abandon
+            }
+        }
+    }
+
+    /// The server owes nothing: probe it, keep it, or give it back.
+    fn settled(&mut self, cx: &mut Context<'_>) -> Then {
+        let at = Instant::now();
+        if self.handle.doing.get() == Doing::Working {
+            self.handle.pool.totals.borrow_mut().query_time.record(at - self.handle.since.get());
+        }
+        self.settle(cx, at);
+        if self.inbox.is_empty() { Then::Continue } else { self.from_client(cx) }
+    }
+
+    /// After client bytes that sent nothing on: the server may have become free by them.
+    fn settle_if_idle(&mut self, cx: &mut Context<'_>) -> Then {
+        if self.lease.as_ref().is_some_and(|lease| lease.backend.pipeline.is_empty()) {
+            self.settle(cx, Instant::now());
+        }
+        Then::Continue
+    }
+
+    fn settle(&mut self, cx: &mut Context<'_>, at: Instant) {
+        let Some(lease) = &mut self.lease else { return };
+        let mut to_server = Vec::new();
+        let worker = &self.worker;
+        let server: &mut server::held::Server = lease;
+        let session = &mut self.session;
+        let afterwards = worker.at_desk(&self.handle.pool, self.message_max, |desk| {
+            session.afterwards(&mut server.backend, desk, &mut to_server)
+        });
+        match afterwards {
+            Afterwards::InTransaction => self.handle.does(Doing::InTransaction, at),
+            Afterwards::Probe => {
+                let (outbox, stream) = (&mut server.outbox, &mut server.stream);
+                if outbox.write(cx, stream, &to_server).is_err() {
+                    self.drop_server();
+                }
+            }
+            Afterwards::Keep => {
+                self.end_transaction(at, true);
+                self.handle.pins.set(self.session.pins);
+                self.handle.does(Doing::Pinned, at);
+            }
+            Afterwards::Release => {
+                self.end_transaction(at, false);
+                server.backend.pipeline.shrink();
+                if let Some(lease) = self.lease.take() {
+                    lease.give_back();
+                }
+                self.unlinked(at);
+            }
+        }
+    }
+
+    fn end_transaction(&mut self, at: Instant, pinned: bool) {
+        if let Some(began) = self.handle.xact_since.take() {
+            let mut totals = self.handle.pool.totals.borrow_mut();
+            totals.xact_count += 1;
+            totals.pinned_xact_count += u64::from(pinned);
+            totals.xact_time.record(at - began);
+        }
+    }
+
+    fn unlinked(&mut self, at: Instant) {
+        self.handle.link.set(0);
+        self.handle.server_pid.set(0);
+        self.handle.pins.set(Default::default());
+        self.handle.prepared.set(self.session.prepared_len());
+        self.handle.does(Doing::Idle, at);
+    }
+
+    /// The server in hand is closed.
+    fn drop_server(&mut self) {
+        self.session.detach();
+        self.lease = None;
+        self.handle.xact_since.set(None);
+        self.unlinked(Instant::now());
+    }
+
+    /// Asks the pool for a server. False: the client waits, or was told no.
+    fn borrow(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
+        if self.lease.is_some() {
+            return true;
+        }
+        let waker = || cx.waker().clone();
+        match self.handle.pool.borrow(waker) {
+            Answer::Lent(lease) => {
+                self.attach(cx, lease, at);
+                true
+            }
+            Answer::Queued(ticket) => {
+                self.ticket = Some(ticket);
+                self.handle.does(Doing::Waiting, at);
+                false
+            }
+            Answer::Refused(fault) => {
+                self.refuse(&fault);
+                true
+            }
+        }
+    }
+
+    fn refuse(&mut self, fault: &Fault) {
+        self.handle.pool.totals.borrow_mut().fault_count += 1;
+        self.session.refuse(fault);
+    }
+
+    fn attach(&mut self, cx: &mut Context<'_>, mut lease: Lease, at: Instant) {
+        let mut back = Vec::new();
+        self.session.attach(&mut lease.backend, &mut back);
+        if !back.is_empty() {
+            let (outbox, stream) = (&mut self.outbox, &mut self.stream);
+            // A broken line shows at the next write.
+            let _ = outbox.write(cx, stream, &back);
+        }
+        self.handle.link.set(lease.id);
+        self.handle.server_pid.set(lease.cancel.pid);
+        self.handle.xact_since.set(Some(at));
+        self.handle.does(Doing::Working, at);
+        self.lease = Some(lease);
+    }
+
+    fn note_work(&mut self, at: Instant) {
+        if let Some(lease) = &self.lease
+            && !lease.backend.pipeline.is_empty()
+            && self.handle.doing.get() != Doing::Working
+        {
+            self.handle.does(Doing::Working, at);
+            if self.handle.xact_since.get().is_none() {
+                self.handle.xact_since.set(Some(at));
+            }
+        }
+    }
+
+    /// The server's line broke while the client held it.
+    fn server_gone(&mut self, cx: &mut Context<'_>) -> Then {
+        let Some(lease) = &self.lease else { return Then::Continue };
+        let whole = lease.backend.is_between_frames();
+        self.drop_server();
+        if whole {
+            let fault = Fault::fatal(sqlstate::CONNECTION_FAILURE, "the server closed the connection unexpectedly")
+                .detail("What the statement did is not known.")
+                .hint("Connect again, and look before you repeat a write.");
+            self.say(cx, &fault);
+        }
+        Then::Abandon
+    }
+
+    fn signalled(&mut self, cx: &mut Context<'_>) -> Then {
+        if self.handle.take(Signal::Kill) {
+            self.say(cx, &Fault::fatal(sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command"));
+            return Then::Abandon;
+        }
+        if let Some(outcome) = self.ticket.as_ref().and_then(Ticket::outcome) {
+            self.ticket = None;
+            let at = Instant::now();
+            match outcome {
+                Ok(lease) => self.attach(cx, lease, at),
+                Err(fault) => {
+                    self.handle.does(Doing::Idle, at);
+                    self.refuse(&fault);
+                }
+            }
+            return self.from_client(cx);
+        }
+        if self.handle.take(Signal::Cancel) {
+            return self.cancel(cx);
+        }
+        if self.handle.take(Signal::Overdue) {
+            return self.overdue(cx);
+        }
+        if self.worker.stopping.get() && self.lease.is_none() && self.ticket.is_none() && !self.session.has_begun() {
+            self.say(cx, &Fault::fatal(sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command"));
+            return Then::Abandon;
+        }
+        self.handle.take(Signal::Stop);
+        Then::Continue
+    }
+
+    /// A cancel request: for a client that waits, the waiting ends; for one whose statement runs, the server hears it.
+    fn cancel(&mut self, cx: &mut Context<'_>) -> Then {
+        if self.ticket.take().is_some() {
+            self.handle.does(Doing::Idle, Instant::now());
+            self.refuse(&Fault::error(sqlstate::QUERY_CANCELED, "canceling statement due to user request"));
+            return self.from_client(cx);
+        }
+        if let Some(lease) = &self.lease
+            && lease.backend.works_for_client()
+        {
+            leave::send_cancel(&self.handle.pool, lease, &self.worker);
+        }
+        Then::Continue
+    }
+
+    fn overdue(&mut self, cx: &mut Context<'_>) -> Then {
+        let fault = match self.handle.overdue.take() {
+            None => return Then::Continue,
+            Some(Overdue::Query) => Fault::fatal(sqlstate::QUERY_CANCELED, "query_timeout is over"),
+            Some(Overdue::Transaction) => Fault::fatal(sqlstate::QUERY_CANCELED, "transaction_timeout is over"),
+            Some(Overdue::IdleTransaction) => {
+                Fault::fatal(sqlstate::IDLE_IN_TRANSACTION, "terminating connection due to idle-in-transaction timeout")
+            }
+            Some(Overdue::Idle) => {
+                Fault::fatal(sqlstate::IDLE_SESSION, "terminating connection due to idle-session timeout")
+            }
+        };
+        if self.lease.as_ref().is_none_or(|lease| lease.backend.is_between_frames()) {
+            self.say(cx, &fault);
+        }
+        Then::Abandon
+    }
+
+    fn say(&mut self, cx: &mut Context<'_>, fault: &Fault) {
+        let mut bytes = Vec::new();
+        fault.write(&mut bytes);
+        let (outbox, stream) = (&mut self.outbox, &mut self.stream);
+        // A client that can't be told is gone already.
+        let _ = outbox.write(cx, stream, &bytes);
+    }
+}
+

@@ -1,0 +1,298 @@
+//! A worker: one thread, its clients, the servers they borrow. It shares nothing with other workers but counts.
+//!
+//! The rest of the process talks to it by [`Order`]s.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+use super::arrive;
+use super::credentials::Lookup;
+use super::handle::{Doing, Handle, Overdue, Signal};
+use crate::metrics::Census;
+use crate::net::buffer::{BUFFER, Buffers};
+use crate::net::tls::from_client::FromClient;
+use crate::pool::ledger::Ledger;
+use crate::pool::{Key, Plan, Pool};
+use crate::protocol::session::prepared::Statements;
+use crate::protocol::session::run::Run;
+use crate::protocol::session::{Desk, Sink};
+use crate::server::address::Target;
+use crate::snapshot::Snapshot;
+
+/// What a worker is told to do.
+pub enum Order {
+    /// Serve this connection.
+    Arrive(Accepted),
+    /// Cancel the statement of the client that was given this key.
+    Cancel {
+        /// The process id of the key.
+        pid: i32,
+        /// The secret of the key.
+        secret: Vec<u8>,
+    },
+    /// Say what you have.
+    Census(oneshot::Sender<Census>),
+    /// Take no more clients, let idle ones go, let busy ones finish.
+    Stop,
+    /// End every client.
+    Kill,
+}
+
+/// A connection just accepted.
+pub enum Accepted {
+    /// Over TCP.
+    Tcp(std::net::TcpStream, std::net::SocketAddr),
+    /// Over a Unix socket.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// What all workers share: the configuration, and counts.
+pub struct Common {
+    /// The configuration of this moment.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// TLS towards clients, files read.
+    pub tls: ArcSwap<FromClient>,
+    /// Where verifiers come from.
+    pub lookup: Lookup,
+    /// Ledgers of all pools.
+    pub ledgers: std::sync::Mutex<HashMap<Key, Arc<Ledger>>>,
+    /// Numbers for servers.
+    pub server_ids: Arc<AtomicU64>,
+    /// Numbers for clients.
+    pub client_ids: AtomicU64,
+    /// Connections, logged in or not.
+    pub connections: AtomicUsize,
+    /// The door of every worker.
+    pub doors: Vec<mpsc::UnboundedSender<Order>>,
+    /// Targets of each database, TLS files read.
+    pub targets: ArcSwap<HashMap<String, Vec<Arc<Target>>>>,
+    /// Cancel requests being passed on.
+    pub cancels: AtomicUsize,
+}
+
+/// One worker.
+pub struct Worker {
+    /// Its place among the doors.
+    pub index: usize,
+    /// What it shares.
+    pub common: Arc<Common>,
+    /// Its spare buffers.
+    pub buffers: Rc<Buffers>,
+    /// Its clients' prepared statements.
+    pub statements: RefCell<Statements>,
+    /// Source of tokens for unnamed statements.
+    pub tokens: Cell<u64>,
+    /// Its clients.
+    pub clients: RefCell<HashMap<u64, Rc<Handle>>>,
+    /// Clients logging in.
+    pub logging_in: Cell<u64>,
+    /// Is it about to end?
+    pub stopping: Cell<bool>,
+    pools: RefCell<HashMap<Key, Rc<Pool>>>,
+    scratch: RefCell<Vec<Vec<u8>>>,
+}
+
+/// How often a worker looks after its clients and pools.
+const TICK: Duration = Duration::from_millis(100);
+
+impl Worker {
+    /// A worker without clients.
+    pub fn new(index: usize, common: Arc<Common>) -> Rc<Self> {
+        Rc::new(Worker {
+            index,
+            common,
+            buffers: Rc::default(),
+            statements: RefCell::new(Statements::new(index as u16)),
+            tokens: Cell::new((index as u64) << 48),
+            clients: RefCell::default(),
+            logging_in: Cell::new(0),
+            stopping: Cell::new(false),
+            pools: RefCell::default(),
+            scratch: RefCell::default(),
+        })
+    }
+
+    /// Follows orders until the last client has left after [`Order::Stop`], or the door closes.
+    pub async fn work(self: Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                order = orders.recv() => match order {
+                    Some(order) => self.follow(order),
+                    None => return,
+                },
+                // Cancel safe: an interval keeps its place.
+                _ = tick.tick() => self.tidy(Instant::now()),
+            }
+            if self.stopping.get() && self.clients.borrow().is_empty() && self.logging_in.get() == 0 {
+                return;
+            }
+        }
+    }
+
+    fn follow(self: &Rc<Self>, order: Order) {
+        match order {
+            Order::Arrive(accepted) => {
+                let worker = self.clone();
+                tokio::task::spawn_local(arrive::serve(worker, accepted));
+            }
+            Order::Cancel { pid, secret } => {
+                let clients = self.clients.borrow();
+                let client = clients.values().find(|client| client.pid == pid);
+                if let Some(client) = client
+                    && crate::protocol::auth::same_secret(&client.secret, &secret)
+                {
+                    client.signal(Signal::Cancel);
+                }
+            }
+            Order::Census(reply) => {
+                let _ = reply.send(self.census());
+            }
+            Order::Stop => {
+                self.stopping.set(true);
+                self.signal_all(Signal::Stop);
+            }
+            Order::Kill => {
+                self.stopping.set(true);
+                self.signal_all(Signal::Kill);
+            }
+        }
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        self.clients.borrow().values().for_each(|client| client.signal(signal));
+    }
+
+    /// The pool of a database and a role, made when first asked for.
+    pub fn pool(&self, key: Key, snapshot: &Snapshot) -> Option<Rc<Pool>> {
+        if let Some(pool) = self.pools.borrow().get(&key) {
+            return Some(pool.clone());
+        }
+        let database = snapshot.database(&key.database)?;
+        let settings = database.pool_of(&key.user).clone();
+        let targets = self.common.targets.load();
+        let targets = targets.get(&database.name)?;
+        let targets = targets.iter().map(|target| match database.is_wildcard() {
+            true => Arc::new(Target { dbname: key.database.clone(), ..(**target).clone() }),
+            false => target.clone(),
+        });
+        let ledger = {
+            let mut ledgers = self.common.ledgers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let new = || Arc::new(Ledger::new(settings.size, self.common.server_ids.clone()));
+            ledgers.entry(key.clone()).or_insert_with(new).clone()
+        };
+        let plan = Plan { key: key.clone(), settings, targets: targets.collect(), ledger };
+        let pool = Pool::new(plan, self.buffers.clone());
+        self.pools.borrow_mut().insert(key, pool.clone());
+        Some(pool)
+    }
+
+    /// Sends a cancel request to the worker that has the client.
+    pub fn pass_cancel(&self, pid: i32, secret: Vec<u8>) {
+        let door = usize::from((pid >> PID_WORKER_SHIFT) as u16 & 0x7f);
+        if let Some(door) = self.common.doors.get(door) {
+            let _ = door.send(Order::Cancel { pid, secret });
+        }
+    }
+
+    /// A process id for a client: it names the worker, so that a cancel request finds it.
+    pub fn pid_for(&self, client_id: u64) -> i32 {
+        (self.index as i32) << PID_WORKER_SHIFT | (client_id as i32 & ((1 << PID_WORKER_SHIFT) - 1)).max(1)
+    }
+
+    /// Runs a step of a session with what the sessions of this worker share.
+    pub fn at_desk<R>(&self, pool: &Pool, message_max: usize, step: impl FnOnce(&mut Desk<'_>) -> R) -> R {
+        let mut tokens = self.tokens.get();
+        let mut desk = Desk {
+            statements: &mut self.statements.borrow_mut(),
+            totals: &mut pool.totals.borrow_mut(),
+            tokens: &mut tokens,
+            message_max,
+            held_max: pool.plan.settings.max_prepared_statements,
+        };
+        let result = step(&mut desk);
+        self.tokens.set(tokens);
+        result
+    }
+
+    /// A place for what a step wants written.
+    pub fn sink(&self) -> Sink {
+        let made = self.scratch.borrow_mut().pop().unwrap_or_default();
+        Sink { forward: Run::new(made), back: Vec::new() }
+    }
+
+    /// Takes back the memory of a sink, unless it has grown large.
+    pub fn recycle(&self, sink: Sink) {
+        let made = sink.forward.into_buffer();
+        let mut scratch = self.scratch.borrow_mut();
+        if made.capacity() <= BUFFER && scratch.len() < 4 {
+            scratch.push(made);
+        }
+    }
+
+    fn tidy(self: &Rc<Self>, now: Instant) {
+        for client in self.clients.borrow().values() {
+            if let Some(overdue) = overdue(client, now) {
+                client.overdue.set(Some(overdue));
+                client.signal(Signal::Overdue);
+            }
+        }
+        let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
+        for pool in pools {
+            pool.tidy(now);
+        }
+    }
+
+    fn census(&self) -> Census {
+        let clients = self.clients.borrow();
+        super::census::take(clients.values(), self.pools.borrow().values(), self.logging_in.get())
+    }
+}
+
+/// Where the worker's number stands in a client's process id.
+const PID_WORKER_SHIFT: u32 = 24;
+
+/// The limit on time a client has passed, if any.
+fn overdue(client: &Handle, now: Instant) -> Option<Overdue> {
+    let settings = &client.pool.plan.settings;
+    let passed = |limit: Duration, since: Instant| !limit.is_zero() && now.saturating_duration_since(since) >= limit;
+    let since = client.since.get();
+    if let Some(began) = client.xact_since.get()
+        && passed(settings.transaction_timeout, began)
+    {
+        return Some(Overdue::Transaction);
+    }
+    match client.doing.get() {
+        Doing::Working if passed(settings.query_timeout, since) => Some(Overdue::Query),
+        Doing::InTransaction if passed(settings.idle_transaction_timeout, since) => Some(Overdue::IdleTransaction),
+        Doing::Idle | Doing::Pinned if passed(settings.client_idle_timeout, since) => Some(Overdue::Idle),
+        _ => None,
+    }
+}
+
+/// Counts one connection for as long as it lives.
+pub struct Counted(Arc<Common>);
+
+impl Counted {
+    /// One more connection, unless there are `max` already (0: no limit).
+    pub fn new(common: &Arc<Common>, max: usize) -> Option<Self> {
+        let before = common.connections.fetch_add(1, Ordering::AcqRel);
+        let counted = Counted(common.clone());
+        (max == 0 || before < max).then_some(counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,87 @@
+//! How many servers a pool may have, counted over all workers. Numbers only, and never more than the limit.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// The count that the workers' parts of one pool share.
+#[derive(Debug)]
+pub struct Ledger {
+    limit: AtomicUsize,
+    servers: AtomicUsize,
+    starving: AtomicUsize,
+    ids: std::sync::Arc<AtomicU64>,
+}
+
+impl Ledger {
+    /// A ledger for at most `limit` servers that takes their numbers from `ids`.
+    pub fn new(limit: usize, ids: std::sync::Arc<AtomicU64>) -> Self {
+        Ledger {
+            limit: AtomicUsize::new(limit),
+            servers: AtomicUsize::new(0),
+            starving: AtomicUsize::new(0),
+            ids,
+        }
+    }
+
+    /// Takes a place for one more server, before it is connected. False when all are taken.
+    pub fn reserve(&self) -> bool {
+        let limit = self.limit.load(Ordering::Acquire);
+        self.servers
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                (n < limit).then_some(n + 1)
+            })
+            .is_ok()
+    }
+
+    /// Gives a place back.
+    pub fn release(&self) {
+        let before = self.servers.fetch_sub(1, Ordering::AcqRel);
+        debug_assert!(before > 0, "a place was given back twice");
+    }
+
+    /// Are there more servers than the limit, because it was lowered?
+    pub fn is_over(&self) -> bool {
+        self.servers.load(Ordering::Acquire) > self.limit.load(Ordering::Acquire)
+    }
+
+    /// Changes the limit.
+    pub fn limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Release);
+    }
+
+    /// A worker without any server has clients that wait, or no longer.
+    pub fn starve(&self, starving: bool) {
+        self.starving.store(usize::from(starving), Ordering::Release);
+    }
+
+    /// Does another worker wait for a place?
+    pub fn others_starve(&self) -> bool {
+        self.starving.load(Ordering::Acquire) > 0
+    }
+
+    /// A number for a new server.
+    pub fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn never_more_than_the_limit_however_many_ask() {
+        let ledger = Arc::new(Ledger::new(10, Arc::default()));
+        let granted: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| (0..100).filter(|_| ledger.reserve()).count()))
+                .collect();
+            threads.into_iter().map(|t| t.join().expect("no panic")).sum()
+        });
+        assert_eq!(granted, 10);
+        ledger.release();
+        assert!(ledger.reserve());
+        ledger.limit(5);
+        assert!(ledger.is_over());
+    }
+}

@@ -1,0 +1,201 @@
+//! A server in hand: its stream, what is in flight on it, and what is known of what it holds.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::net::buffer::{Buffers, Inbox, Outbox};
+use crate::net::stream::Stream;
+use crate::protocol::frame::{self, HEADER};
+use crate::protocol::reply;
+use crate::protocol::session::Backend;
+use crate::protocol::session::reported;
+use crate::protocol::session::settings::Settings;
+use crate::server::address::Target;
+use crate::server::connect::LoggedIn;
+
+/// What is needed to cancel a statement on one server.
+#[derive(Debug)]
+pub struct CancelPoint {
+    /// Where the server is.
+    pub target: Arc<Target>,
+    /// Its process id.
+    pub pid: i32,
+    /// Its secret.
+    pub secret: Vec<u8>,
+    /// Cancel requests on their way: while there are any, the server is lent to nobody.
+    pub on_their_way: AtomicU32,
+}
+
+/// A logged-in server.
+pub struct Server {
+    /// Its number, unique in the process.
+    pub id: u64,
+    /// The line to it.
+    pub stream: Stream,
+    /// Bytes it sent, not yet used.
+    pub inbox: Inbox,
+    /// Bytes for it, not yet taken.
+    pub outbox: Outbox,
+    /// What it holds.
+    pub backend: Backend,
+    /// How to cancel on it.
+    pub cancel: Arc<CancelPoint>,
+    /// When it logged in.
+    pub connected_at: Instant,
+    /// The same on the calendar.
+    pub connect_time: SystemTime,
+    /// When its last query began.
+    pub request_time: SystemTime,
+    /// When it was last given back.
+    pub idle_since: Instant,
+    /// When it is to be closed once free.
+    pub close_at: Option<Instant>,
+    /// The idle time it is allowed, jitter included.
+    pub idle_max: Option<Duration>,
+}
+
+/// The line to a server broke, or the server broke the protocol.
+#[derive(Debug)]
+pub struct Lost;
+
+impl Server {
+    /// A server just logged in.
+    pub fn new(id: u64, target: Arc<Target>, login: Arc<[u8]>, logged_in: LoggedIn) -> Self {
+        let now = Instant::now();
+        let reported = Arc::new(Settings::collect(logged_in.parameters));
+        let cancel = CancelPoint {
+            target,
+            pid: logged_in.pid,
+            secret: logged_in.cancel_secret,
+            on_their_way: AtomicU32::new(0),
+        };
+        Server {
+            id,
+            stream: logged_in.stream,
+            inbox: Inbox::with(logged_in.rest),
+            outbox: Outbox::default(),
+            backend: Backend::new(login, reported),
+            cancel: Arc::new(cancel),
+            connected_at: now,
+            connect_time: SystemTime::now(),
+            request_time: SystemTime::now(),
+            idle_since: now,
+            close_at: None,
+            idle_max: None,
+        }
+    }
+
+    /// Is a cancel request on its way to it?
+    pub fn is_being_canceled(&self) -> bool {
+        self.cancel.on_their_way.load(Ordering::Acquire) > 0
+    }
+
+    /// Is a free server still alive? It reads what came meanwhile: parameter changes are noted, a last word or the end
+    /// of the stream means no. Costs no system call while nothing came.
+    pub fn is_alive(&mut self, buffers: &Buffers) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            if !self.note_idle_frames(buffers) {
+                return false;
+            }
+            match self.inbox.poll_fill(&mut cx, &mut self.stream, buffers) {
+                Poll::Pending => return self.inbox.is_empty(),
+                Poll::Ready(Ok(0) | Err(_)) => return false,
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+    }
+
+    fn note_idle_frames(&mut self, buffers: &Buffers) -> bool {
+        loop {
+            let bytes = self.inbox.bytes();
+            let header = match frame::header(bytes) {
+                Ok(Some(header)) if header.total <= bytes.len() => header,
+                Ok(_) => return true,
+                Err(_) => return false,
+            };
+            match header.kind {
+                b'S' => reported::note(&mut self.backend.reported, &bytes[HEADER..header.total]),
+                b'N' => {}
+                _ => return false,
+            }
+            self.inbox.consume(header.total, buffers);
+        }
+    }
+
+    /// Runs a query of pgshunt's own to its end and drops its rows. The inner error is the body of an ErrorResponse.
+    ///
+    /// # Errors
+    /// [`Lost`] when the server can't be used any more.
+    pub async fn run(&mut self, sql: &[u8], buffers: &Buffers) -> Result<Result<(), Vec<u8>>, Lost> {
+        let mut bytes = Vec::new();
+        reply::query(&mut bytes, sql);
+        self.write(&bytes).await.map_err(|_| Lost)?;
+        let mut failed = None;
+        loop {
+            let bytes = self.inbox.bytes();
+            let whole = match frame::header(bytes) {
+                Ok(Some(header)) if header.total <= bytes.len() => Some(header),
+                Ok(_) => None,
+                Err(_) => return Err(Lost),
+            };
+            let Some(header) = whole else {
+                self.fill(buffers).await?;
+                continue;
+            };
+            let body = &bytes[HEADER..header.total];
+            let mut ready = false;
+            match header.kind {
+                b'S' => reported::note(&mut self.backend.reported, body),
+                b'E' => failed = Some(body.to_vec()),
+                b'Z' => {
+                    self.backend.status = body.first().copied().unwrap_or(b'E');
+                    ready = true;
+                }
+                b'G' | b'W' => return Err(Lost),
+                _ => {}
+            }
+            self.inbox.consume(header.total, buffers);
+            if ready {
+                return Ok(failed.map_or(Ok(()), Err));
+            }
+        }
+    }
+
+    /// Writes all of `bytes` before it returns.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Server { stream, outbox, .. } = self;
+        let mut first = Some(bytes);
+        std::future::poll_fn(|cx| {
+            if let Some(bytes) = first.take() {
+                outbox.write(cx, stream, bytes)?;
+            }
+            outbox.poll_flush(cx, stream)
+        })
+        .await
+    }
+
+    /// Reads once.
+    pub async fn fill(&mut self, buffers: &Buffers) -> Result<(), Lost> {
+        let Server { stream, inbox, .. } = self;
+        match std::future::poll_fn(|cx| inbox.poll_fill(cx, stream, buffers)).await {
+            Ok(0) | Err(_) => Err(Lost),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Says goodbye as far as that needs no waiting; the stream closes with the value.
+    pub fn terminate(mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut bye = Vec::new();
+        reply::frame(&mut bye, b'X', |_| ());
+        let _ = self.outbox.write(&mut cx, &mut self.stream, &bye);
+        if self.stream.is_tls() {
+            let _ = tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut self.stream), &mut cx);
+        }
+    }
+}
