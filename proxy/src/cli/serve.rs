@@ -16,10 +16,15 @@ use crate::snapshot::{LogFormat, LogSettings, Snapshot};
 /// SIGHUP reads the file again; SIGTERM and SIGINT let running transactions end first.
 #[derive(clap::Args)]
 #[command(after_help = ENVIRONMENT)]
-#[group(id = "origin", required = true, multiple = false, args = ["config", "to"])]
 pub(super) struct Args {
     /// The configuration file; deploy/pgshunt.toml shows every option
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        required_unless_present = "to",
+        conflicts_with = "to"
+    )]
     config: Option<PathBuf>,
 
     /// Serve every database of these servers, without a file: postgres://user@host1,host2/db
