@@ -41,7 +41,7 @@ fn database(section: &Section, from: &Inherited) -> Database {
         None => from.pool.clone(),
     };
     let shards = shards(section);
-    if from.asks_servers && section.place("control").is_none() {
+    if from.asks_servers && !name.is_empty() && section.place("control").is_none() {
         let wrong = Wrong::new(format!(
             "database \"{name}\" has no control role, so no client could log in"
         ));
@@ -146,10 +146,10 @@ fn users(database: &Section, pool: &Settings, limits: &Limits) -> Vec<User> {
 }
 
 fn control(section: &Section, name: &str, shards: &[Shard], environment: &Environment) -> Option<Control> {
-    let from_file = section.path("control_password_file").and_then(|path| {
+    let from_file = section.path("control_password_file").map(|path| {
         let secret = files::secret(&path.value);
         let secret = secret.map_err(|wrong| section.wrong_value("control_password_file", path.at, wrong));
-        Some((path.at, secret.ok()))
+        (path.at, secret.ok())
     });
     let Some(written) = section.text("control") else {
         if let Some((at, _)) = from_file {

@@ -10,8 +10,11 @@ pub(super) struct Keys {
     pub not_yet: &'static [&'static str],
 }
 
+/// The name of what is outside of every section.
+pub(super) const WHOLE_FILE: &str = "the file";
+
 pub(super) const ROOT: Keys = Keys {
-    section: "the file",
+    section: WHOLE_FILE,
     known: &[
         "threads", "listen", "tls", "limits", "pool", "database", "auth", "console", "log",
     ],

@@ -43,7 +43,7 @@ pub fn load(path: &Path) -> Result<Snapshot, Vec<Mistake>> {
         hint: None,
     };
     match read {
-        Ok(bytes) if bytes as u64 == FILE_BYTES_MAX => Err(vec![mistake("is larger than 16 MiB".into())]),
+        Ok(bytes) if bytes as u64 == FILE_BYTES_MAX => Err(vec![mistake("is larger than 4 MiB".into())]),
         Ok(_) => check::snapshot(path, &text, &Environment::of_process()),
         Err(error) => Err(vec![mistake(format!("cannot be read: {error}"))]),
     }
@@ -90,4 +90,4 @@ impl Environment {
 }
 
 /// A configuration beyond this is something else by mistake.
-const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;

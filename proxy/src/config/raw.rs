@@ -93,7 +93,7 @@ impl<'a> Section<'a> {
     pub fn texts(&self, key: &str) -> Option<Vec<Written<&'a str>>> {
         let value = self.value(key)?;
         let Some(list) = value.get_ref().as_array() else {
-            let what = format!("must be a list of strings, not a {}", value.get_ref().type_str());
+            let what = format!("must be a list of strings, not {}", kind(value.get_ref()));
             self.wrong_value(
                 key,
                 value.span().start,
@@ -122,7 +122,7 @@ impl<'a> Section<'a> {
         let value = self.value(key)?;
         let at = value.span().start;
         let DeValue::Integer(digits) = value.get_ref() else {
-            let what = format!("must be a whole number, not a {}", value.get_ref().type_str());
+            let what = format!("must be a whole number, not {}", kind(value.get_ref()));
             self.wrong_value(key, at, Wrong::new(what));
             return None;
         };
@@ -147,10 +147,7 @@ impl<'a> Section<'a> {
             ),
             DeValue::Float(digits) => duration::from_seconds(digits.as_str().parse().unwrap_or(f64::NAN)),
             other @ (DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_)) => {
-                Err(Wrong::new(format!(
-                    "must be a span of time, not a {}",
-                    other.type_str()
-                )))
+                Err(Wrong::new(format!("must be a span of time, not {}", kind(other))))
             }
         };
         span.map_err(|wrong| self.wrong_value(key, value.span().start, wrong))
@@ -183,7 +180,7 @@ impl<'a> Section<'a> {
         match value.get_ref() {
             DeValue::Table(table) => Some(Section::of(keys, value.span().start, table, self.findings)),
             other => {
-                let wrong = Wrong::new(format!("{key} must be a section, not a {}", other.type_str()));
+                let wrong = Wrong::new(format!("{key} must be a section, not {}", kind(other)));
                 self.findings
                     .at(value.span().start, wrong.hint(format!("write {}", keys.section)));
                 None
@@ -226,7 +223,7 @@ impl<'a> Section<'a> {
         match value.get_ref().as_str() {
             Some(value) => Some(Written { value, at }),
             None => {
-                let what = format!("must be a string, not a {}", value.get_ref().type_str());
+                let what = format!("must be a string, not {}", kind(value.get_ref()));
                 self.wrong_value(key, at, Wrong::new(what).hint("put it in double quotes"));
                 None
             }
@@ -247,15 +244,23 @@ pub(super) fn one_of<T: Copy>(written: &str, words: &[(&'static str, T)]) -> Res
     })
 }
 
+/// `a string`, `an integer`.
+fn kind(value: &DeValue) -> String {
+    let word = value.type_str();
+    let article = if word.starts_with(['a', 'i']) { "an" } else { "a" };
+    format!("{article} {word}")
+}
+
 fn misplaced(keys: &Keys, key: &str) -> Option<Wrong> {
     if keys.known.contains(&key) {
         return None;
     }
     if keys.not_yet.contains(&key) {
-        return Some(Wrong::new(format!(
-            "{key} in {} is not supported by this version",
-            keys.section
-        )));
+        let place = match keys.section {
+            keys::WHOLE_FILE => format!("[{key}]"),
+            section => format!("{key} in {section}"),
+        };
+        return Some(Wrong::new(format!("{place} is not supported by this version")));
     }
     let wrong = Wrong::new(format!("unknown key \"{key}\" in {}", keys.section));
     Some(if let Some(ours) = keys::from_pgbouncer(key) {
