@@ -1,8 +1,20 @@
-//! app
+//! The composition root: reads nothing, decides nothing; builds every part, lets them run, and ends them in order.
+
+pub mod accept;
+pub mod build;
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::client::credentials;
+use crate::client::worker::{Common, Order, Worker};
+use crate::net::tls::TlsFault;
 use crate::snapshot::Snapshot;
 
 /// Where the configuration came from, and can be read again.
@@ -17,22 +29,100 @@ pub enum Source {
 /// Why pgshunt could not start.
 #[derive(Debug)]
 pub enum StartFault {
-    /// The stub speaks.
-    Unwritten,
+    /// An address could not be listened at.
+    Listen(String, io::Error),
+    /// A certificate or key could not be used.
+    Tls(TlsFault),
+    /// A thread or runtime could not be made.
+    System(io::Error),
 }
 
 impl fmt::Display for StartFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartFault::Unwritten => f.write_str("app is not in this build yet"),
+            StartFault::Listen(address, error) => write!(f, "cannot listen at {address}: {error}"),
+            StartFault::Tls(fault) => write!(f, "{fault}"),
+            StartFault::System(error) => write!(f, "{error}"),
         }
     }
 }
 
 impl std::error::Error for StartFault {}
 
-/// Serves until told to stop.
-pub fn serve(snapshot: Snapshot, source: Source) -> Result<(), StartFault> {
-    let _ = (snapshot, source);
-    Err(StartFault::Unwritten)
+/// Serves until told to stop: SIGTERM and SIGINT let running transactions end, a second one does not wait.
+pub fn serve(snapshot: Snapshot, _source: Source) -> Result<(), StartFault> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartFault::System)?;
+    let parts = build::build(snapshot)?;
+    let local = tokio::task::LocalSet::new();
+    let result = local.block_on(&runtime, oversee(parts));
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    result
+}
+
+async fn oversee(parts: build::Parts) -> Result<(), StartFault> {
+    let build::Parts {
+        common,
+        doors,
+        questions,
+    } = parts;
+    let listeners = accept::listen(&common).await?;
+    let mut workers = Vec::new();
+    let (ended, mut all_ended) = mpsc::channel::<()>(1);
+    for (index, orders) in doors.into_iter().enumerate() {
+        workers.push(start_worker(index, common.clone(), orders, ended.clone())?);
+    }
+    drop(ended);
+    tokio::task::spawn_local(credentials::serve(questions));
+    let accepting: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| tokio::task::spawn_local(accept::accept(listener, common.clone())))
+        .collect();
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartFault::System)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartFault::System)?;
+    tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+    tracing::info!("stopping: running transactions may end");
+    accepting.iter().for_each(|task| task.abort());
+    tell(&common, || Order::Stop);
+    let patience = common.snapshot.load().limits.shutdown_timeout;
+    tokio::select! {
+        _ = all_ended.recv() => {}
+        _ = tokio::time::sleep(patience) => tracing::warn!("shutdown_timeout is over"),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tell(&common, || Order::Kill);
+    let _ = tokio::time::timeout(Duration::from_secs(2), all_ended.recv()).await;
+    accept::remove_sockets(&common);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn tell(common: &Common, order: impl Fn() -> Order) {
+    common.doors.iter().for_each(|door| {
+        let _ = door.send(order());
+    });
+}
+
+fn start_worker(
+    index: usize,
+    common: Arc<Common>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    ended: mpsc::Sender<()>,
+) -> Result<std::thread::JoinHandle<()>, StartFault> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartFault::System)?;
+    let work = move || {
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, Worker::new(index, common).work(orders));
+        drop(ended);
+    };
+    std::thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(work)
+        .map_err(StartFault::System)
 }

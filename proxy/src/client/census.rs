@@ -17,7 +17,10 @@ pub fn take<'a>(
     login_clients: u64,
 ) -> Census {
     let now = Instant::now();
-    let mut census = Census { login_clients, ..Census::default() };
+    let mut census = Census {
+        login_clients,
+        ..Census::default()
+    };
     let mut rows: HashMap<Key, PoolRow> = HashMap::new();
     for pool in pools {
         let row = pool_row(pool, now);
@@ -80,13 +83,19 @@ fn client_row(client: &Handle, now: Instant) -> PeerRow {
             Doing::Waiting => "waiting",
             Doing::Working | Doing::InTransaction | Doing::Pinned => "active",
         },
-        addr: client.peer.map_or_else(|| "unix".into(), |peer| peer.ip().to_string()),
+        addr: client
+            .peer
+            .map_or_else(|| "unix".into(), |peer| peer.ip().to_string()),
         port: client.peer.map_or(0, |peer| peer.port()),
         local_addr: String::new(),
         local_port: 0,
         connect_time: client.connect_time,
         request_time: SystemTime::now().checked_sub(ago).unwrap_or(client.connect_time),
-        wait: if doing == Doing::Waiting { ago } else { Default::default() },
+        wait: if doing == Doing::Waiting {
+            ago
+        } else {
+            Default::default()
+        },
         close_needed: false,
         link: client.link.get(),
         remote_pid: 0,
@@ -120,7 +129,11 @@ fn server_row(server: &Server, key: &Key, state: &'static str) -> PeerRow {
         close_needed: false,
         link: 0,
         remote_pid: server.cancel.pid,
-        tls: if server.stream.is_tls() { "TLS".into() } else { String::new() },
+        tls: if server.stream.is_tls() {
+            "TLS".into()
+        } else {
+            String::new()
+        },
         application_name: text(server.backend.reported.value(b"application_name")),
         prepared_statements: server.backend.held.len() as u64,
         id: server.id,
@@ -129,7 +142,13 @@ fn server_row(server: &Server, key: &Key, state: &'static str) -> PeerRow {
 
 /// A lent server is in its client's task: what is shown of it is what the client's handle knows.
 fn lent_row(client: &Handle) -> PeerRow {
-    let (addr, port) = client.pool.plan.targets.first().map(|target| place(&target.address)).unwrap_or_default();
+    let (addr, port) = client
+        .pool
+        .plan
+        .targets
+        .first()
+        .map(|target| place(&target.address))
+        .unwrap_or_default();
     PeerRow {
         state: "active",
         addr,

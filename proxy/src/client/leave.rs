@@ -22,7 +22,9 @@ const LAST_STATEMENT: Duration = Duration::from_secs(3600);
 /// A client that said goodbye (`orderly`) gets what it sent before done, as at a PostgreSQL; one that vanished has its
 /// statement cancelled.
 pub async fn clean(worker: Rc<Worker>, mut session: Session, mut lease: Lease, orderly: bool) {
-    let Some(last_words) = session.wind_up(&mut lease.backend) else { return };
+    let Some(last_words) = session.wind_up(&mut lease.backend) else {
+        return;
+    };
     let patience = if orderly { LAST_STATEMENT } else { PATIENCE };
     let drained = async {
         if !last_words.is_empty() {
@@ -36,7 +38,10 @@ pub async fn clean(worker: Rc<Worker>, mut session: Session, mut lease: Lease, o
             lease.run(b"ROLLBACK", &worker.buffers).await?.map_err(|_| Lost)?;
         }
         if session.is_due() || !session.pins.is_empty() {
-            lease.run(b"DISCARD ALL", &worker.buffers).await?.map_err(|_| Lost)?;
+            lease
+                .run(b"DISCARD ALL", &worker.buffers)
+                .await?
+                .map_err(|_| Lost)?;
             lease.backend.emptied();
         }
         Ok::<(), Lost>(())

@@ -1,4 +1,15 @@
 //! The data path: a client from its first byte to its last.
+//!
+//! `worker` owns a thread; `arrive` turns a socket into a client by way of `handshake`, `credentials`, `authenticate` and
+//! `introduce`; `relay` serves it; `leave` cleans up behind it; `census` counts.
 
+pub mod arrive;
 pub mod authenticate;
+pub mod census;
+pub mod credentials;
+pub mod handle;
 pub mod handshake;
+pub mod introduce;
+pub mod leave;
+pub mod relay;
+pub mod worker;

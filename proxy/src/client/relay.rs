@@ -132,7 +132,11 @@ impl Client {
             }
         }
         // A client that waits is still read, to hear it leave; but not without end.
-        let blocked = self.ticket.is_some() || self.lease.as_ref().is_some_and(|l| !l.backend.pipeline.is_empty());
+        let blocked = self.ticket.is_some()
+            || self
+                .lease
+                .as_ref()
+                .is_some_and(|l| !l.backend.pipeline.is_empty());
         if server_takes && !(blocked && self.inbox.bytes().len() >= BUFFER && !self.grows) {
             match self.inbox.poll_fill(cx, &mut self.stream, buffers) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::ClientGone),
@@ -203,7 +207,9 @@ impl Client {
 
     /// Deals with what the server has sent.
     fn from_server(&mut self, cx: &mut Context<'_>) -> Then {
-        let Some(lease) = &mut self.lease else { return Then::Continue };
+        let Some(lease) = &mut self.lease else {
+            return Then::Continue;
+        };
         let worker = self.worker.clone();
         let mut sink = worker.sink();
         let server: &mut server::held::Server = lease;
@@ -214,7 +220,11 @@ impl Client {
         let bytes = sink.forward.bytes(server.inbox.bytes());
         let (outbox, stream) = (&mut self.outbox, &mut self.stream);
         self.handle.pool.totals.borrow_mut().bytes_sent += bytes.len() as u64;
-        let mut written = if bytes.is_empty() { Ok(()) } else { outbox.write(cx, stream, bytes) };
+        let mut written = if bytes.is_empty() {
+            Ok(())
+        } else {
+            outbox.write(cx, stream, bytes)
+        };
         server.inbox.consume(used, &worker.buffers);
         if !sink.back.is_empty() {
             let (outbox, stream) = (&mut server.outbox, &mut server.stream);
@@ -236,7 +246,11 @@ impl Client {
                 Then::Abandon
             }
             Heard::Broken(why) => {
-                tracing::warn!(why, user = self.handle.pool.plan.key.user, "a server broke the protocol and was closed");
+                tracing::warn!(
+                    why,
+                    user = self.handle.pool.plan.key.user,
+                    "a server broke the protocol and was closed"
+                );
                 let whole = self.lease.as_ref().is_some_and(|l| l.backend.is_between_frames());
                 self.drop_server();
                 if whole {
@@ -252,15 +266,28 @@ impl Client {
     fn settled(&mut self, cx: &mut Context<'_>) -> Then {
         let at = Instant::now();
         if self.handle.doing.get() == Doing::Working {
-            self.handle.pool.totals.borrow_mut().query_time.record(at - self.handle.since.get());
+            self.handle
+                .pool
+                .totals
+                .borrow_mut()
+                .query_time
+                .record(at - self.handle.since.get());
         }
         self.settle(cx, at);
-        if self.inbox.is_empty() { Then::Continue } else { self.from_client(cx) }
+        if self.inbox.is_empty() {
+            Then::Continue
+        } else {
+            self.from_client(cx)
+        }
     }
 
     /// After client bytes that sent nothing on: the server may have become free by them.
     fn settle_if_idle(&mut self, cx: &mut Context<'_>) -> Then {
-        if self.lease.as_ref().is_some_and(|lease| lease.backend.pipeline.is_empty()) {
+        if self
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.backend.pipeline.is_empty())
+        {
             self.settle(cx, Instant::now());
         }
         Then::Continue
@@ -289,8 +316,8 @@ impl Client {
                 self.handle.does(Doing::Pinned, at);
             }
             Afterwards::Release => {
-                self.end_transaction(at, false);
                 server.backend.pipeline.shrink();
+                self.end_transaction(at, false);
                 if let Some(lease) = self.lease.take() {
                     lease.give_back();
                 }
@@ -381,13 +408,18 @@ impl Client {
 
     /// The server's line broke while the client held it.
     fn server_gone(&mut self, cx: &mut Context<'_>) -> Then {
-        let Some(lease) = &self.lease else { return Then::Continue };
+        let Some(lease) = &self.lease else {
+            return Then::Continue;
+        };
         let whole = lease.backend.is_between_frames();
         self.drop_server();
         if whole {
-            let fault = Fault::fatal(sqlstate::CONNECTION_FAILURE, "the server closed the connection unexpectedly")
-                .detail("What the statement did is not known.")
-                .hint("Connect again, and look before you repeat a write.");
+            let fault = Fault::fatal(
+                sqlstate::CONNECTION_FAILURE,
+                "the server closed the connection unexpectedly",
+            )
+            .detail("What the statement did is not known.")
+            .hint("Connect again, and look before you repeat a write.");
             self.say(cx, &fault);
         }
         Then::Abandon
@@ -395,7 +427,13 @@ impl Client {
 
     fn signalled(&mut self, cx: &mut Context<'_>) -> Then {
         if self.handle.take(Signal::Kill) {
-            self.say(cx, &Fault::fatal(sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command"));
+            self.say(
+                cx,
+                &Fault::fatal(
+                    sqlstate::ADMIN_SHUTDOWN,
+                    "terminating connection due to administrator command",
+                ),
+            );
             return Then::Abandon;
         }
         if let Some(outcome) = self.ticket.as_ref().and_then(Ticket::outcome) {
@@ -416,8 +454,18 @@ impl Client {
         if self.handle.take(Signal::Overdue) {
             return self.overdue(cx);
         }
-        if self.worker.stopping.get() && self.lease.is_none() && self.ticket.is_none() && !self.session.has_begun() {
-            self.say(cx, &Fault::fatal(sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command"));
+        if self.worker.stopping.get()
+            && self.lease.is_none()
+            && self.ticket.is_none()
+            && !self.session.has_begun()
+        {
+            self.say(
+                cx,
+                &Fault::fatal(
+                    sqlstate::ADMIN_SHUTDOWN,
+                    "terminating connection due to administrator command",
+                ),
+            );
             return Then::Abandon;
         }
         self.handle.take(Signal::Stop);
@@ -428,7 +476,10 @@ impl Client {
     fn cancel(&mut self, cx: &mut Context<'_>) -> Then {
         if self.ticket.take().is_some() {
             self.handle.does(Doing::Idle, Instant::now());
-            self.refuse(&Fault::error(sqlstate::QUERY_CANCELED, "canceling statement due to user request"));
+            self.refuse(&Fault::error(
+                sqlstate::QUERY_CANCELED,
+                "canceling statement due to user request",
+            ));
             return self.from_client(cx);
         }
         if let Some(lease) = &self.lease
@@ -443,15 +494,23 @@ impl Client {
         let fault = match self.handle.overdue.take() {
             None => return Then::Continue,
             Some(Overdue::Query) => Fault::fatal(sqlstate::QUERY_CANCELED, "query_timeout is over"),
-            Some(Overdue::Transaction) => Fault::fatal(sqlstate::QUERY_CANCELED, "transaction_timeout is over"),
-            Some(Overdue::IdleTransaction) => {
-                Fault::fatal(sqlstate::IDLE_IN_TRANSACTION, "terminating connection due to idle-in-transaction timeout")
+            Some(Overdue::Transaction) => {
+                Fault::fatal(sqlstate::QUERY_CANCELED, "transaction_timeout is over")
             }
-            Some(Overdue::Idle) => {
-                Fault::fatal(sqlstate::IDLE_SESSION, "terminating connection due to idle-session timeout")
-            }
+            Some(Overdue::IdleTransaction) => Fault::fatal(
+                sqlstate::IDLE_IN_TRANSACTION,
+                "terminating connection due to idle-in-transaction timeout",
+            ),
+            Some(Overdue::Idle) => Fault::fatal(
+                sqlstate::IDLE_SESSION,
+                "terminating connection due to idle-session timeout",
+            ),
         };
-        if self.lease.as_ref().is_none_or(|lease| lease.backend.is_between_frames()) {
+        if self
+            .lease
+            .as_ref()
+            .is_none_or(|lease| lease.backend.is_between_frames())
+        {
             self.say(cx, &fault);
         }
         Then::Abandon
@@ -465,4 +524,3 @@ impl Client {
         let _ = outbox.write(cx, stream, &bytes);
     }
 }
-

@@ -17,7 +17,7 @@ use super::credentials::Lookup;
 use super::handle::{Doing, Handle, Overdue, Signal};
 use crate::metrics::Census;
 use crate::net::buffer::{BUFFER, Buffers};
-use crate::net::tls::from_client::FromClient;
+use crate::net::tls::FromClient;
 use crate::pool::ledger::Ledger;
 use crate::pool::{Key, Plan, Pool};
 use crate::protocol::session::prepared::Statements;
@@ -169,7 +169,10 @@ impl Worker {
     }
 
     fn signal_all(&self, signal: Signal) {
-        self.clients.borrow().values().for_each(|client| client.signal(signal));
+        self.clients
+            .borrow()
+            .values()
+            .for_each(|client| client.signal(signal));
     }
 
     /// The pool of a database and a role, made when first asked for.
@@ -182,15 +185,27 @@ impl Worker {
         let targets = self.common.targets.load();
         let targets = targets.get(&database.name)?;
         let targets = targets.iter().map(|target| match database.is_wildcard() {
-            true => Arc::new(Target { dbname: key.database.clone(), ..(**target).clone() }),
+            true => Arc::new(Target {
+                dbname: key.database.clone(),
+                ..(**target).clone()
+            }),
             false => target.clone(),
         });
         let ledger = {
-            let mut ledgers = self.common.ledgers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut ledgers = self
+                .common
+                .ledgers
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
             let new = || Arc::new(Ledger::new(settings.size, self.common.server_ids.clone()));
             ledgers.entry(key.clone()).or_insert_with(new).clone()
         };
-        let plan = Plan { key: key.clone(), settings, targets: targets.collect(), ledger };
+        let plan = Plan {
+            key: key.clone(),
+            settings,
+            targets: targets.collect(),
+            ledger,
+        };
         let pool = Pool::new(plan, self.buffers.clone());
         self.pools.borrow_mut().insert(key, pool.clone());
         Some(pool)
@@ -227,7 +242,10 @@ impl Worker {
     /// A place for what a step wants written.
     pub fn sink(&self) -> Sink {
         let made = self.scratch.borrow_mut().pop().unwrap_or_default();
-        Sink { forward: Run::new(made), back: Vec::new() }
+        Sink {
+            forward: Run::new(made),
+            back: Vec::new(),
+        }
     }
 
     /// Takes back the memory of a sink, unless it has grown large.
@@ -254,7 +272,11 @@ impl Worker {
 
     fn census(&self) -> Census {
         let clients = self.clients.borrow();
-        super::census::take(clients.values(), self.pools.borrow().values(), self.logging_in.get())
+        super::census::take(
+            clients.values(),
+            self.pools.borrow().values(),
+            self.logging_in.get(),
+        )
     }
 }
 
@@ -264,7 +286,8 @@ const PID_WORKER_SHIFT: u32 = 24;
 /// The limit on time a client has passed, if any.
 fn overdue(client: &Handle, now: Instant) -> Option<Overdue> {
     let settings = &client.pool.plan.settings;
-    let passed = |limit: Duration, since: Instant| !limit.is_zero() && now.saturating_duration_since(since) >= limit;
+    let passed =
+        |limit: Duration, since: Instant| !limit.is_zero() && now.saturating_duration_since(since) >= limit;
     let since = client.since.get();
     if let Some(began) = client.xact_since.get()
         && passed(settings.transaction_timeout, began)
@@ -273,7 +296,9 @@ fn overdue(client: &Handle, now: Instant) -> Option<Overdue> {
     }
     match client.doing.get() {
         Doing::Working if passed(settings.query_timeout, since) => Some(Overdue::Query),
-        Doing::InTransaction if passed(settings.idle_transaction_timeout, since) => Some(Overdue::IdleTransaction),
+        Doing::InTransaction if passed(settings.idle_transaction_timeout, since) => {
+            Some(Overdue::IdleTransaction)
+        }
         Doing::Idle | Doing::Pinned if passed(settings.client_idle_timeout, since) => Some(Overdue::Idle),
         _ => None,
     }

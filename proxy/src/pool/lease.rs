@@ -93,7 +93,9 @@ pub struct Waiter {
 
 impl Waiter {
     pub(super) fn new(waker: Waker) -> Self {
-        Waiter { state: RefCell::new(State::Waiting), waker,
+        Waiter {
+            state: RefCell::new(State::Waiting),
+            waker,
             since: Instant::now(),
         }
     }

@@ -292,7 +292,8 @@ impl Pool {
                 Err(fault) => last = Some(fault),
             }
         }
-        Err(last.unwrap_or_else(|| ConnectFault::Unreachable(std::io::Error::other("no server is a primary"))))
+        Err(last
+            .unwrap_or_else(|| ConnectFault::Unreachable(std::io::Error::other("no server is a primary"))))
     }
 
     fn fail_waiters(&self, fault: &Fault) {

@@ -1,10 +1,11 @@
 //! One connection to one PostgreSQL: reaching it, logging in, what it holds, cancelling on it.
 //!
 //! `address` says where, `dial` gets a line there, `connect` logs in, `cancel` interrupts, `ask` puts pgshunt's own
-//! questions.
+//! questions, `held` is a server ready to be lent.
 
 pub mod address;
 pub mod ask;
 pub mod cancel;
 pub mod connect;
 pub mod dial;
+pub mod held;

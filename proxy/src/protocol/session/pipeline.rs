@@ -112,8 +112,15 @@ impl Pipeline {
 
     /// Does it end in something that no ReadyForQuery will follow?
     pub fn wants_sync(&self) -> bool {
-        let last = self.queue.iter().rev().find(|expect| !matches!(expect, Expect::CopyEnd));
-        !matches!(last, None | Some(Expect::Sync | Expect::Query | Expect::FunctionCall | Expect::Own(_)))
+        let last = self
+            .queue
+            .iter()
+            .rev()
+            .find(|expect| !matches!(expect, Expect::CopyEnd));
+        !matches!(
+            last,
+            None | Some(Expect::Sync | Expect::Query | Expect::FunctionCall | Expect::Own(_))
+        )
     }
 
     /// Gives back memory a long pipeline took.

@@ -1,0 +1,94 @@
+//! Listens, accepts, and gives each connection to the worker that has the fewest.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+
+use super::StartFault;
+use crate::client::worker::{Accepted, Common, Order};
+use crate::snapshot::Endpoint;
+
+/// Something that listens.
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+/// The socket's file for a directory and a port, as PostgreSQL names it.
+fn socket_file(directory: &Path, port: u16) -> PathBuf {
+    directory.join(format!(".s.PGSQL.{port}"))
+}
+
+/// Opens every door for clients.
+pub async fn listen(common: &Common) -> Result<Vec<Listener>, StartFault> {
+    let mut listeners = Vec::new();
+    for endpoint in &common.snapshot.load().listen.clients {
+        listeners.push(open(endpoint).await?);
+        tracing::info!(address = %endpoint, "listening");
+    }
+    Ok(listeners)
+}
+
+/// Opens one door.
+pub async fn open(endpoint: &Endpoint) -> Result<Listener, StartFault> {
+    let failed = |error| StartFault::Listen(endpoint.to_string(), error);
+    match endpoint {
+        Endpoint::Tcp(address) => TcpListener::bind(address)
+            .await
+            .map(Listener::Tcp)
+            .map_err(failed),
+        Endpoint::Unix { directory, port } => {
+            let file = socket_file(directory, *port);
+            if std::os::unix::net::UnixStream::connect(&file).is_err() {
+                // Nobody listens there: it was left by a process that is gone.
+                let _ = std::fs::remove_file(&file);
+            }
+            let listener = UnixListener::bind(&file).map_err(failed)?;
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o777)).map_err(failed)?;
+            Ok(Listener::Unix(listener))
+        }
+    }
+}
+
+/// Removes the files of Unix sockets.
+pub fn remove_sockets(common: &Common) {
+    for endpoint in &common.snapshot.load().listen.clients {
+        if let Endpoint::Unix { directory, port } = endpoint {
+            let _ = std::fs::remove_file(socket_file(directory, *port));
+        }
+    }
+}
+
+/// Accepts until it is aborted.
+pub async fn accept(listener: Listener, common: Arc<Common>) {
+    let next = AtomicUsize::new(0);
+    loop {
+        let accepted = match &listener {
+            Listener::Tcp(tcp) => tcp
+                .accept()
+                .await
+                .and_then(|(tcp, peer)| Ok(Accepted::Tcp(tcp.into_std()?, peer))),
+            Listener::Unix(unix) => unix
+                .accept()
+                .await
+                .and_then(|(unix, _)| Ok(Accepted::Unix(unix.into_std()?))),
+        };
+        match accepted {
+            Ok(accepted) => {
+                let turn = next.fetch_add(1, Ordering::Relaxed);
+                let _ = common.doors[turn % common.doors.len()].send(Order::Arrive(accepted));
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: a pause lets some close.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+}
