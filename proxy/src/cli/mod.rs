@@ -34,10 +34,11 @@ pub fn run() -> ExitCode {
 
 /// A PostgreSQL proxy that pools, routes and explains.
 ///
-/// Your program keeps its driver and its SQL and changes one thing: the port in its connection string. pgshunt keeps
-/// few connections to PostgreSQL, lends them to many clients, and gives each client its own session back.
+/// Your program keeps its driver and its SQL and changes one thing: the port in its connection string.
+/// pgshunt keeps few connections to PostgreSQL, lends them to many clients, and gives each client its own
+/// session back.
 #[derive(Parser)]
-#[command(name = "pgshunt", version, after_help = FIRST_STEPS, max_term_width = 100)]
+#[command(name = "pgshunt", version, after_help = FIRST_STEPS, verbatim_doc_comment)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 struct Line {
     #[command(subcommand)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::ArgGroup;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -15,7 +16,8 @@ use crate::snapshot::{LogFormat, LogSettings, Snapshot};
 ///
 /// SIGHUP reads the file again; SIGTERM and SIGINT let running transactions end first.
 #[derive(clap::Args)]
-#[command(after_help = ENVIRONMENT)]
+#[command(after_help = ENVIRONMENT, override_usage = USAGE)]
+#[command(group(ArgGroup::new("origin").args(["config", "to"]).required(true)))]
 pub(super) struct Args {
     /// The configuration file; deploy/pgshunt.toml shows every option
     #[arg(
@@ -29,10 +31,10 @@ pub(super) struct Args {
 
     /// Serve every database of these servers, without a file: postgres://user@host1,host2/db
     ///
-    /// Clients log in with their own roles. The role in the connection string is the one pgshunt itself uses to read
-    /// their password verifiers (pg_authid), so it is a superuser or has been granted that. Give its password in
-    /// PGPASSWORD: a password on the command line is seen by everybody on the machine.
-    #[arg(long, value_name = "DSN")]
+    /// Clients log in with their own roles. The role in the connection string is the one pgshunt itself uses to
+    /// read their password verifiers (pg_authid), so it is a superuser or has been granted that. Give its
+    /// password in PGPASSWORD: a password on the command line is seen by everybody on the machine.
+    #[arg(long, value_name = "DSN", verbatim_doc_comment)]
     to: Option<String>,
 
     /// Where clients connect; may be given several times [default: 127.0.0.1:6432]
@@ -51,6 +53,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }
+
+const USAGE: &str = "\
+pgshunt serve -c FILE [--threads N]
+       pgshunt serve --to DSN [--listen ADDRESS]... [--admin ADDRESS] [--http ADDRESS] [--threads N]";
 
 const ENVIRONMENT: &str = "\
 Addresses: 127.0.0.1:6432, [::1]:6432, localhost:6432, *:6432, unix:/run/pgshunt
