@@ -4,6 +4,7 @@
 //! state, `reply` writes what pgshunt answers itself, `auth` holds the exchanges, `session` every decision.
 
 pub mod auth;
+pub mod options;
 pub mod reply;
 pub mod server_error;
 pub mod sqlstate;
