@@ -222,7 +222,7 @@ impl Asked {
     }
 }
 
-#[derive(Debug)]
+#[cfg_attr(test, derive(Debug))]
 enum Heard {
     /// `S` has been answered: the next byte is TLS.
     Tls,

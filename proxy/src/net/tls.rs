@@ -145,3 +145,37 @@ fn refused(path: &Path, reason: &impl fmt::Display) -> TlsFault {
         reason: reason.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_names_the_file_and_what_is_wrong_with_it() {
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/net/tls.rs");
+        let nowhere = Path::new("/nonexistent/server.pem");
+        let text = |fault: TlsFault| fault.to_string();
+        let of_client = |certificate, key, ca| {
+            text(FromClient::new(SslMode::VerifyCa, certificate, key, ca).unwrap_err())
+        };
+        let missing = of_client(Some(nowhere), Some(nowhere), Some(nowhere));
+        assert!(
+            missing.starts_with("/nonexistent/server.pem: No such file"),
+            "{missing}"
+        );
+        let empty = of_client(Some(nowhere), Some(nowhere), Some(&own));
+        assert!(empty.ends_with("tls.rs: no certificate in it"), "{empty}");
+        assert!(of_client(None, None, None).contains("needs a certificate"));
+        assert!(of_client(Some(nowhere), Some(nowhere), None).contains("client CAs"));
+        let settings = |mode, certificate: Option<&Path>| ServerTls {
+            mode,
+            certificate: certificate.map(Path::to_owned),
+            ..ServerTls::default()
+        };
+        let of_server = |mode, certificate| text(ToServer::new(&settings(mode, certificate)).unwrap_err());
+        assert!(of_server(SslMode::VerifyFull, None).contains("trusted CAs"));
+        assert!(of_server(SslMode::Prefer, Some(nowhere)).contains("needs its key"));
+        let unread = ToServer::new(&settings(SslMode::Disable, Some(nowhere)));
+        assert_eq!(unread.unwrap().mode(), SslMode::Disable);
+    }
+}

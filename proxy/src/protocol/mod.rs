@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod frame;
 pub mod message;
+pub mod options;
 pub mod reply;
 pub mod server_error;
 pub mod session;

@@ -1,10 +1,11 @@
 //! What a client says before it is a client: TLS, GSS or cancel requests and the startup packet.
 //! Not for what follows it (`auth::messages`).
 //!
-//! PostgreSQL: `ProcessStartupPacket` in `backend_startup.c`, `pg_split_opts` and `process_postgres_switches`.
+//! PostgreSQL: `ProcessStartupPacket` in `backend_startup.c`.
 
 use std::fmt;
 
+use super::options::{self, Setting};
 use super::sqlstate::{self, SqlState};
 
 /// The longest opening packet, its own length included (`MAX_STARTUP_PACKET_LENGTH`).
@@ -28,7 +29,7 @@ pub fn packet_len(first4: [u8; 4]) -> Result<usize, StartupError> {
 }
 
 /// The first thing a client sends.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub enum Opening {
     /// It asks for TLS; the answer is one byte.
     Ssl,
@@ -45,6 +46,17 @@ pub enum Opening {
     Startup(Startup),
 }
 
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Opening::Ssl => f.write_str("Ssl"),
+            Opening::Gss => f.write_str("Gss"),
+            Opening::Cancel { pid, .. } => write!(f, "Cancel {{ pid: {pid}, secret: … }}"),
+            Opening::Startup(startup) => startup.fmt(f),
+        }
+    }
+}
+
 /// A startup packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Startup {
@@ -57,11 +69,11 @@ pub struct Startup {
     /// `options` as it was written.
     pub options: Vec<u8>,
     /// The settings in `options`, in order. PostgreSQL applies them before [`Startup::params`].
-    pub settings: Vec<(Vec<u8>, Vec<u8>)>,
+    pub settings: Vec<Setting>,
     /// `options` holds something other than `-c name=value` and `--name=value`.
     pub unknown_options: bool,
     /// All other parameters in order, `application_name`, `client_encoding` and `replication` among them.
-    pub params: Vec<(Vec<u8>, Vec<u8>)>,
+    pub params: Vec<Setting>,
     /// Names that begin with `_pq_.`: protocol extensions, none of which is known here.
     pub protocol_options: Vec<Vec<u8>>,
 }
@@ -197,7 +209,7 @@ fn startup(minor: u16, mut rest: &[u8]) -> Result<Startup, StartupError> {
     };
     found.user = text(user, "user")?;
     found.database = text(database, "database")?;
-    (found.settings, found.unknown_options) = options(&found.options);
+    (found.settings, found.unknown_options) = options::settings(&found.options);
     Ok(found)
 }
 
@@ -207,57 +219,6 @@ fn until_nul<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (text, after) = (&rest[..at], &rest[at + 1..]);
     *rest = after;
     Some(text)
-}
-
-/// The settings in an `options` text, and whether it holds anything else.
-pub fn options(text: &[u8]) -> (Vec<(Vec<u8>, Vec<u8>)>, bool) {
-    let mut settings = Vec::new();
-    let mut words = words(text).into_iter();
-    while let Some(word) = words.next() {
-        let assignment = match word.as_slice() {
-            b"-c" => words.next(),
-            // `--` alone ends the switches: whatever follows it is no setting.
-            b"--" => None,
-            [b'-', b'c' | b'-', rest @ ..] => Some(rest.to_vec()),
-            _ => None,
-        };
-        let Some(setting) = assignment.as_deref().and_then(setting) else {
-            return (settings, true);
-        };
-        settings.push(setting);
-    }
-    (settings, false)
-}
-
-/// `name=value`, with dashes in the name turned to underscores (`ParseLongOption`).
-fn setting(text: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let at = text.iter().position(|&b| b == b'=')?;
-    let name: Vec<u8> = text[..at]
-        .iter()
-        .map(|&b| if b == b'-' { b'_' } else { b })
-        .collect();
-    (!name.is_empty()).then(|| (name, text[at + 1..].to_vec()))
-}
-
-/// Words between white space; a backslash takes the next byte as it is (`pg_split_opts`).
-fn words(text: &[u8]) -> Vec<Vec<u8>> {
-    let is_space = |b: &u8| matches!(b, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
-    let mut words = Vec::new();
-    let mut bytes = text.iter().copied().peekable();
-    loop {
-        while bytes.next_if(is_space).is_some() {}
-        if bytes.peek().is_none() {
-            return words;
-        }
-        let mut word = Vec::new();
-        while let Some(byte) = bytes.next_if(|b| !is_space(b)) {
-            match byte {
-                b'\\' => word.extend(bytes.next()),
-                _ => word.push(byte),
-            }
-        }
-        words.push(word);
-    }
 }
 
 #[cfg(test)]
@@ -381,37 +342,15 @@ mod tests {
         assert!(newer.needs_negotiation());
     }
 
-    #[test]
-    fn options_become_settings() {
-        let cases: &[(&str, &[(&str, &str)], bool)] = &[
-            ("", &[], false),
-            ("  \t", &[], false),
-            ("-c a=b", &[("a", "b")], false),
-            ("-ca=b", &[("a", "b")], false),
-            (
-                "--search-path=x --work_mem=1",
-                &[("search_path", "x"), ("work_mem", "1")],
-                false,
-            ),
-            (r"-c search_path=a,\ b", &[("search_path", "a, b")], false),
-            (r"-c x=a\\b", &[("x", r"a\b")], false),
-            (r"-c x=a\", &[("x", "a")], false),
-            ("-c x=a=b", &[("x", "a=b")], false),
-            ("-c x=", &[("x", "")], false),
-            ("-c", &[], true),
-            ("-c x", &[], true),
-            ("-c =x", &[], true),
-            ("-c a=1 -e -c b=2", &[("a", "1")], true),
-            ("-- a=1", &[], true),
-            ("word", &[], true),
-        ];
-        for (text, expected, unknown) in cases {
-            let (found, other) = options(text.as_bytes());
-            let expected: Vec<(Vec<u8>, Vec<u8>)> = expected
-                .iter()
-                .map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec()))
-                .collect();
-            assert_eq!((found, other), (expected, *unknown), "{text}");
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(
+            code in proptest::sample::select(vec![SSL, GSS, CANCEL, 196_608, 196_610, 0]),
+            text in "[a-z_.=\\\\ \0-]{0,60}",
+        ) {
+            let _ = opening(&[&code.to_be_bytes()[..], text.as_bytes()].concat());
+            let options = [&196_608u32.to_be_bytes()[..], b"user\0u\0options\0", text.as_bytes(), b"\0\0"];
+            let _ = opening(&options.concat());
         }
     }
 }

@@ -126,7 +126,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Asker<S> {
 fn question(sql: &str, params: &[Option<&str>]) -> Option<Vec<u8>> {
     let count = u16::try_from(params.len()).ok()?;
     let size = params.iter().flatten().map(|p| p.len()).sum::<usize>() + sql.len();
-    let rows = i32::try_from(ROWS_MAX).ok()?;
+    // One more than may come, so that a suspended portal means too many.
+    let rows = i32::try_from(ROWS_MAX + 1).ok()?;
     if size > ANSWER_BYTES_MAX {
         return None;
     }

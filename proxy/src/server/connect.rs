@@ -92,7 +92,7 @@ impl ConnectFault {
         };
         match self {
             ConnectFault::Refused(error) => refusal(error),
-            ConnectFault::Unreachable(error) => failed(&error.kind().to_string()),
+            ConnectFault::Unreachable(error) => failed(unreachable(error.kind())),
             ConnectFault::Lost(_) => failed("server closed the connection unexpectedly"),
             ConnectFault::Timeout => failed("timeout expired"),
             ConnectFault::NoTls | ConnectFault::TlsAnswer(_) | ConnectFault::Tls(_) => {
@@ -108,6 +108,14 @@ impl ConnectFault {
     /// May another line be tried? Only where `pg_hba.conf` has no entry for this one (28000).
     fn asks_for_another_line(&self) -> bool {
         matches!(self, ConnectFault::Refused(error) if error.code == Some(sqlstate::INVALID_AUTHORIZATION))
+    }
+}
+
+fn unreachable(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::TimedOut => "timeout expired",
+        _ => "server is unreachable",
     }
 }
 
@@ -226,7 +234,11 @@ async fn send<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::address::Address;
     use super::*;
+    use crate::net::tls::ToServer;
     use tokio::io::AsyncReadExt;
 
     /// A server that sends all of this, whatever it hears.
@@ -272,6 +284,25 @@ mod tests {
         assert!(matches!(long, ConnectFault::MessageLength));
         let html = against(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.err().unwrap();
         assert!(matches!(html, ConnectFault::MessageLength), "{html}");
+    }
+
+    #[tokio::test]
+    async fn a_silent_server_costs_connect_timeout_and_no_more() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target {
+            address: Address::Tcp {
+                host: "127.0.0.1".into(),
+                port: listener.local_addr().unwrap().port(),
+            },
+            dbname: "d".into(),
+            tls: ToServer::disabled().into(),
+            connect_timeout: Duration::from_millis(50),
+        };
+        let result = connect(&target, "u", &Secret::None, &[]).await;
+        assert!(matches!(result, Err(ConnectFault::Timeout)));
+        let long = [(b"x".to_vec(), vec![b'y'; 10_000])];
+        let result = connect(&target, "u", &Secret::None, &long).await;
+        assert!(matches!(result, Err(ConnectFault::StartupLength)));
     }
 
     #[test]

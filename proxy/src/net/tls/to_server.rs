@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -104,8 +105,15 @@ impl ToServer {
         let Some(config) = &self.config else {
             return Err(io::Error::other("TLS is disabled towards this server"));
         };
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| io::Error::other(format!("\"{host}\" is neither a host name nor an address")))?;
+        let name = match (ServerName::try_from(host.to_owned()), self.mode) {
+            (Ok(name), _) => name,
+            (Err(_), SslMode::VerifyFull) => {
+                let text = format!("\"{host}\" is neither a host name nor an address");
+                return Err(io::Error::other(text));
+            }
+            // Nobody looks at the name; an address leaves SNI out.
+            (Err(_), _) => ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        };
         TlsConnector::from(config.clone()).connect(name, socket).await
     }
 }

@@ -223,3 +223,21 @@ fn the_servers_own_words_come_back() {
     let refused = error(begin(pencil()).on_message(b'E', b"SFATAL\0C3D000\0Mno such\0\0"));
     assert_eq!(refused.to_string(), "FATAL 3D000: no such");
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_of_a_server_panic(
+        messages in proptest::collection::vec(
+            (proptest::sample::select(b"RRRRESKZNv".to_vec()), proptest::collection::vec(0u8..16, 0..24)),
+            0..12,
+        ),
+    ) {
+        let mut talk = begin(pencil());
+        for (kind, mut body) in messages {
+            if kind == b'R' {
+                body.splice(0..0, [0, 0, 0]);
+            }
+            let _ = talk.on_message(kind, &body);
+        }
+    }
+}
