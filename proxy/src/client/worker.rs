@@ -20,7 +20,6 @@ use crate::net::buffer::{BUFFER, Buffers};
 use crate::net::tls::FromClient;
 use crate::pool::ledger::Ledger;
 use crate::pool::{Key, Plan, Pool};
-use crate::protocol::session::prepared::Statements;
 use crate::protocol::session::run::Run;
 use crate::protocol::session::{Desk, Sink};
 use crate::server::address::Target;
@@ -85,8 +84,6 @@ pub struct Worker {
     pub common: Arc<Common>,
     /// Its spare buffers.
     pub buffers: Rc<Buffers>,
-    /// Its clients' prepared statements.
-    pub statements: RefCell<Statements>,
     /// Source of tokens for unnamed statements.
     pub tokens: Cell<u64>,
     /// Its clients.
@@ -109,7 +106,6 @@ impl Worker {
             index,
             common,
             buffers: Rc::default(),
-            statements: RefCell::new(Statements::new(index as u16)),
             tokens: Cell::new((index as u64) << 48),
             clients: RefCell::default(),
             logging_in: Cell::new(0),
@@ -206,7 +202,7 @@ impl Worker {
             targets: targets.collect(),
             ledger,
         };
-        let pool = Pool::new(plan, self.buffers.clone());
+        let pool = Pool::new(plan, self.index as u16, self.buffers.clone());
         self.pools.borrow_mut().insert(key, pool.clone());
         Some(pool)
     }
@@ -228,7 +224,7 @@ impl Worker {
     pub fn at_desk<R>(&self, pool: &Pool, message_max: usize, step: impl FnOnce(&mut Desk<'_>) -> R) -> R {
         let mut tokens = self.tokens.get();
         let mut desk = Desk {
-            statements: &mut self.statements.borrow_mut(),
+            statements: &mut pool.statements.borrow_mut(),
             totals: &mut pool.totals.borrow_mut(),
             tokens: &mut tokens,
             message_max,

@@ -18,6 +18,7 @@ use crate::fault::{Fault, Severity};
 use crate::metrics::Totals;
 use crate::net::buffer::Buffers;
 use crate::protocol::auth::Secret;
+use crate::protocol::session::prepared::Statements;
 use crate::protocol::session::reported::Reported;
 use crate::protocol::session::settings::Shared;
 use crate::protocol::sqlstate;
@@ -53,6 +54,8 @@ pub struct Plan {
 pub struct Pool {
     /// What it is made of.
     pub plan: Plan,
+    /// Its clients' prepared statements.
+    pub statements: RefCell<Statements>,
     /// What it counts.
     pub totals: RefCell<Totals>,
     /// What servers of this pool report to clients with these startup settings.
@@ -72,9 +75,10 @@ pub struct Pool {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(plan: Plan, buffers: Rc<Buffers>) -> Rc<Self> {
+    pub fn new(plan: Plan, worker: u16, buffers: Rc<Buffers>) -> Rc<Self> {
         Rc::new(Pool {
             plan,
+            statements: RefCell::new(Statements::new(worker)),
             totals: RefCell::default(),
             welcomes: RefCell::default(),
             clients: Cell::new(0),

@@ -88,6 +88,15 @@ impl Session {
             if !frame.is_whole() && !streams(header.kind) {
                 return (at, Next::More);
             }
+            if backend.is_none()
+                && matches!(header.kind, b'P' | b'B')
+                && self.refusal.is_none()
+                && !self.skip_to_sync
+                && let Some(used) = self.begin_unit(&input[at..], desk, &mut sink.back)
+            {
+                at += used;
+                continue;
+            }
             let went = match backend.as_deref_mut() {
                 Some(backend) => self.with_server(&frame, backend, desk, sink),
                 None => self.alone(&frame, desk, sink),
@@ -132,9 +141,29 @@ impl Session {
                 _ => Went::Not(Next::Server),
             },
             b'Q' => self.query_alone(frame, desk, out),
+            b'P' if self.parse_alone(frame, desk, out) => Went::On,
             b'P' | b'B' | b'D' | b'E' | b'F' => Went::Not(Next::Server),
             kind => Went::Not(Next::Fatal(unknown(kind))),
         }
+    }
+
+    /// A Parse of a statement that a server has taken before: it needs none now.
+    fn parse_alone(&mut self, frame: &Frame<'_>, desk: &mut Desk<'_>, out: &mut Vec<u8>) -> bool {
+        let Some(view) = Parse::read(frame.body()) else {
+            return false;
+        };
+        if view.name.is_empty() || self.statement(view.name).is_some() {
+            return false;
+        }
+        let Some(statement) = desk.statements.proven(view.rest, &self.settings) else {
+            return false;
+        };
+        self.prepared
+            .get_or_insert_default()
+            .insert(view.name.into(), statement);
+        desk.totals.client_parse_count += 1;
+        reply::parse_complete(out);
+        true
     }
 
     /// A Query that may need no server: BEGIN, and the end of a transaction nothing ran in.

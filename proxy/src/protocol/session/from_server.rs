@@ -146,10 +146,17 @@ impl Session {
             (b'T' | b'C' | b'I', Expect::Query) => (To::Client, false),
             _ => return To::Broken("an answer out of order"),
         };
-        if ends {
-            backend.pipeline.pop();
+        if ends && let Some(Expect::Parse(parse)) = backend.pipeline.pop() {
+            self.proven(&parse.name);
         }
         to
+    }
+
+    /// A server took the statement the client knows by this name.
+    fn proven(&self, name: &[u8]) {
+        if let Some(statement) = self.prepared.as_ref().and_then(|map| map.get(name)) {
+            *statement.proven.borrow_mut() = Some(self.settings.clone());
+        }
     }
 
     fn error(&mut self, body: &[u8], backend: &mut Backend, sink: &mut Sink) -> To {

@@ -6,6 +6,7 @@
 
 mod from_client;
 mod from_server;
+mod lazy_begin;
 pub mod pin;
 pub mod pipeline;
 pub mod prepared;

@@ -3,10 +3,12 @@
 //! A client's name maps to a [`Statement`]; equal texts with equal parameter types are one statement, whoever prepared
 //! them, and carry one number. A server knows a statement by that number and holds a bounded set of them.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use routing_rules::{Effects, Lex, read};
+use super::settings::Shared;
+use routing_rules::{Control, Effects, Lex, read};
 
 /// A statement somebody prepared.
 #[derive(Debug)]
@@ -19,9 +21,14 @@ pub struct Statement {
     pub effects: Effects,
     /// Custom settings its text names.
     pub custom: Vec<String>,
+    /// The tag, if it is a BEGIN in a form that may be answered at once.
+    pub begins: Option<&'static str>,
+    /// The settings under which a server last took it. A client with the same ones need not ask again: should the
+    /// schema have changed since, its first Bind meets the error.
+    pub proven: RefCell<Option<Shared>>,
 }
 
-/// All statements a worker's clients have prepared, each once.
+/// All statements the clients of a pool have prepared on one worker, each once.
 #[derive(Debug)]
 pub struct Statements {
     known: HashMap<Box<[u8]>, Rc<Statement>>,
@@ -54,10 +61,26 @@ impl Statements {
             body: body.into(),
             effects: script.effects,
             custom: script.custom_settings,
+            begins: match script.control {
+                Control::Begin { tag, .. } => Some(tag),
+                _ => None,
+            },
+            proven: RefCell::default(),
         });
         self.next += 1;
         self.known.insert(body.into(), statement.clone());
         statement
+    }
+
+    /// The statement of a Parse body, if a server has taken it under these settings.
+    pub fn proven(&self, body: &[u8], settings: &Shared) -> Option<Rc<Statement>> {
+        let statement = self.known.get(body)?;
+        let is_proven = statement
+            .proven
+            .borrow()
+            .as_ref()
+            .is_some_and(|under| under == settings);
+        is_proven.then(|| statement.clone())
     }
 
     /// How many are known.
