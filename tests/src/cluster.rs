@@ -173,7 +173,7 @@ fn template(scratch: &Path) -> Template {
 }
 
 /// The password of everybody in the tests' servers.
-pub const PASSWORD: &str = "a pass'word";
+pub const PASSWORD: &str = "s3cret pass/word";
 
 /// Environment variable with the shared server's [`Cluster::address`].
 pub const ADDRESS: &str = "PGSHUNT_TEST_PG";

@@ -16,6 +16,7 @@ use crate::{PATIENCE, programs, until};
 /// A configuration in the making: what the file says, section by section.
 #[derive(Clone, Debug)]
 pub struct Config {
+    threads: usize,
     listen: String,
     limits: String,
     pool: String,
@@ -29,6 +30,7 @@ impl Config {
     /// One database, passthrough, control as superuser, everything else as it comes.
     pub fn new(database: &Database) -> Config {
         Config {
+            threads: 2,
             listen: String::new(),
             limits: String::new(),
             pool: String::new(),
@@ -40,6 +42,12 @@ impl Config {
             shard: String::new(),
             more: String::new(),
         }
+    }
+
+    /// With this many workers; two unless told otherwise.
+    pub fn threads(mut self, count: usize) -> Config {
+        self.threads = count;
+        self
     }
 
     /// Where clients may come in beside 127.0.0.1.
@@ -92,6 +100,7 @@ impl Config {
 
     fn text(&self, port: u16, admin: u16) -> String {
         let Config {
+            threads,
             listen,
             limits,
             pool,
@@ -101,7 +110,7 @@ impl Config {
             more,
         } = self;
         format!(
-            "threads = 2\n\
+            "threads = {threads}\n\
              [listen]\nclients = [\"127.0.0.1:{port}\"{listen}]\nadmin = \"127.0.0.1:{admin}\"\n\
              [limits]\n{limits}\n[pool]\n{pool}\n[console]\nadmins = [\"{SUPERUSER}\"]\n\
              [[database]]\n{database}\n[[database.shard]]\nservers = [\"{servers}\"]\n{shard}\n{more}"
