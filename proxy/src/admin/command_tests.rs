@@ -55,7 +55,11 @@ fn a_watcher_can_run_no_command_but_show() {
         assert!(!one(text).verb().is_allowed(Role::Watcher), "{text}");
     }
     for show in Show::ALL {
-        assert!(one(&format!("SHOW {}", show.word())).verb().is_allowed(Role::Watcher));
+        assert!(
+            one(&format!("SHOW {}", show.word()))
+                .verb()
+                .is_allowed(Role::Watcher)
+        );
     }
 }
 
@@ -99,11 +103,19 @@ fn what_drivers_say() {
         assert_eq!(one(text), Command::Nothing(tag), "{text}");
     }
     assert_eq!(one("SELECT 1"), Command::Select(vec![Constant::Number(1)]));
-    assert_eq!(one("select pg_catalog.version()"), Command::Select(vec![Constant::Version]));
-    assert!(matches!(one("SHOW TRANSACTION ISOLATION LEVEL"), Command::Setting(s) if s.value == "read committed"));
+    assert_eq!(
+        one("select pg_catalog.version()"),
+        Command::Select(vec![Constant::Version])
+    );
+    assert!(
+        matches!(one("SHOW TRANSACTION ISOLATION LEVEL"), Command::Setting(s) if s.value == "read committed")
+    );
     assert!(matches!(one("show standard_conforming_strings"), Command::Setting(s) if s.value == "on"));
     assert_eq!(one("DEALLOCATE ALL"), Command::Deallocate(None));
-    assert_eq!(one("DEALLOCATE \"_pg3_0\""), Command::Deallocate(Some("_pg3_0".into())));
+    assert_eq!(
+        one("DEALLOCATE \"_pg3_0\""),
+        Command::Deallocate(Some("_pg3_0".into()))
+    );
 }
 
 #[test]
@@ -111,7 +123,10 @@ fn commands_with_arguments() {
     assert_eq!(one("KILL \"my db\""), Command::NotYet(Verb::Kill));
     assert_eq!(one("kill_client 12"), Command::KillClient(12));
     assert_eq!(one("SHUTDOWN"), Command::Shutdown(Patience::None));
-    assert_eq!(one("shutdown wait_for_servers"), Command::Shutdown(Patience::Transactions));
+    assert_eq!(
+        one("shutdown wait_for_servers"),
+        Command::Shutdown(Patience::Transactions)
+    );
 }
 
 #[test]
@@ -140,7 +155,10 @@ fn what_nobody_understands_is_a_syntax_error_with_a_hint() {
     ] {
         let fault = parse(text).expect_err(text);
         assert_eq!(fault.code, sqlstate::SYNTAX_ERROR, "{text}");
-        assert!(fault.hint.is_some_and(|hint| hint.contains("SHOW HELP")), "{text}");
+        assert!(
+            fault.hint.is_some_and(|hint| hint.contains("SHOW HELP")),
+            "{text}"
+        );
     }
     assert!(parse("SHOW 'pools").is_err());
 }

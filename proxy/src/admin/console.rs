@@ -87,7 +87,11 @@ impl Drop for Counted<'_> {
 async fn turn_away(accepted: Accepted) {
     if let Some((socket, _)) = adopt(accepted) {
         let text = "too many connections to the console";
-        farewell(&mut socket.into(), Fault::fatal(sqlstate::TOO_MANY_CONNECTIONS, text)).await;
+        farewell(
+            &mut socket.into(),
+            Fault::fatal(sqlstate::TOO_MANY_CONNECTIONS, text),
+        )
+        .await;
     }
 }
 

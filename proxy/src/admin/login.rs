@@ -80,11 +80,7 @@ fn log_refusal(peer: Option<SocketAddr>, user: &str, end: Ended) {
     }
 }
 
-async fn admit(
-    common: &Arc<Common>,
-    remembered: &Remembered,
-    mut arrived: Arrived,
-) -> Result<Guest, Ended> {
+async fn admit(common: &Arc<Common>, remembered: &Remembered, mut arrived: Arrived) -> Result<Guest, Ended> {
     let snapshot = common.snapshot.load_full();
     let user = arrived.startup.user.clone();
     let role = role_of(&snapshot.console, &user);
@@ -110,7 +106,9 @@ async fn admit(
         return Err(refuse(&mut arrived.stream, fault).await);
     }
     remembered.0.borrow_mut().insert(user, credential);
-    welcome(arrived, role).await.map_err(|error| Ended::Gone(Some(error)))
+    welcome(arrived, role)
+        .await
+        .map_err(|error| Ended::Gone(Some(error)))
 }
 
 fn role_of(console: &Console, user: &str) -> Option<Role> {
@@ -145,7 +143,11 @@ async fn welcome(arrived: Arrived, role: Role) -> std::io::Result<Guest> {
         reply::parameter_status(&mut out, setting.name.as_bytes(), setting.value.as_bytes());
     }
     reply::parameter_status(&mut out, b"application_name", application_name);
-    reply::parameter_status(&mut out, b"session_authorization", arrived.startup.user.as_bytes());
+    reply::parameter_status(
+        &mut out,
+        b"session_authorization",
+        arrived.startup.user.as_bytes(),
+    );
     messages::backend_key_data(&mut out, std::process::id() as i32, &secret);
     reply::ready_for_query(&mut out, b'I');
     let (mut stream, startup, rest) = arrived.into_parts();

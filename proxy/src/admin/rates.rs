@@ -156,7 +156,10 @@ mod tests {
         assert_eq!((early["app"][QUERIES], early["app"][QUERY_TIME]), (2, 100));
         samples.take(sample(minute(1), 600, 6000));
         samples.take(sample(minute(2), 900, 12_000));
-        let Rates { databases: rates, together } = samples.rates(&sample(minute(2), 999_999, 999_999));
+        let Rates {
+            databases: rates,
+            together,
+        } = samples.rates(&sample(minute(2), 999_999, 999_999));
         assert_eq!(together, rates["app"]);
         assert_eq!((rates["app"][QUERIES], rates["app"][QUERY_TIME]), (10, 20));
         assert_eq!((rates["app"][7], rates["app"][XACT_TIME]), (200, 0));
@@ -167,7 +170,9 @@ mod tests {
         let start = Instant::now();
         let mut samples = Samples::default();
         samples.take(Sample::of(&[], start));
-        let rates = samples.rates(&sample(start + Duration::from_secs(1), 5, 5)).databases;
+        let rates = samples
+            .rates(&sample(start + Duration::from_secs(1), 5, 5))
+            .databases;
         assert_eq!(rates["app"][QUERIES], 10);
     }
 }

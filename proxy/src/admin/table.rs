@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub use crate::protocol::reply::Column;
 use crate::protocol::reply;
+pub use crate::protocol::reply::Column;
 
 /// A text column.
 pub const fn text(name: &'static str) -> Column {

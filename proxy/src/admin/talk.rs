@@ -13,8 +13,8 @@ use super::run::{Answer, columns, run};
 use super::table::{Column, Row, write_row};
 use crate::fault::{Fault, Severity};
 use crate::protocol::message::{Bind, Named, Parse, cstr, query_text};
-use crate::protocol::sqlstate::{self, SqlState};
 use crate::protocol::reply;
+use crate::protocol::sqlstate::{self, SqlState};
 
 /// The most prepared statements, and the most portals, of one guest.
 const NAMES_MAX: usize = 256;
@@ -113,7 +113,8 @@ impl Talk {
                 fault.write(&mut self.out);
                 self.is_skipping = true;
                 match fault.severity {
-                    Severity::Error => Next::Listen,
+                    // At once, as PostgreSQL does: asyncpg sends no Sync before it has heard of an error.
+                    Severity::Error => Next::Write,
                     Severity::Fatal => Next::End,
                 }
             }
@@ -267,7 +268,9 @@ impl Talk {
         let limit = i32::from_be_bytes(rest.try_into().map_err(|_| malformed())?);
         let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
         let mut portal = self.portals.remove(name).ok_or_else(|| no_portal(name))?;
-        let done = self.execute_portal(&mut portal, limit.unwrap_or(usize::MAX)).await;
+        let done = self
+            .execute_portal(&mut portal, limit.unwrap_or(usize::MAX))
+            .await;
         self.portals.insert(name.to_vec(), portal);
         done
     }
@@ -326,9 +329,8 @@ fn result_formats(rest: &[u8], columns: usize) -> Result<Vec<u16>, Fault> {
     let rest = rest.get(usize::from(formats) * 2..).ok_or_else(malformed)?;
     let (parameters, rest) = counted(rest).ok_or_else(malformed)?;
     if parameters > 0 {
-        let text = format!(
-            "bind message supplies {parameters} parameters, but prepared statement requires 0"
-        );
+        let text =
+            format!("bind message supplies {parameters} parameters, but prepared statement requires 0");
         return Err(Fault::error(sqlstate::PROTOCOL_VIOLATION, text));
     }
     let (count, rest) = counted(rest).ok_or_else(malformed)?;
@@ -359,8 +361,12 @@ fn counted(bytes: &[u8]) -> Option<(u16, &[u8])> {
 }
 
 fn utf8(text: &[u8]) -> Result<&str, Fault> {
-    std::str::from_utf8(text)
-        .map_err(|_| Fault::error(sqlstate::BAD_ENCODING, "invalid byte sequence for encoding \"UTF8\""))
+    std::str::from_utf8(text).map_err(|_| {
+        Fault::error(
+            sqlstate::BAD_ENCODING,
+            "invalid byte sequence for encoding \"UTF8\"",
+        )
+    })
 }
 
 fn lossy(name: &[u8]) -> String {
@@ -375,4 +381,3 @@ fn no_portal(name: &[u8]) -> Fault {
 fn violation(text: impl Into<String>) -> Fault {
     Fault::fatal(sqlstate::PROTOCOL_VIOLATION, text)
 }
-

@@ -122,7 +122,10 @@ mod tests {
     #[test]
     fn statements_and_words() {
         assert_eq!(plain("show pools"), [["show", "pools"]]);
-        assert_eq!(plain(" ;; SHOW\tpools ;\n-- x\n;show lists;"), [["SHOW", "pools"], ["show", "lists"]]);
+        assert_eq!(
+            plain(" ;; SHOW\tpools ;\n-- x\n;show lists;"),
+            [["SHOW", "pools"], ["show", "lists"]]
+        );
         assert_eq!(plain("/* a /* b */ ; */ show /**/ pools"), [["show", "pools"]]);
         assert_eq!(plain("PAUSE \"my \"\"db\"\"\""), [["PAUSE", "<my \"db\">"]]);
         assert_eq!(plain("set x='it''s; 1'"), [["set", "x", "=", "<it's; 1>"]]);

@@ -1,15 +1,20 @@
 //! What pgshunt says of itself: HELP, VERSION, STATE, MEM.
 
 use super::Show;
-use crate::admin::command::COMMANDS;
-use crate::admin::command::Role;
+use crate::admin::command::{COMMANDS, NOT_YET, Role};
 use crate::admin::lookout::Seen;
 use crate::admin::table::{Column, Row, big, int, text};
 
 pub(super) const VERSION: [Column; 1] = [text("version")];
 pub(super) const HELP: [Column; 3] = [text("command"), text("needs"), text("about")];
 pub(super) const STATE: [Column; 2] = [text("key"), text("value")];
-pub(super) const MEM: [Column; 5] = [text("name"), int("size"), big("used"), big("free"), big("memtotal")];
+pub(super) const MEM: [Column; 5] = [
+    text("name"),
+    int("size"),
+    big("used"),
+    big("free"),
+    big("memtotal"),
+];
 
 pub(super) fn version(_: &Seen) -> Vec<Row> {
     vec![vec![concat!("pgshunt ", env!("CARGO_PKG_VERSION")).into()]]
@@ -28,9 +33,9 @@ pub(super) fn help(_: &Seen) -> Vec<Row> {
             show.about().into(),
         ]
     });
-    let commands = COMMANDS
-        .iter()
-        .map(|entry| vec![entry.syntax.into(), needs(entry.needs).into(), entry.about.into()]);
+    let works = COMMANDS.iter().filter(|entry| entry.about != NOT_YET);
+    let commands =
+        works.map(|entry| vec![entry.syntax.into(), needs(entry.needs).into(), entry.about.into()]);
     commands.chain(shows).collect()
 }
 
@@ -50,11 +55,7 @@ pub(super) fn mem(_: &Seen) -> Vec<Row> {
 }
 
 fn mem_of(status: &str) -> Vec<Row> {
-    let named = [
-        ("VmRSS", "resident"),
-        ("VmHWM", "resident_max"),
-        ("VmData", "data"),
-    ];
+    let named = [("VmRSS", "resident"), ("VmHWM", "resident_max")];
     let rows = named.into_iter().filter_map(|(theirs, ours)| {
         let kib = kib(status, theirs)?;
         Some(vec![

@@ -6,16 +6,9 @@ use std::time::Duration;
 use crate::admin::lookout::Seen;
 use crate::admin::table::{Cell, Column, Row, text};
 use crate::pool::settings::Settings;
-use crate::snapshot::{
-    Auth, AuthMode, ClientTls, Credential, DEFAULT_AUTH_QUERY, Database, Limits, LogFormat, Snapshot,
-};
+use crate::snapshot::{Auth, AuthMode, ClientTls, Credential, Database, Limits, LogFormat, Snapshot};
 
-pub(super) const CONFIG: [Column; 4] = [
-    text("key"),
-    text("value"),
-    text("default"),
-    text("changeable"),
-];
+pub(super) const CONFIG: [Column; 4] = [text("key"), text("value"), text("default"), text("changeable")];
 
 /// What stands for a secret.
 const MASK: &str = "********";
@@ -146,7 +139,7 @@ fn auth(rows: &mut Rows, auth: &Auth) {
         AuthMode::Trust => "trust",
     };
     rows.add("auth.mode", mode, "passthrough");
-    rows.add("auth.auth_query", &auth.auth_query, DEFAULT_AUTH_QUERY);
+    rows.fact("auth.auth_query".into(), &auth.auth_query);
     for user in &auth.users {
         let kind = match user.credential {
             Credential::Scram(_) => "scram-sha-256",
@@ -162,7 +155,10 @@ fn database(rows: &mut Rows, database: &Database) {
     for shard in &database.shards {
         let servers: Vec<_> = shard.servers.iter().map(ToString::to_string).collect();
         rows.fact(key(&format!("shard.{}.servers", shard.name)), servers.join(","));
-        rows.fact(key(&format!("shard.{}.sslmode", shard.name)), shard.tls.mode.word());
+        rows.fact(
+            key(&format!("shard.{}.sslmode", shard.name)),
+            shard.tls.mode.word(),
+        );
     }
     if let Some(control) = &database.control {
         let password = if control.password.is_some() { MASK } else { "" };
@@ -207,7 +203,11 @@ fn pool(rows: &mut Rows, prefix: &str, settings: &Settings, wider: &Settings) {
         rows.add(format!("{prefix}.{key}"), seconds(value), seconds(default));
     };
     time("query_wait_timeout", s.query_wait_timeout, d.query_wait_timeout);
-    time("server_idle_timeout", s.server_idle_timeout, d.server_idle_timeout);
+    time(
+        "server_idle_timeout",
+        s.server_idle_timeout,
+        d.server_idle_timeout,
+    );
     time("server_lifetime", s.server_lifetime, d.server_lifetime);
     time(
         "server_connect_timeout",
@@ -217,12 +217,24 @@ fn pool(rows: &mut Rows, prefix: &str, settings: &Settings, wider: &Settings) {
     time("server_login_retry", s.server_login_retry, d.server_login_retry);
     time("server_check_delay", s.server_check_delay, d.server_check_delay);
     time("query_timeout", s.query_timeout, d.query_timeout);
-    time("client_idle_timeout", s.client_idle_timeout, d.client_idle_timeout);
+    time(
+        "client_idle_timeout",
+        s.client_idle_timeout,
+        d.client_idle_timeout,
+    );
     time(
         "idle_transaction_timeout",
         s.idle_transaction_timeout,
         d.idle_transaction_timeout,
     );
-    time("transaction_timeout", s.transaction_timeout, d.transaction_timeout);
-    time("cancel_wait_timeout", s.cancel_wait_timeout, d.cancel_wait_timeout);
+    time(
+        "transaction_timeout",
+        s.transaction_timeout,
+        d.transaction_timeout,
+    );
+    time(
+        "cancel_wait_timeout",
+        s.cancel_wait_timeout,
+        d.cancel_wait_timeout,
+    );
 }

@@ -69,7 +69,8 @@ impl Show {
     /// The show of that word, in whatever case.
     pub fn named(word: &str) -> Option<Show> {
         let all = Show::ALL.iter().copied();
-        all.into_iter().find(|show| show.word().eq_ignore_ascii_case(word))
+        all.into_iter()
+            .find(|show| show.word().eq_ignore_ascii_case(word))
     }
 
     /// Does it need to know what the workers have?

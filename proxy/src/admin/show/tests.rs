@@ -9,8 +9,8 @@ use crate::metrics::{Census, PeerRow, PinRow, PoolRow, Totals};
 use crate::pool::settings::Settings;
 use crate::server::address::{Address, ServerTls};
 use crate::snapshot::{
-    Auth, AuthMode, AuthUser, Console, Control, Credential, Database, Limits, Listen, LogSettings, SecretText,
-    Shard, Snapshot,
+    Auth, AuthMode, AuthUser, Console, Control, Credential, Database, Limits, Listen, LogSettings,
+    SecretText, Shard, Snapshot,
 };
 
 fn database(name: &str) -> Database {
@@ -167,15 +167,43 @@ fn names(show: Show) -> String {
 #[test]
 fn columns_are_those_of_pgbouncer() {
     let golden = [
-        (Show::Pools, "ssiiiiiiiiiiiiiss", "database,user,cl_active,cl_waiting,cl_active_cancel_req,cl_waiting_cancel_req,sv_active,sv_active_cancel,sv_being_canceled,sv_idle,sv_used,sv_tested,sv_login,maxwait,maxwait_us,pool_mode,load_balance_hosts"),
-        (Show::StatsTotals, "sNNNNNNNNNNNN", "database,server_assignment_count,xact_count,query_count,bytes_received,bytes_sent,xact_time,query_time,wait_time,client_parse_count,server_parse_count,bind_count,client_login_count"),
-        (Show::StatsAverages, "sNNNNNNNNNNNN", "database,server_assignment_count,xact_count,query_count,bytes_received,bytes_sent,xact_time,query_time,wait_time,client_parse_count,server_parse_count,bind_count,client_login_count"),
-        (Show::Stats, "sNNNNNNNNNNNNNNNNNNNNNNNN", "database,total_server_assignment_count,total_xact_count,total_query_count,total_received,total_sent,total_xact_time,total_query_time,total_wait_time,total_client_parse_count,total_server_parse_count,total_bind_count,total_client_login_count,avg_server_assignment_count,avg_xact_count,avg_query_count,avg_recv,avg_sent,avg_xact_time,avg_query_time,avg_wait_time,avg_client_parse_count,avg_server_parse_count,avg_bind_count,avg_client_login_count"),
+        (
+            Show::Pools,
+            "ssiiiiiiiiiiiiiss",
+            "database,user,cl_active,cl_waiting,cl_active_cancel_req,cl_waiting_cancel_req,sv_active,sv_active_cancel,sv_being_canceled,sv_idle,sv_used,sv_tested,sv_login,maxwait,maxwait_us,pool_mode,load_balance_hosts",
+        ),
+        (
+            Show::StatsTotals,
+            "sNNNNNNNNNNNN",
+            "database,server_assignment_count,xact_count,query_count,bytes_received,bytes_sent,xact_time,query_time,wait_time,client_parse_count,server_parse_count,bind_count,client_login_count",
+        ),
+        (
+            Show::StatsAverages,
+            "sNNNNNNNNNNNN",
+            "database,server_assignment_count,xact_count,query_count,bytes_received,bytes_sent,xact_time,query_time,wait_time,client_parse_count,server_parse_count,bind_count,client_login_count",
+        ),
+        (
+            Show::Stats,
+            "sNNNNNNNNNNNNNNNNNNNNNNNN",
+            "database,total_server_assignment_count,total_xact_count,total_query_count,total_received,total_sent,total_xact_time,total_query_time,total_wait_time,total_client_parse_count,total_server_parse_count,total_bind_count,total_client_login_count,avg_server_assignment_count,avg_xact_count,avg_query_count,avg_recv,avg_sent,avg_xact_time,avg_query_time,avg_wait_time,avg_client_parse_count,avg_server_parse_count,avg_bind_count,avg_client_login_count",
+        ),
         (Show::Totals, "sN", "name,value"),
         (Show::Lists, "si", "list,items"),
-        (Show::Databases, "ssissiiiiissiiiiii", "name,host,port,database,force_user,pool_size,min_pool_size,reserve_pool_size,reserve_pool,server_lifetime,pool_mode,load_balance_hosts,max_connections,current_connections,max_client_connections,current_client_connections,paused,disabled"),
-        (Show::Clients, "ssssssisissiiississiq", "type,user,database,replication,state,addr,port,local_addr,local_port,connect_time,request_time,wait,wait_us,close_needed,ptr,link,remote_pid,tls,application_name,prepared_statements,id"),
-        (Show::Users, "siisiiii", "name,pool_size,reserve_pool_size,pool_mode,max_user_connections,current_connections,max_user_client_connections,current_client_connections"),
+        (
+            Show::Databases,
+            "ssissiiiiissiiiiii",
+            "name,host,port,database,force_user,pool_size,min_pool_size,reserve_pool_size,reserve_pool,server_lifetime,pool_mode,load_balance_hosts,max_connections,current_connections,max_client_connections,current_client_connections,paused,disabled",
+        ),
+        (
+            Show::Clients,
+            "ssssssisissiiississiq",
+            "type,user,database,replication,state,addr,port,local_addr,local_port,connect_time,request_time,wait,wait_us,close_needed,ptr,link,remote_pid,tls,application_name,prepared_statements,id",
+        ),
+        (
+            Show::Users,
+            "siisiiii",
+            "name,pool_size,reserve_pool_size,pool_mode,max_user_connections,current_connections,max_user_client_connections,current_client_connections",
+        ),
         (Show::Config, "ssss", "key,value,default,changeable"),
         (Show::State, "ss", "key,value"),
         (Show::Mem, "siqqq", "name,size,used,free,memtotal"),
@@ -230,10 +258,22 @@ fn a_wildcard_is_followed_by_the_databases_that_use_it() {
     let rows = Show::Databases.rows(&seen());
     let names: Vec<_> = rows.iter().map(|row| row[0].clone()).collect();
     assert_eq!(names, ["app".into(), "*".into(), "other".into()]);
-    assert_eq!(value(Show::Databases, Some("app"), "host"), "10.0.0.1,10.0.0.1,10.0.0.2:2".into());
-    assert_eq!(value(Show::Databases, Some("app"), "current_connections"), 8u64.into());
-    assert_eq!(value(Show::Databases, Some("*"), "current_connections"), 0u64.into());
-    assert_eq!(value(Show::Databases, Some("other"), "current_client_connections"), 4u64.into());
+    assert_eq!(
+        value(Show::Databases, Some("app"), "host"),
+        "10.0.0.1,10.0.0.1,10.0.0.2:2".into()
+    );
+    assert_eq!(
+        value(Show::Databases, Some("app"), "current_connections"),
+        8u64.into()
+    );
+    assert_eq!(
+        value(Show::Databases, Some("*"), "current_connections"),
+        0u64.into()
+    );
+    assert_eq!(
+        value(Show::Databases, Some("other"), "current_client_connections"),
+        4u64.into()
+    );
     assert_eq!(value(Show::Databases, Some("app"), "database"), "real".into());
 }
 
@@ -242,11 +282,23 @@ fn totals_and_averages() {
     assert_eq!(value(Show::Stats, Some("app"), "total_query_count"), 7u64.into());
     assert_eq!(value(Show::Stats, Some("app"), "avg_recv"), 9u64.into());
     assert_eq!(value(Show::Stats, Some("other"), "avg_recv"), 0u64.into());
-    assert_eq!(value(Show::StatsTotals, Some("other"), "query_count"), 1u64.into());
-    assert_eq!(value(Show::StatsAverages, Some("app"), "query_count"), 9u64.into());
-    assert_eq!(value(Show::Totals, Some("total_query_count"), "value"), 8u64.into());
+    assert_eq!(
+        value(Show::StatsTotals, Some("other"), "query_count"),
+        1u64.into()
+    );
+    assert_eq!(
+        value(Show::StatsAverages, Some("app"), "query_count"),
+        9u64.into()
+    );
+    assert_eq!(
+        value(Show::Totals, Some("total_query_count"), "value"),
+        8u64.into()
+    );
     assert_eq!(value(Show::Totals, Some("total_received"), "value"), 20u64.into());
-    assert_eq!(value(Show::Totals, Some("avg_client_login_count"), "value"), 8u64.into());
+    assert_eq!(
+        value(Show::Totals, Some("avg_client_login_count"), "value"),
+        8u64.into()
+    );
 }
 
 #[test]
@@ -256,7 +308,10 @@ fn peers_name_each_other() {
     assert_eq!(value(Show::Servers, None, "link"), "c12".into());
     assert_eq!(value(Show::Clients, None, "wait"), 2u64.into());
     assert_eq!(value(Show::Clients, None, "wait_us"), 3u64.into());
-    assert_eq!(value(Show::Clients, None, "request_time"), "1970-01-01 00:00:01 UTC".into());
+    assert_eq!(
+        value(Show::Clients, None, "request_time"),
+        "1970-01-01 00:00:01 UTC".into()
+    );
 }
 
 #[test]
@@ -270,8 +325,14 @@ fn the_configuration_has_what_exporters_read_and_no_secret() {
     }
     let all = format!("{rows:?}");
     assert!(!all.contains("hunter"), "{all}");
-    assert_eq!(value(Show::Config, Some("database.app.control.password"), "value"), "********".into());
-    assert_eq!(value(Show::Config, Some("database.app.pool.size"), "default"), "20".into());
+    assert_eq!(
+        value(Show::Config, Some("database.app.control.password"), "value"),
+        "********".into()
+    );
+    assert_eq!(
+        value(Show::Config, Some("database.app.pool.size"), "default"),
+        "20".into()
+    );
 }
 
 #[test]
