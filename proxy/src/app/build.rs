@@ -37,12 +37,14 @@ pub fn build(snapshot: Snapshot) -> Result<Parts, StartFault> {
         tls: ArcSwap::from_pointee(tls),
         lookup,
         ledgers: Default::default(),
+        schemas: Default::default(),
         server_ids: Arc::new(AtomicU64::new(1)),
         client_ids: AtomicU64::new(1),
         connections: AtomicUsize::new(0),
         doors: senders,
         targets: ArcSwap::from_pointee(targets),
         cancels: AtomicUsize::new(0),
+        replicating: Default::default(),
     };
     Ok(Parts {
         common: Arc::new(common),

@@ -1,5 +1,8 @@
 //! `pgshunt demo`: placeholder for the real one.
 
+pub mod cluster;
+mod installation;
+
 use std::process::ExitCode;
 
 /// Start a PostgreSQL and pgshunt on this machine and show what it does.
