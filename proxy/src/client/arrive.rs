@@ -92,7 +92,8 @@ async fn log_in_patiently(
     }
 }
 
-fn adopt(accepted: Accepted) -> Option<(Socket, Option<SocketAddr>)> {
+/// Makes an accepted socket one of this thread's.
+pub fn adopt(accepted: Accepted) -> Option<(Socket, Option<SocketAddr>)> {
     let adopted = match accepted {
         Accepted::Tcp(tcp, peer) => TcpStream::from_std(tcp).and_then(|tcp| {
             socket::tune(&tcp, &socket::Settings::default())?;
