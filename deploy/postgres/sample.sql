@@ -31,7 +31,7 @@ SELECT id, day, customer, category, channel,
             WHEN day > '2026-11-25' THEN 'shipped' ELSE 'paid' END,
        quantity, amount, round(amount * (55 + dice % 30) / 100, 2),
        CASE WHEN dice % 40 = 1 THEN 'Call before delivery' END,
-       day + interval '12 hours'
+       (day + interval '12 hours') AT TIME ZONE 'UTC'
 FROM (
     SELECT id,
            date '2025-01-01' + ((o - 1) * 730 / orders)::integer AS day,
@@ -60,7 +60,7 @@ FROM tenant, LATERAL (VALUES
 INSERT INTO manager_evaluation (tenant_id, manager_id, month, manager_name, revenue, retention, teamwork, updated_at)
 SELECT id, m, month, 'Manager ' || m, 40 + pg_temp.dice(m, n + 10000 * mon, 60),
        50 + pg_temp.dice(m, n + 10000 * mon + 1000, 50), 60 + pg_temp.dice(m, n + 10000 * mon + 2000, 40),
-       month + interval '1 month'
+       (month + interval '1 month') AT TIME ZONE 'UTC'
 FROM tenant, generate_series(1, managers) AS m, generate_series(0, 23) AS mon,
      LATERAL (SELECT (date '2025-01-01' + mon * interval '1 month')::date) AS months (month);
 
