@@ -59,7 +59,9 @@ impl Stage {
         let scratch = steps.step("folder", || scratch(keep_dir))?;
         let secret = secret()?;
         let primary = steps.step("primary", || primary(&installation, &scratch, &secret))?;
-        steps.step("BMOS schema", || schema(&installation, &primary, &scratch, &secret))?;
+        steps.step("BMOS schema", || {
+            schema(&installation, &primary, &scratch, &secret)
+        })?;
         steps.step("sample rows", || sample(&installation, &primary, &scratch))?;
         let replica = steps.step("replica", || replica(&primary))?;
         let proxy = steps.step("pgshunt", || front(&scratch, &primary, &replica, &secret))?;
@@ -110,7 +112,11 @@ impl<'a> Steps<'a> {
         Steps { interrupt, began }
     }
 
-    fn step<T>(&mut self, name: &str, act: impl FnOnce() -> Result<(T, String), Failure>) -> Result<T, Ended> {
+    fn step<T>(
+        &mut self,
+        name: &str,
+        act: impl FnOnce() -> Result<(T, String), Failure>,
+    ) -> Result<T, Ended> {
         print!("  {name:<12}");
         let _ = io::stdout().flush();
         let result = act();
@@ -199,9 +205,13 @@ fn schema(
         scratch,
         ("schema.sql", SCHEMA),
     )?;
-    let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')";
+    let tables =
+        "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')";
     let tables = Client::connect(&bmos)?.value(tables)?;
-    Ok(((), format!("{tables} tables and partitions in database {DATABASE}")))
+    Ok((
+        (),
+        format!("{tables} tables and partitions in database {DATABASE}"),
+    ))
 }
 
 fn sample(installation: &Installation, primary: &Node, scratch: &Scratch) -> Result<((), String), Failure> {

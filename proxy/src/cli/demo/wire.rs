@@ -134,10 +134,7 @@ impl Client {
         self.send(&startup)?;
         loop {
             let (kind, body) = self.message()?;
-            match conversation
-                .on_message(kind, &body)
-                .map_err(WireFault::Login)?
-            {
+            match conversation.on_message(kind, &body).map_err(WireFault::Login)? {
                 Step::Wait => {}
                 Step::Send(bytes) => self.send(&bytes)?,
                 Step::Ready(welcome) => {
