@@ -193,7 +193,8 @@ impl Worker {
                 .ledgers
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
-            let new = || Arc::new(Ledger::new(settings.size, self.common.server_ids.clone()));
+            let workers = self.common.doors.len();
+            let new = || Arc::new(Ledger::new(settings.size, workers, self.common.server_ids.clone()));
             ledgers.entry(key.clone()).or_insert_with(new).clone()
         };
         let plan = Plan {
