@@ -194,7 +194,13 @@ impl Worker {
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
             let workers = self.common.doors.len();
-            let new = || Arc::new(Ledger::new(settings.size, workers, self.common.server_ids.clone()));
+            let new = || {
+                Arc::new(Ledger::new(
+                    settings.size,
+                    workers,
+                    self.common.server_ids.clone(),
+                ))
+            };
             ledgers.entry(key.clone()).or_insert_with(new).clone()
         };
         let plan = Plan {

@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     };
     let ended = Stage::build(&interrupt, args.keep_dir).and_then(|mut stage| match args.check {
         true => tour::take(&mut stage, &interrupt),
-        false => play(&mut stage, &interrupt, args.seconds.map(Duration::from_secs)),
+        false => play(&mut stage, &interrupt, args),
     });
     match ended {
         Ok(code) => code,
@@ -59,9 +59,13 @@ pub(super) fn run(args: &Args) -> ExitCode {
 }
 
 /// Says how to connect and waits for the end.
-fn play(stage: &mut Stage, interrupt: &Interrupt, span: Option<Duration>) -> Result<ExitCode, Ended> {
+fn play(stage: &mut Stage, interrupt: &Interrupt, args: &Args) -> Result<ExitCode, Ended> {
     println!("{}", directions(stage));
-    let until = span.map(|span| Instant::now() + span);
+    match args.keep_dir {
+        true => println!("Ctrl-C stops it all; the folder stays."),
+        false => println!("Ctrl-C stops it all and removes the folder."),
+    }
+    let until = args.seconds.map(|n| Instant::now() + Duration::from_secs(n));
     loop {
         let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));
         if left.is_zero() || interrupt.wait(left.min(LOOK)) {
@@ -99,8 +103,7 @@ Something to ask:
   SELECT month, order_count, amount, margin FROM mv_monthly_summary
   WHERE tenant_id = '00000000-0000-4000-8000-000000000001' ORDER BY month;
 
-Configuration and log: {folder}/pgshunt.toml, {folder}/pgshunt.log
-Ctrl-C stops it all and removes the folder."
+Configuration and log: {folder}/pgshunt.toml, {folder}/pgshunt.log"
     )
 }
 

@@ -10,7 +10,7 @@ use super::cluster::Installation;
 use super::wire::Door;
 
 /// What a program said, and how it ended.
-pub struct Ended {
+pub struct Said {
     /// Its standard output.
     pub out: String,
     /// Its standard error.
@@ -20,7 +20,7 @@ pub struct Ended {
 }
 
 /// psql with these arguments, rows unaligned and without heading.
-pub fn psql(installation: &Installation, door: &Door, arguments: &[&str]) -> Result<Ended, Failure> {
+pub fn psql(installation: &Installation, door: &Door, arguments: &[&str]) -> Result<Said, Failure> {
     let mut psql = installation.client("psql");
     psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1"]).args(arguments);
     run(at(&mut psql, door))
@@ -65,7 +65,7 @@ fn at<'a>(command: &'a mut Command, door: &Door) -> &'a mut Command {
         .env("LC_ALL", "C")
 }
 
-fn run(command: &mut Command) -> Result<Ended, Failure> {
+fn run(command: &mut Command) -> Result<Said, Failure> {
     let program = command.get_program().to_string_lossy().into_owned();
     let started = command
         .stdin(Stdio::null())
@@ -77,7 +77,7 @@ fn run(command: &mut Command) -> Result<Ended, Failure> {
     let (out, err) = (listen(child.stdout.take()), listen(child.stderr.take()));
     let status = wait(&mut child, &program)?;
     let text = |heard: JoinHandle<io::Result<String>>| heard.join().unwrap_or_else(|_| Ok(String::new()));
-    Ok(Ended {
+    Ok(Said {
         out: text(out)?,
         err: text(err)?,
         status,

@@ -50,7 +50,7 @@ pub const PASSWORD: &str = "demo";
 impl Stage {
     /// Builds it all.
     pub fn build(interrupt: &Interrupt, keep_dir: bool) -> Result<Stage, Ended> {
-        let mut steps = Steps::new(interrupt);
+        let steps = Steps { interrupt };
         let installation = steps.step("PostgreSQL", || {
             let found = Installation::find()?;
             let said = format!("version {} in {}", found.major(), found.bin().display());
@@ -103,22 +103,13 @@ impl Stage {
 /// Runs steps in turn, with a line for each, until one fails or somebody asks for the end.
 struct Steps<'a> {
     interrupt: &'a Interrupt,
-    began: Instant,
 }
 
-impl<'a> Steps<'a> {
-    fn new(interrupt: &'a Interrupt) -> Self {
-        let began = Instant::now();
-        Steps { interrupt, began }
-    }
-
-    fn step<T>(
-        &mut self,
-        name: &str,
-        act: impl FnOnce() -> Result<(T, String), Failure>,
-    ) -> Result<T, Ended> {
-        print!("  {name:<12}");
+impl Steps<'_> {
+    fn step<T>(&self, name: &str, act: impl FnOnce() -> Result<(T, String), Failure>) -> Result<T, Ended> {
+        print!("  {name:<13}");
         let _ = io::stdout().flush();
+        let began = Instant::now();
         let result = act();
         if self.interrupt.is_raised() {
             println!("interrupted");
@@ -126,7 +117,7 @@ impl<'a> Steps<'a> {
         }
         match result {
             Ok((made, said)) => {
-                println!("{said}  ({:.1?} since start)", self.began.elapsed());
+                println!("{said}  ({:.1?})", began.elapsed());
                 Ok(made)
             }
             Err(failure) => {
