@@ -18,7 +18,7 @@ use crate::fault::{Fault, Severity};
 use crate::metrics::Totals;
 use crate::net::buffer::Buffers;
 use crate::protocol::auth::Secret;
-use crate::protocol::session::prepared::Statements;
+use crate::protocol::session::prepared::{Schema, Statements};
 use crate::protocol::session::reported::Reported;
 use crate::protocol::session::settings::Shared;
 use crate::protocol::sqlstate;
@@ -48,6 +48,8 @@ pub struct Plan {
     pub targets: Vec<Arc<Target>>,
     /// What the workers' parts of this pool count together.
     pub ledger: Arc<Ledger>,
+    /// What is known of changes to the database's schema.
+    pub schema: Schema,
 }
 
 /// One worker's part of a pool.
@@ -84,9 +86,10 @@ const FAMILIAR: Duration = Duration::from_secs(2);
 impl Pool {
     /// An empty pool.
     pub fn new(plan: Plan, worker: u16, buffers: Rc<Buffers>) -> Rc<Self> {
+        let statements = Statements::new(worker, plan.schema.clone());
         Rc::new(Pool {
             plan,
-            statements: RefCell::new(Statements::new(worker)),
+            statements: RefCell::new(statements),
             totals: RefCell::default(),
             welcomes: RefCell::default(),
             clients: Cell::new(0),
