@@ -121,8 +121,9 @@ impl Drop for Proxy {
         }
         // Twice: the first asks it to let transactions end, the second not to wait for them.
         for _ in 0..2 {
-            let mut kill = Command::new("kill");
-            kill.args(["-s", "TERM", &self.child.id().to_string()]);
+            // The shell's own kill: not every system has a program of that name.
+            let mut kill = Command::new("sh");
+            kill.args(["-c", "kill -s TERM \"$0\"", &self.child.id().to_string()]);
             let _ = kill.stderr(Stdio::null()).status();
             let deadline = Instant::now() + Duration::from_secs(2);
             while Instant::now() < deadline {
