@@ -57,15 +57,19 @@ impl Figures {
     }
 }
 
+/// By environment, so that arguments may still say otherwise.
 fn at<'a>(command: &'a mut Command, door: &Door) -> &'a mut Command {
     command
-        .args(["-h", "127.0.0.1", "-p", &door.port.to_string(), "-U", &door.user])
-        .arg(&door.database)
+        .env("PGHOST", "127.0.0.1")
+        .env("PGPORT", door.port.to_string())
+        .env("PGUSER", &door.user)
+        .env("PGDATABASE", &door.database)
         .env("PGPASSWORD", &door.password)
         .env("LC_ALL", "C")
 }
 
-fn run(command: &mut Command) -> Result<Said, Failure> {
+/// Runs a program to its end, its input empty.
+pub fn run(command: &mut Command) -> Result<Said, Failure> {
     let program = command.get_program().to_string_lossy().into_owned();
     let started = command
         .stdin(Stdio::null())

@@ -43,7 +43,7 @@ impl Proxy {
     pub fn start(folder: &Path, plan: &Plan<'_>, door: impl Fn(u16) -> Door) -> Result<Proxy, Failure> {
         let [clients, admin, http] = [6432, 6433, 9432].map(port);
         let file = folder.join("pgshunt.toml");
-        fs::write(&file, configuration(plan, [clients, admin, http]))?;
+        fs::write(&file, configuration(plan, folder, [clients, admin, http]))?;
         let log = fs::File::create(folder.join(LOG))?;
         // setpriv and what it becomes are one process; the system ends it with us, however we end.
         let mut command = Command::new("setpriv");
@@ -146,7 +146,8 @@ fn port(usual: u16) -> u16 {
     }
 }
 
-fn configuration(plan: &Plan<'_>, [clients, admin, http]: [u16; 3]) -> String {
+fn configuration(plan: &Plan<'_>, folder: &Path, [clients, admin, http]: [u16; 3]) -> String {
+    let folder = folder.display();
     let Plan {
         servers: [primary, replica],
         size,
@@ -159,7 +160,7 @@ fn configuration(plan: &Plan<'_>, [clients, admin, http]: [u16; 3]) -> String {
         text,
         r#"# Written by "pgshunt demo". deploy/pgshunt.toml shows every option.
 [listen]
-clients = ["127.0.0.1:{clients}"]
+clients = ["127.0.0.1:{clients}", "unix:{folder}:{clients}"]
 admin = "127.0.0.1:{admin}"
 http = "127.0.0.1:{http}"
 
@@ -208,7 +209,7 @@ mod tests {
             small: ("bmos_tour", 2),
         };
         let file = std::env::temp_dir().join(format!("pgshunt-demo-{}.toml", std::process::id()));
-        fs::write(&file, configuration(&plan, [6432, 6433, 9432])).expect("a file");
+        fs::write(&file, configuration(&plan, Path::new("/tmp"), [6432, 6433, 9432])).expect("a file");
         let loaded = crate::config::load(&file);
         let _ = fs::remove_file(&file);
         let snapshot = loaded.map_err(|mistakes| format!("{mistakes:?}")).expect("right");

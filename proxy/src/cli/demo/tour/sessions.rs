@@ -28,6 +28,10 @@ pub(super) const SUBJECT: Subject = Subject {
             show: temporary_tables,
         },
         Promise {
+            words: "Cursors WITH HOLD and SQL PREPARE keep their server too",
+            show: cursors_and_prepare,
+        },
+        Promise {
             words: "Advisory locks are held by their client alone",
             show: advisory_locks,
         },
@@ -151,6 +155,35 @@ fn temporary_tables(stage: &mut Stage) -> Result<String, Failure> {
     owners[1].query("DISCARD TEMP")?;
     Ok(format!(
         "{looks} looks at {FEW} tables of one name; a third client waited, was served after the DROP, saw none"
+    ))
+}
+
+fn cursors_and_prepare(stage: &mut Stage) -> Result<String, Failure> {
+    let mut owners: Vec<Client> = clients(stage)?.into_iter().take(FEW).collect();
+    for (i, client) in owners.iter_mut().enumerate() {
+        client.query(&format!(
+            "DECLARE c CURSOR WITH HOLD FOR SELECT {i} * 100 + n FROM generate_series(1, 9) AS n"
+        ))?;
+        client.query(&format!("PREPARE p AS SELECT 'statement {i}'"))?;
+    }
+    for (i, client) in owners.iter_mut().enumerate() {
+        let seen = [
+            client.value("FETCH c")?,
+            client.value("FETCH c")?,
+            client.value("EXECUTE p")?,
+        ];
+        let expected = [
+            (i * 100 + 1).to_string(),
+            (i * 100 + 2).to_string(),
+            format!("statement {i}"),
+        ];
+        ensure(seen == expected, || format!("client {i} saw {seen:?}"))?;
+        client.query("CLOSE c; DEALLOCATE p")?;
+    }
+    let one = stage.client(TOURIST)?.value("SELECT 1")?;
+    ensure(one == "1", || format!("afterwards SELECT 1 gave {one}"))?;
+    Ok(format!(
+        "{FEW} clients with a cursor and a statement of one name each; given back after CLOSE and DEALLOCATE"
     ))
 }
 

@@ -20,6 +20,10 @@ pub(super) const SUBJECT: Subject = Subject {
             show: copy,
         },
         Promise {
+            words: "Clients may come by Unix socket",
+            show: unix_socket,
+        },
+        Promise {
             words: "A value of 50 MB passes both ways, and the way out is a stream",
             show: large_value,
         },
@@ -84,6 +88,16 @@ fn copy(stage: &mut Stage) -> Result<String, Failure> {
         "{} rows to a file and back into a temporary table by psql, equal by count and digest",
         grouped(rows)
     ))
+}
+
+fn unix_socket(stage: &mut Stage) -> Result<String, Failure> {
+    let folder = stage.scratch.path().to_string_lossy();
+    let arguments = ["-h", &folder, "-c", "SELECT count(*) FROM tenant_config"];
+    let ended = psql(&stage.installation, &stage.through(APPLICATION), &arguments)?;
+    ensure(ended.status.success(), || ended.err.trim().to_owned())?;
+    let rows = ended.out.trim().lines().last().unwrap_or_default();
+    ensure(rows == "600", || format!("psql said {}", ended.out.trim()))?;
+    Ok(format!("psql -h {folder}: {rows} rows counted"))
 }
 
 fn large_value(stage: &mut Stage) -> Result<String, Failure> {

@@ -1,10 +1,11 @@
 //! Trouble ends as with PostgreSQL itself: the same words, no waiting for nothing, and work goes on when it is over.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::super::Failure;
 use super::super::cluster::Stop;
-use super::super::programs::psql;
+use super::super::programs::{psql, run};
 use super::super::stage::{APPLICATION, Stage};
 use super::super::wire::{Client, Door};
 use super::{Promise, Subject, await_it, ensure, grouped};
@@ -23,6 +24,10 @@ pub(super) const SUBJECT: Subject = Subject {
         Promise {
             words: "A database that does not exist meets PostgreSQL's own words",
             show: |stage| same_words(stage, |door| door.database = "nowhere".into()),
+        },
+        Promise {
+            words: "A wrong configuration is refused whole, with line and hint",
+            show: wrong_configuration,
         },
         Promise {
             words: "Ten thousand errors in a row harm nobody",
@@ -53,6 +58,30 @@ fn same_words(stage: &mut Stage, spoil: impl Fn(&mut Door)) -> Result<String, Fa
         .split_once("failed: ")
         .map_or(&direct[..], |(_, words)| words);
     Ok(format!("psql says, with and without pgshunt: {words}"))
+}
+
+fn wrong_configuration(stage: &mut Stage) -> Result<String, Failure> {
+    let file = stage.scratch.path().join("wrong.toml");
+    let right = std::fs::read_to_string(stage.scratch.path().join("pgshunt.toml"))?;
+    let wrong = right.replace("[pool]\nsize = ", "[pool]\nsizes = ");
+    std::fs::write(&file, &wrong)?;
+    let line = 1 + wrong
+        .lines()
+        .take_while(|line| !line.starts_with("sizes"))
+        .count();
+    let mut serve = Command::new(std::env::current_exe()?);
+    let said = run(serve.args(["serve", "-c"]).arg(&file))?;
+    let place = format!("wrong.toml:{line}:");
+    let hints = said.err.contains("hint: ");
+    ensure(
+        said.status.code() == Some(2) && said.err.contains(&place) && hints,
+        || format!("{}: {}", said.status, said.err.trim()),
+    )?;
+    let words = said
+        .err
+        .trim()
+        .replace(&*stage.scratch.path().to_string_lossy(), "…");
+    Ok(format!("exit code 2: {words}"))
 }
 
 fn errors(stage: &mut Stage) -> Result<String, Failure> {
