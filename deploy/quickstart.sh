@@ -12,9 +12,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 main() {
     PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+    need_rust
     packages=$(missing_packages)
     [ -z "$packages" ] || install_packages "$packages"
-    need_rust
     echo "Building pgshunt (cargo build --release); the first time takes a few minutes."
     cd "$root"
     cargo build --release --locked -p pgshunt
@@ -34,10 +34,7 @@ has() {
 
 # Looks where "pgshunt demo" looks.
 has_postgresql() {
-    if [ -n "${PGSHUNT_PG_BIN:-}" ]; then
-        [ -x "$PGSHUNT_PG_BIN/initdb" ]
-        return
-    fi
+    [ -z "${PGSHUNT_PG_BIN:-}" ] || return 0
     for major in 18 17 16 15 14 13; do
         bin=/usr/lib/postgresql/$major/bin
         if [ -x "$bin/initdb" ] && [ -x "$bin/pgbench" ]; then
