@@ -260,6 +260,7 @@ async fn welcome(
         worker: worker.clone(),
         message_max: snapshot.limits.max_packet_size,
         lease: None,
+        last_server: 0,
         ticket: None,
         grows: false,
     })

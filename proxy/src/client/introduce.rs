@@ -63,7 +63,7 @@ async fn borrow(pool: &Rc<Pool>) -> Result<Lease, Fault> {
     let mut ticket = None;
     poll_fn(|cx| {
         if ticket.is_none() {
-            match pool.borrow(|| cx.waker().clone()) {
+            match pool.borrow(0, || cx.waker().clone()) {
                 Answer::Lent(lease) => return Poll::Ready(Ok(lease)),
                 Answer::Refused(fault) => return Poll::Ready(Err(fault)),
                 Answer::Queued(place) => ticket = Some(place),

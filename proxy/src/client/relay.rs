@@ -37,6 +37,8 @@ pub struct Client {
     pub message_max: usize,
     /// The server it holds.
     pub lease: Option<Lease>,
+    /// The number of the server it had last; 0 for none.
+    pub last_server: u64,
     /// Its place in the queue.
     pub ticket: Option<Ticket>,
     /// Must more be read before anything can be done with what is there?
@@ -357,7 +359,7 @@ impl Client {
             return true;
         }
         let waker = || cx.waker().clone();
-        match self.handle.pool.borrow(waker) {
+        match self.handle.pool.borrow(self.last_server, waker) {
             Answer::Lent(lease) => {
                 self.attach(cx, lease, at);
                 true
@@ -387,6 +389,7 @@ impl Client {
             // A broken line shows at the next write.
             let _ = outbox.write(cx, stream, &back);
         }
+        self.last_server = lease.id;
         self.handle.link.set(lease.id);
         self.handle.server_pid.set(lease.cancel.pid);
         self.handle.xact_since.set(Some(at));

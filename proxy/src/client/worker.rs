@@ -20,6 +20,7 @@ use crate::net::buffer::{BUFFER, Buffers};
 use crate::net::tls::FromClient;
 use crate::pool::ledger::Ledger;
 use crate::pool::{Key, Plan, Pool};
+use crate::protocol::session::prepared::Schema;
 use crate::protocol::session::run::Run;
 use crate::protocol::session::{Desk, Sink};
 use crate::server::address::Target;
@@ -62,6 +63,8 @@ pub struct Common {
     pub lookup: Lookup,
     /// Ledgers of all pools.
     pub ledgers: std::sync::Mutex<HashMap<Key, Arc<Ledger>>>,
+    /// Schema changes seen in each database, by the name clients give.
+    pub schemas: std::sync::Mutex<HashMap<String, Schema>>,
     /// Numbers for servers.
     pub server_ids: Arc<AtomicU64>,
     /// Numbers for clients.
@@ -193,14 +196,20 @@ impl Worker {
                 .ledgers
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
-            let new = || Arc::new(Ledger::new(settings.size, self.common.server_ids.clone()));
+            let workers = self.common.doors.len();
+            let new = || Arc::new(Ledger::new(settings.size, workers, self.common.server_ids.clone()));
             ledgers.entry(key.clone()).or_insert_with(new).clone()
+        };
+        let schema = {
+            let mut schemas = self.common.schemas.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            schemas.entry(key.database.clone()).or_default().clone()
         };
         let plan = Plan {
             key: key.clone(),
             settings,
             targets: targets.collect(),
             ledger,
+            schema,
         };
         let pool = Pool::new(plan, self.index as u16, self.buffers.clone());
         self.pools.borrow_mut().insert(key, pool.clone());

@@ -8,16 +8,18 @@ pub struct Ledger {
     limit: AtomicUsize,
     servers: AtomicUsize,
     starving: AtomicUsize,
+    workers: usize,
     ids: std::sync::Arc<AtomicU64>,
 }
 
 impl Ledger {
-    /// A ledger for at most `limit` servers that takes their numbers from `ids`.
-    pub fn new(limit: usize, ids: std::sync::Arc<AtomicU64>) -> Self {
+    /// A ledger for at most `limit` servers of `workers` workers that takes their numbers from `ids`.
+    pub fn new(limit: usize, workers: usize, ids: std::sync::Arc<AtomicU64>) -> Self {
         Ledger {
             limit: AtomicUsize::new(limit),
             servers: AtomicUsize::new(0),
             starving: AtomicUsize::new(0),
+            workers: workers.max(1),
             ids,
         }
     }
@@ -48,13 +50,23 @@ impl Ledger {
         self.limit.store(limit, Ordering::Release);
     }
 
-    /// A worker without any server has clients that wait, or no longer.
-    pub fn starve(&self, starving: bool) {
-        self.starving.store(usize::from(starving), Ordering::Release);
+    /// How many servers a worker may keep while another one has clients that wait and fewer servers.
+    pub fn share(&self) -> usize {
+        self.limit.load(Ordering::Acquire) / self.workers
     }
 
-    /// Does another worker wait for a place?
-    pub fn others_starve(&self) -> bool {
+    /// One worker more, or one less, has clients that wait, less than its share, and found all places taken.
+    pub fn starve(&self, starving: bool) {
+        if starving {
+            self.starving.fetch_add(1, Ordering::AcqRel);
+        } else {
+            let before = self.starving.fetch_sub(1, Ordering::AcqRel);
+            debug_assert!(before > 0, "a worker stopped starving twice");
+        }
+    }
+
+    /// Does any worker starve?
+    pub fn is_starved(&self) -> bool {
         self.starving.load(Ordering::Acquire) > 0
     }
 
@@ -71,7 +83,7 @@ mod tests {
 
     #[test]
     fn never_more_than_the_limit_however_many_ask() {
-        let ledger = Arc::new(Ledger::new(10, Arc::default()));
+        let ledger = Arc::new(Ledger::new(10, 2, Arc::default()));
         let granted: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
                 .map(|_| scope.spawn(|| (0..100).filter(|_| ledger.reserve()).count()))

@@ -18,7 +18,7 @@ use crate::fault::{Fault, Severity};
 use crate::metrics::Totals;
 use crate::net::buffer::Buffers;
 use crate::protocol::auth::Secret;
-use crate::protocol::session::prepared::Statements;
+use crate::protocol::session::prepared::{Schema, Statements};
 use crate::protocol::session::reported::Reported;
 use crate::protocol::session::settings::Shared;
 use crate::protocol::sqlstate;
@@ -48,6 +48,8 @@ pub struct Plan {
     pub targets: Vec<Arc<Target>>,
     /// What the workers' parts of this pool count together.
     pub ledger: Arc<Ledger>,
+    /// What is known of changes to the database's schema.
+    pub schema: Schema,
 }
 
 /// One worker's part of a pool.
@@ -70,15 +72,24 @@ pub struct Pool {
     alive: Cell<usize>,
     failure: RefCell<Option<(Instant, Fault)>>,
     preferred: Cell<usize>,
+    starving: Cell<bool>,
     buffers: Rc<Buffers>,
 }
+
+/// How long a worker may keep a server above its share although another worker's clients wait for one.
+const TURN: Duration = Duration::from_millis(100);
+
+/// A client gets the server it had last, if that is free and was given back this recently: it has the client's settings
+/// and statements. Later, the most recently used one is better: the others may grow old and be closed.
+const FAMILIAR: Duration = Duration::from_secs(2);
 
 impl Pool {
     /// An empty pool.
     pub fn new(plan: Plan, worker: u16, buffers: Rc<Buffers>) -> Rc<Self> {
+        let statements = Statements::new(worker, plan.schema.clone());
         Rc::new(Pool {
             plan,
-            statements: RefCell::new(Statements::new(worker)),
+            statements: RefCell::new(statements),
             totals: RefCell::default(),
             welcomes: RefCell::default(),
             clients: Cell::new(0),
@@ -90,6 +101,7 @@ impl Pool {
             alive: Cell::new(0),
             failure: RefCell::new(None),
             preferred: Cell::new(0),
+            starving: Cell::new(false),
             buffers,
         })
     }
@@ -99,10 +111,11 @@ impl Pool {
         *self.secret.borrow_mut() = secret;
     }
 
-    /// Asks for a server: an idle one, a place in the queue, or a refusal.
-    pub fn borrow(self: &Rc<Self>, waker: impl FnOnce() -> Waker) -> Answer {
+    /// Asks for a server: an idle one, a place in the queue, or a refusal. `last` is the number of the server the client
+    /// had last (0: none).
+    pub fn borrow(self: &Rc<Self>, last: u64, waker: impl FnOnce() -> Waker) -> Answer {
         if self.waiters.borrow().is_empty()
-            && let Some(server) = self.take_idle()
+            && let Some(server) = self.take_idle(last)
         {
             self.totals.borrow_mut().server_assignment_count += 1;
             return Answer::Lent(Lease::new(self.clone(), server));
@@ -125,15 +138,20 @@ impl Pool {
         Answer::Queued(Ticket::new(self.clone(), waiter))
     }
 
-    fn take_idle(self: &Rc<Self>) -> Option<Box<Server>> {
+    fn take_idle(self: &Rc<Self>, last: u64) -> Option<Box<Server>> {
         loop {
-            // The most recently used first: its caches are warm, and the others grow old enough to be closed.
-            let mut server = self.idle.borrow_mut().pop()?;
+            let mut server = self.familiar(last).or_else(|| self.idle.borrow_mut().pop())?;
             if server.is_alive(&self.buffers) {
                 return Some(server);
             }
             self.closed();
         }
+    }
+
+    fn familiar(&self, last: u64) -> Option<Box<Server>> {
+        let mut idle = self.idle.borrow_mut();
+        let at = idle.iter().rposition(|server| server.id == last)?;
+        (idle[at].idle_since.elapsed() < FAMILIAR).then(|| idle.remove(at))
     }
 
     fn recent_failure(&self) -> Option<Fault> {
@@ -157,6 +175,10 @@ impl Pool {
             server.terminate();
             return self.closed();
         }
+        if self.gives_way(&server, now) {
+            server.terminate();
+            return self.closed();
+        }
         server.idle_since = now;
         while let Some(waiter) = self.waiters.borrow_mut().pop_front() {
             if waiter.is_waiting() {
@@ -168,9 +190,16 @@ impl Pool {
             }
         }
         self.idle.borrow_mut().push(server);
-        if self.plan.ledger.others_starve() {
-            self.close_one_idle();
-        }
+    }
+
+    /// Must this worker give up a server so that another one gets its share?
+    fn gives_way(&self, server: &Server, now: Instant) -> bool {
+        self.is_ahead() && now.saturating_duration_since(server.connected_at) >= TURN
+    }
+
+    /// Does another worker starve while this one has more than its share?
+    fn is_ahead(&self) -> bool {
+        self.plan.ledger.is_starved() && !self.starving.get() && self.alive.get() > self.plan.ledger.share()
     }
 
     /// A server of this pool is no more.
@@ -220,16 +249,24 @@ impl Pool {
                 .as_ref()
                 .is_none_or(|(at, _)| at.elapsed() >= self.plan.settings.server_login_retry);
             if connecting >= wanted || connecting >= self.plan.settings.connect_parallel || !patient {
-                return self.plan.ledger.starve(false);
+                return self.starve(false);
             }
-            if !self.plan.ledger.reserve() {
-                return self.plan.ledger.starve(wanted > 0 && self.alive.get() == 0);
+            let behind = self.alive.get() < self.plan.ledger.share().max(1);
+            // A place that was just given up is for the one who starves.
+            if (self.plan.ledger.is_starved() && !behind) || !self.plan.ledger.reserve() {
+                return self.starve(behind);
             }
-            self.plan.ledger.starve(false);
+            self.starve(false);
             self.connecting.set(connecting + 1);
             self.alive.set(self.alive.get() + 1);
             let pool = self.clone();
             tokio::task::spawn_local(async move { pool.connect_one().await });
+        }
+    }
+
+    fn starve(&self, starving: bool) {
+        if self.starving.replace(starving) != starving {
+            self.plan.ledger.starve(starving);
         }
     }
 
@@ -341,7 +378,7 @@ impl Pool {
             server.terminate();
             self.closed();
         }
-        if self.plan.ledger.others_starve() {
+        if self.is_ahead() {
             self.close_one_idle();
         }
         self.connect_more();

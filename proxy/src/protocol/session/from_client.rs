@@ -67,7 +67,7 @@ impl Session {
         loop {
             if self.stream_left > 0 {
                 let n = self.stream_left.min(input.len() - at);
-                if backend.is_some() {
+                if backend.is_some() && !self.stream_drops {
                     sink.forward.pass(input, at..at + n);
                 }
                 self.stream_left -= n;
@@ -97,6 +97,7 @@ impl Session {
                 at += used;
                 continue;
             }
+            self.stream_drops = false;
             let went = match backend.as_deref_mut() {
                 Some(backend) => self.with_server(&frame, backend, desk, sink),
                 None => self.alone(&frame, desk, sink),
@@ -467,7 +468,7 @@ impl Session {
             out.extend_from_slice(b"Spgshunt:none\0")
         });
         backend.pipeline.push(Expect::DescribeStatement);
-        self.stream_left = 0;
+        self.stream_drops = true;
     }
 
     /// Makes sure the server holds a statement.

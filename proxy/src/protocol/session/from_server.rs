@@ -103,7 +103,13 @@ impl Session {
                 reported::note(&mut self.reported, body);
                 To::Client
             }
-            b'E' => self.error(body, backend, sink),
+            b'E' => {
+                if error_field(body, b'R') == Some(b"RevalidateCachedQuery") {
+                    // "cached plan must not change result type": the schema changed behind our back.
+                    desk.statements.schema().changed();
+                }
+                self.error(body, backend, sink)
+            }
             b'Z' => self.ready(body, backend, desk),
             _ if own => To::Nobody,
             b'G' => {
@@ -113,6 +119,9 @@ impl Session {
             b'C' if self.due => {
                 if body == b"DISCARD ALL\0" || body == b"DEALLOCATE ALL\0" {
                     self.forget_prepared(backend);
+                }
+                if changes_schema(body) {
+                    desk.statements.schema().changed();
                 }
                 self.completed(header.kind, backend)
             }
@@ -301,6 +310,11 @@ impl Session {
         }
         None
     }
+}
+
+/// Does a command's tag say that it changed what statements may mean?
+fn changes_schema(tag: &[u8]) -> bool {
+    [&b"CREATE "[..], b"ALTER ", b"DROP ", b"SELECT INTO"].iter().any(|word| tag.starts_with(word))
 }
 
 /// Does an ErrorResponse end the session?

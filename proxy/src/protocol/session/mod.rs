@@ -179,6 +179,8 @@ pub struct Session {
     custom: Vec<String>,
     refusal: Option<Box<[u8]>>,
     stream_left: usize,
+    /// The rest of the frame goes nowhere.
+    stream_drops: bool,
     held_syncs: u32,
     skip_to_sync: bool,
     copy_in: bool,
@@ -209,6 +211,7 @@ impl Session {
             custom: Vec::new(),
             refusal: None,
             stream_left: 0,
+            stream_drops: false,
             held_syncs: 0,
             skip_to_sync: false,
             copy_in: false,

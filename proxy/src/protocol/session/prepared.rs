@@ -6,6 +6,8 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::settings::Shared;
 use routing_rules::{Control, Effects, Lex, read};
@@ -23,14 +25,34 @@ pub struct Statement {
     pub custom: Vec<String>,
     /// The tag, if it is a BEGIN in a form that may be answered at once.
     pub begins: Option<&'static str>,
+    /// The schema's generation when it was first prepared: a statement prepared after a schema change is another one,
+    /// as at a PostgreSQL, where the old one fails with "cached plan must not change result type" and the new one works.
+    generation: u64,
     /// The settings under which a server last took it. A client with the same ones need not ask again: should the
     /// schema have changed since, its first Bind meets the error.
     pub proven: RefCell<Option<Shared>>,
 }
 
+/// A count of the schema changes seen in one database, shared by all its pools.
+#[derive(Clone, Debug, Default)]
+pub struct Schema(Arc<AtomicU64>);
+
+impl Schema {
+    /// How many changes were seen.
+    pub fn generation(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// One more was.
+    pub fn changed(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
 /// All statements the clients of a pool have prepared on one worker, each once.
 #[derive(Debug)]
 pub struct Statements {
+    schema: Schema,
     known: HashMap<Box<[u8]>, Rc<Statement>>,
     next: u64,
     sweep_at: usize,
@@ -38,8 +60,9 @@ pub struct Statements {
 
 impl Statements {
     /// An empty table; `worker` makes the numbers of different workers differ.
-    pub fn new(worker: u16) -> Self {
+    pub fn new(worker: u16, schema: Schema) -> Self {
         Statements {
+            schema,
             known: HashMap::new(),
             next: (u64::from(worker) << 48) + 1,
             sweep_at: 1024,
@@ -48,7 +71,10 @@ impl Statements {
 
     /// The statement of a Parse body, known or new.
     pub fn intern(&mut self, text: &[u8], body: &[u8], lex: Lex) -> Rc<Statement> {
-        if let Some(statement) = self.known.get(body) {
+        let generation = self.schema.generation();
+        if let Some(statement) = self.known.get(body)
+            && statement.generation == generation
+        {
             return statement.clone();
         }
         if self.known.len() >= self.sweep_at {
@@ -65,6 +91,7 @@ impl Statements {
                 Control::Begin { tag, .. } => Some(tag),
                 _ => None,
             },
+            generation,
             proven: RefCell::default(),
         });
         self.next += 1;
@@ -75,12 +102,20 @@ impl Statements {
     /// The statement of a Parse body, if a server has taken it under these settings.
     pub fn proven(&self, body: &[u8], settings: &Shared) -> Option<Rc<Statement>> {
         let statement = self.known.get(body)?;
+        if statement.generation != self.schema.generation() {
+            return None;
+        }
         let is_proven = statement
             .proven
             .borrow()
             .as_ref()
             .is_some_and(|under| under == settings);
         is_proven.then(|| statement.clone())
+    }
+
+    /// The schema of the database they are for.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
     }
 
     /// How many are known.
@@ -176,12 +211,22 @@ mod tests {
 
     #[test]
     fn equal_bodies_are_one_statement() {
-        let mut statements = Statements::new(0);
+        let mut statements = Statements::new(0, Schema::default());
         let a = statements.intern(b"select 1", b"select 1\0\0\0", Lex::default());
         let b = statements.intern(b"select 1", b"select 1\0\0\0", Lex::default());
         let c = statements.intern(b"select 1", b"select 1\0\0\x01\0\0\0\x17", Lex::default());
         assert!(Rc::ptr_eq(&a, &b));
         assert_ne!(a.id, c.id);
+    }
+
+    #[test]
+    fn a_schema_change_makes_equal_bodies_different_statements() {
+        let schema = Schema::default();
+        let mut statements = Statements::new(0, schema.clone());
+        let before = statements.intern(b"select 1", b"select 1\0\0\0", Lex::default());
+        schema.changed();
+        let after = statements.intern(b"select 1", b"select 1\0\0\0", Lex::default());
+        assert_ne!(before.id, after.id);
     }
 
     #[test]
