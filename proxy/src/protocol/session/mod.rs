@@ -14,6 +14,8 @@ pub mod probe;
 pub mod reported;
 pub mod run;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::rc::Rc;
