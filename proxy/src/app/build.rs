@@ -44,6 +44,7 @@ pub fn build(snapshot: Snapshot) -> Result<Parts, StartFault> {
         doors: senders,
         targets: ArcSwap::from_pointee(targets),
         cancels: AtomicUsize::new(0),
+        replicating: Default::default(),
     };
     Ok(Parts {
         common: Arc::new(common),

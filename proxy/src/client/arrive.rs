@@ -13,6 +13,7 @@ use super::handle::{Handle, Identity};
 use super::handshake::{Arrived, Ended, Opened, greet, refuse};
 use super::introduce::{NotWelcome, introduce};
 use super::relay::Client;
+use super::replicate::{self, Replication};
 use super::worker::{Accepted, Counted, Worker};
 use crate::fault::{Fault, Severity};
 use crate::net::buffer::{Inbox, Outbox};
@@ -26,6 +27,7 @@ use crate::protocol::session::pin::Pin;
 use crate::protocol::session::settings::{Settings, Shared};
 use crate::protocol::startup::Startup;
 use crate::protocol::{reply, sqlstate};
+use crate::server::address::Target;
 use crate::snapshot::Snapshot;
 
 /// Serves one connection from its first byte to its last.
@@ -34,12 +36,20 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     // The login is large and short: boxed, it is gone while the client idles.
     let client = Box::pin(log_in(&worker, accepted)).await;
     worker.logging_in.set(worker.logging_in.get() - 1);
-    if let Some((client, _counted)) = client {
-        client.run().await;
+    match client {
+        Some((LoggedIn::Client(client), _counted)) => client.run().await,
+        Some((LoggedIn::Replication(replication), _counted)) => replication.run().await,
+        None => {}
     }
 }
 
-async fn log_in(worker: &Rc<Worker>, accepted: Accepted) -> Option<(Client, Counted)> {
+/// A client that has proved who it is.
+enum LoggedIn {
+    Client(Client),
+    Replication(Box<Replication>),
+}
+
+async fn log_in(worker: &Rc<Worker>, accepted: Accepted) -> Option<(LoggedIn, Counted)> {
     let snapshot = worker.common.snapshot.load_full();
     let limit = snapshot.limits.client_login_timeout;
     let within = tokio::time::timeout(limit, log_in_patiently(worker, &snapshot, accepted));
@@ -56,7 +66,7 @@ async fn log_in_patiently(
     worker: &Rc<Worker>,
     snapshot: &Arc<Snapshot>,
     accepted: Accepted,
-) -> Option<(Client, Counted)> {
+) -> Option<(LoggedIn, Counted)> {
     let (socket, peer) = adopt(accepted)?;
     let tls = worker.common.tls.load_full();
     let arrived = match greet(socket, &tls).await {
@@ -100,7 +110,7 @@ async fn admit(
     snapshot: &Arc<Snapshot>,
     mut arrived: Arrived,
     peer: Option<SocketAddr>,
-) -> Result<(Client, Counted), Ended> {
+) -> Result<(LoggedIn, Counted), Ended> {
     let common = &worker.common;
     let Some(counted) = Counted::new(common, snapshot.limits.max_client_conn) else {
         let fault = Fault::fatal(
@@ -142,6 +152,12 @@ async fn admit(
         Err(fault) => return Err(refuse(&mut arrived.stream, fault).await),
     };
     let proof = arrived.authenticate(found.credential).await?;
+    if replicate::is_asked_for(&arrived.startup) {
+        let targets = all_targets(worker, snapshot, &key.database);
+        let secret = found.login.unwrap_or(proof);
+        let replication = replicate::begin(worker, arrived, &targets, &secret).await?;
+        return Ok((LoggedIn::Replication(Box::new(replication)), counted));
+    }
     let Some(pool) = worker.pool(key.clone(), snapshot) else {
         let fault = Fault::fatal(
             sqlstate::NO_SUCH_DATABASE,
@@ -167,20 +183,12 @@ async fn admit(
     }
     let client = welcome(worker, snapshot, arrived, (peer, pool), session).await;
     client
-        .map(|client| (client, counted))
+        .map(|client| (LoggedIn::Client(client), counted))
         .map_err(|error| Ended::Gone(Some(error)))
 }
 
 /// What a client may ask for at startup that this version can't give.
 fn unsupported(startup: &Startup) -> Option<Fault> {
-    let replication = startup.param(b"replication").map(<[u8]>::to_ascii_lowercase);
-    if replication.is_some_and(|asked| !matches!(&asked[..], b"false" | b"off" | b"no" | b"0")) {
-        let fault = Fault::fatal(
-            sqlstate::FEATURE_NOT_SUPPORTED,
-            "pgshunt does not pass replication connections yet",
-        );
-        return Some(fault.hint("Connect to the PostgreSQL itself for replication."));
-    }
     startup.unknown_options.then(|| {
         Fault::fatal(
             sqlstate::FEATURE_NOT_SUPPORTED,
@@ -189,13 +197,16 @@ fn unsupported(startup: &Startup) -> Option<Fault> {
     })
 }
 
-fn any_target(
-    worker: &Worker,
-    snapshot: &Snapshot,
-    database: &str,
-) -> Option<Arc<crate::server::address::Target>> {
-    let name = &snapshot.database(database)?.name;
-    worker.common.targets.load().get(name)?.first().cloned()
+fn any_target(worker: &Worker, snapshot: &Snapshot, database: &str) -> Option<Arc<Target>> {
+    all_targets(worker, snapshot, database).into_iter().next()
+}
+
+fn all_targets(worker: &Worker, snapshot: &Snapshot, database: &str) -> Vec<Arc<Target>> {
+    let targets = worker.common.targets.load();
+    let found = snapshot
+        .database(database)
+        .and_then(|found| targets.get(&found.name));
+    found.cloned().unwrap_or_default()
 }
 
 /// The settings a startup packet asks for; later ones win, as at a PostgreSQL.

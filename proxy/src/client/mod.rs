@@ -1,7 +1,7 @@
 //! The data path: a client from its first byte to its last.
 //!
 //! `worker` owns a thread; `arrive` turns a socket into a client by way of `handshake`, `credentials`, `authenticate` and
-//! `introduce`; `relay` serves it; `leave` cleans up behind it; `census` counts.
+//! `introduce`; `relay` serves it (`replicate`, if it speaks the replication protocol); `leave` cleans up behind it; `census` counts.
 
 pub mod arrive;
 pub mod authenticate;
@@ -12,4 +12,5 @@ pub mod handshake;
 pub mod introduce;
 pub mod leave;
 pub mod relay;
+pub mod replicate;
 pub mod worker;

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::arrive;
 use super::credentials::Lookup;
 use super::handle::{Doing, Handle, Overdue, Signal};
+use super::replicate;
 use crate::metrics::Census;
 use crate::net::buffer::{BUFFER, Buffers};
 use crate::net::tls::FromClient;
@@ -24,6 +25,7 @@ use crate::protocol::session::prepared::Schema;
 use crate::protocol::session::run::Run;
 use crate::protocol::session::{Desk, Sink};
 use crate::server::address::Target;
+use crate::server::held::CancelPoint;
 use crate::snapshot::Snapshot;
 
 /// What a worker is told to do.
@@ -77,6 +79,17 @@ pub struct Common {
     pub targets: ArcSwap<HashMap<String, Vec<Arc<Target>>>>,
     /// Cancel requests being passed on.
     pub cancels: AtomicUsize,
+    /// How to cancel on the servers of replication connections.
+    pub replicating: std::sync::Mutex<Vec<Arc<CancelPoint>>>,
+}
+
+impl Common {
+    /// How to cancel on the servers of replication connections.
+    pub fn replicating(&self) -> std::sync::MutexGuard<'_, Vec<Arc<CancelPoint>>> {
+        self.replicating
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
 }
 
 /// One worker.
@@ -95,6 +108,8 @@ pub struct Worker {
     pub logging_in: Cell<u64>,
     /// Is it about to end?
     pub stopping: Cell<bool>,
+    /// Wakes what passes bytes only, when it must end.
+    pub ending: Notify,
     pools: RefCell<HashMap<Key, Rc<Pool>>>,
     scratch: RefCell<Vec<Vec<u8>>>,
 }
@@ -113,6 +128,7 @@ impl Worker {
             clients: RefCell::default(),
             logging_in: Cell::new(0),
             stopping: Cell::new(false),
+            ending: Notify::new(),
             pools: RefCell::default(),
             scratch: RefCell::default(),
         })
@@ -158,6 +174,7 @@ impl Worker {
             }
             Order::Stop => {
                 self.stopping.set(true);
+                self.ending.notify_waiters();
                 self.signal_all(Signal::Stop);
             }
             Order::Kill => {
@@ -197,11 +214,21 @@ impl Worker {
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
             let workers = self.common.doors.len();
-            let new = || Arc::new(Ledger::new(settings.size, workers, self.common.server_ids.clone()));
+            let new = || {
+                Arc::new(Ledger::new(
+                    settings.size,
+                    workers,
+                    self.common.server_ids.clone(),
+                ))
+            };
             ledgers.entry(key.clone()).or_insert_with(new).clone()
         };
         let schema = {
-            let mut schemas = self.common.schemas.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut schemas = self
+                .common
+                .schemas
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
             schemas.entry(key.database.clone()).or_default().clone()
         };
         let plan = Plan {
@@ -218,6 +245,9 @@ impl Worker {
 
     /// Sends a cancel request to the worker that has the client.
     pub fn pass_cancel(&self, pid: i32, secret: Vec<u8>) {
+        if replicate::cancel(self, pid, &secret) {
+            return;
+        }
         let door = usize::from((pid >> PID_WORKER_SHIFT) as u16 & 0x7f);
         if let Some(door) = self.common.doors.get(door) {
             let _ = door.send(Order::Cancel { pid, secret });

@@ -314,7 +314,9 @@ impl Session {
 
 /// Does a command's tag say that it changed what statements may mean?
 fn changes_schema(tag: &[u8]) -> bool {
-    [&b"CREATE "[..], b"ALTER ", b"DROP ", b"SELECT INTO"].iter().any(|word| tag.starts_with(word))
+    [&b"CREATE "[..], b"ALTER ", b"DROP ", b"SELECT INTO"]
+        .iter()
+        .any(|word| tag.starts_with(word))
 }
 
 /// Does an ErrorResponse end the session?
