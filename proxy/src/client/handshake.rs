@@ -189,7 +189,7 @@ impl From<Ended> for Opened {
 }
 
 /// Tells the client and closes; that it may be gone already changes nothing.
-pub(super) async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, fault: Fault) -> Ended {
+pub async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, fault: Fault) -> Ended {
     let mut out = Vec::new();
     fault.write(&mut out);
     if stream.write_all(&out).await.is_ok() {

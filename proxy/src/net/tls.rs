@@ -35,6 +35,20 @@ pub enum SslMode {
     VerifyFull,
 }
 
+impl SslMode {
+    /// The word in connection strings and in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            SslMode::Disable => "disable",
+            SslMode::Allow => "allow",
+            SslMode::Prefer => "prefer",
+            SslMode::Require => "require",
+            SslMode::VerifyCa => "verify-ca",
+            SslMode::VerifyFull => "verify-full",
+        }
+    }
+}
+
 /// How to reach servers: part of a shard's settings.
 #[derive(Clone, Debug, Default)]
 pub struct ServerTls {
