@@ -86,10 +86,18 @@ async fn admit(common: &Arc<Common>, remembered: &Remembered, mut arrived: Arriv
     let role = role_of(&snapshot.console, &user);
     let credential = match find(common, &snapshot, &user).await {
         Ok(found) => found.credential,
-        Err(fault) => match remembered.0.borrow().get(&user).filter(|_| role.is_some()) {
-            Some(credential) => credential.clone(),
-            None => return Err(refuse(&mut arrived.stream, fault).await),
-        },
+        Err(fault) => {
+            let known = remembered
+                .0
+                .borrow()
+                .get(&user)
+                .filter(|_| role.is_some())
+                .cloned();
+            match known {
+                Some(credential) => credential,
+                None => return Err(refuse(&mut arrived.stream, fault).await),
+            }
+        }
     };
     arrived.authenticate(credential.clone()).await?;
     // Only now: whoever has proved nothing does not learn who may use the console.

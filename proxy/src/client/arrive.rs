@@ -45,7 +45,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
 
 /// A client that has proved who it is.
 enum LoggedIn {
-    Client(Client),
+    Client(Box<Client>),
     Replication(Box<Replication>),
 }
 
@@ -184,7 +184,7 @@ async fn admit(
     }
     let client = welcome(worker, snapshot, arrived, (peer, pool), session).await;
     client
-        .map(|client| (LoggedIn::Client(client), counted))
+        .map(|client| (LoggedIn::Client(Box::new(client)), counted))
         .map_err(|error| Ended::Gone(Some(error)))
 }
 

@@ -398,8 +398,9 @@ fn end(mut child: Child, how: Stop) -> Option<()> {
         Stop::Immediate => "QUIT",
         Stop::Kill => "KILL",
     };
-    let mut kill = Command::new("kill");
-    kill.args(["-s", signal, &child.id().to_string()]);
+    // The shell's own kill: not every system has a program of that name.
+    let mut kill = Command::new("sh");
+    kill.args(["-c", "kill -s \"$0\" \"$1\"", signal, &child.id().to_string()]);
     let _ = kill.stderr(Stdio::null()).status();
     let deadline = Instant::now() + PATIENCE;
     while let Ok(None) = child.try_wait() {
