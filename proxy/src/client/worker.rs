@@ -252,6 +252,7 @@ impl Worker {
             schema,
         };
         let pool = Pool::new(plan, self.index as u16, self.buffers.clone());
+        tokio::task::spawn_local(Pool::mind_others(Rc::downgrade(&pool), pool.plan.ledger.clone()));
         self.pools.borrow_mut().insert(key, pool.clone());
         Some(pool)
     }
