@@ -1,3 +1,5 @@
+//! Tests of this module.
+
 use super::*;
 
 fn one(text: &str) -> Command {
