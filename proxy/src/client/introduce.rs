@@ -58,7 +58,9 @@ fn without_name(startup: &Shared) -> (Shared, Option<Vec<u8>>) {
     match startup.value(NAME) {
         // PostgreSQL replaces what is not printable ASCII and cuts at NAMEDATALEN; both are its own to do.
         Some(name) if name.len() < 64 && name.iter().all(|c| (0x20..0x7f).contains(c)) => {
-            let others = startup.iter().filter(|(other, _)| !other.eq_ignore_ascii_case(NAME));
+            let others = startup
+                .iter()
+                .filter(|(other, _)| !other.eq_ignore_ascii_case(NAME));
             let plain = Settings::collect(others.map(|(name, value)| (name.to_vec(), value.to_vec())));
             (Arc::new(plain), Some(name.to_vec()))
         }

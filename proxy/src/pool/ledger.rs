@@ -96,7 +96,9 @@ impl Ledger {
     }
 
     fn welcomes(&self) -> MutexGuard<'_, Vec<(Shared, Reported)>> {
-        self.welcomes.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.welcomes
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// A number for a new server.

@@ -304,7 +304,13 @@ impl Session {
 
     /// currval and lastval must tell of this session, and a server remembers whoever used it last: unless that was this
     /// session, what it remembers is discarded first, and it answers 55000 in its own words.
-    fn before_sequence_state(&mut self, effects: Effects, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) {
+    fn before_sequence_state(
+        &mut self,
+        effects: Effects,
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        sink: &mut Sink,
+    ) {
         let is_strangers = !self.owns_sequences && effects.contains(Effects::SEQUENCE_STATE);
         if is_strangers && backend.pipeline.is_empty() && backend.status != b'E' {
             reply::query(sink.forward.made(frame.input), b"DISCARD SEQUENCES");
