@@ -149,6 +149,45 @@ pub struct PoolRow {
     pub totals: Totals,
 }
 
+impl PoolRow {
+    /// Adds what another worker has of the same pool.
+    pub fn add(&mut self, o: &PoolRow) {
+        self.cl_active += o.cl_active;
+        self.cl_waiting += o.cl_waiting;
+        self.cl_active_cancel_req += o.cl_active_cancel_req;
+        self.cl_waiting_cancel_req += o.cl_waiting_cancel_req;
+        self.sv_active += o.sv_active;
+        self.sv_active_cancel += o.sv_active_cancel;
+        self.sv_being_canceled += o.sv_being_canceled;
+        self.sv_idle += o.sv_idle;
+        self.sv_used += o.sv_used;
+        self.sv_tested += o.sv_tested;
+        self.sv_login += o.sv_login;
+        self.maxwait = self.maxwait.max(o.maxwait);
+        self.totals.add(&o.totals);
+    }
+
+    /// Servers of any kind, those still logging in too.
+    pub fn servers(&self) -> u64 {
+        self.logged_in_servers() + self.sv_login
+    }
+
+    /// Servers that have logged in.
+    pub fn logged_in_servers(&self) -> u64 {
+        self.sv_active
+            + self.sv_active_cancel
+            + self.sv_being_canceled
+            + self.sv_idle
+            + self.sv_used
+            + self.sv_tested
+    }
+
+    /// Clients of any kind.
+    pub fn clients(&self) -> u64 {
+        self.cl_active + self.cl_waiting
+    }
+}
+
 /// Why a client keeps its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinRow {
@@ -218,9 +257,62 @@ pub struct Census {
     pub login_clients: u64,
 }
 
+impl Census {
+    /// What several workers say together: one row for each pool, everything in a fixed order.
+    pub fn sum(parts: impl IntoIterator<Item = Census>) -> Census {
+        let mut sum = Census::default();
+        for part in parts {
+            sum.pools.extend(part.pools);
+            sum.clients.extend(part.clients);
+            sum.servers.extend(part.servers);
+            sum.pins.extend(part.pins);
+            sum.login_clients += part.login_clients;
+        }
+        sum.pools
+            .sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
+        sum.pools.dedup_by(|other, row| {
+            let is_same = (&other.database, &other.user) == (&row.database, &row.user);
+            if is_same {
+                row.add(other);
+            }
+            is_same
+        });
+        sum.clients.sort_by_key(|row| row.id);
+        sum.servers.sort_by_key(|row| row.id);
+        sum.pins.sort_by_key(|row| row.client_id);
+        sum
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_parts_of_a_pool_become_one_row() {
+        let part = |user: &str, idle, seconds, queries| Census {
+            pools: vec![PoolRow {
+                database: "app".into(),
+                user: user.into(),
+                sv_idle: idle,
+                maxwait: Duration::from_secs(seconds),
+                pool_size: 20,
+                totals: Totals {
+                    query_count: queries,
+                    ..Totals::default()
+                },
+                ..PoolRow::default()
+            }],
+            login_clients: 1,
+            ..Census::default()
+        };
+        let sum = Census::sum([part("bob", 1, 3, 10), part("ann", 5, 0, 1), part("bob", 2, 1, 20)]);
+        let rows: Vec<_> = sum.pools.iter().map(|row| (&row.user[..], row.sv_idle)).collect();
+        assert_eq!(rows, [("ann", 5), ("bob", 3)]);
+        let bob = &sum.pools[1];
+        assert_eq!((bob.maxwait.as_secs(), bob.totals.query_count), (3, 30));
+        assert_eq!((bob.pool_size, sum.login_clients), (20, 3));
+    }
 
     #[test]
     fn a_duration_falls_into_the_first_bucket_that_holds_it() {

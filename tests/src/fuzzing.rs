@@ -54,7 +54,9 @@ pub fn views(data: &[u8]) {
     if let Some(text) = query_text(data) {
         assert!(text.len() + 1 == data.len());
     }
-    let values: usize = row_values(data).map(|value| 4 + value.map_or(0, <[u8]>::len)).sum();
+    let values: usize = row_values(data)
+        .map(|value| 4 + value.map_or(0, <[u8]>::len))
+        .sum();
     assert!(values <= data.len(), "a row longer than its body");
     for tag in [b'V', b'S', b'C', b'M', data.first().copied().unwrap_or_default()] {
         let _ = error_field(data, tag);
@@ -100,6 +102,9 @@ pub fn texts(data: &[u8]) {
         assert!(named <= data.len() * 4 + 64, "more names than the text has");
     }
     let (settings, _) = options::settings(data);
-    let held: usize = settings.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let held: usize = settings
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     assert!(held <= data.len(), "more settings than the text has");
 }

@@ -1,7 +1,7 @@
 //! The command line: one file per verb. The only place that prints and that chooses exit codes.
 
 mod check;
-mod demo;
+pub mod demo;
 mod route;
 mod serve;
 

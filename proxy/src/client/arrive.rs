@@ -45,7 +45,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
 
 /// A client that has proved who it is.
 enum LoggedIn {
-    Client(Client),
+    Client(Box<Client>),
     Replication(Box<Replication>),
 }
 
@@ -92,7 +92,8 @@ async fn log_in_patiently(
     }
 }
 
-fn adopt(accepted: Accepted) -> Option<(Socket, Option<SocketAddr>)> {
+/// Makes an accepted socket one of this thread's.
+pub fn adopt(accepted: Accepted) -> Option<(Socket, Option<SocketAddr>)> {
     let adopted = match accepted {
         Accepted::Tcp(tcp, peer) => TcpStream::from_std(tcp).and_then(|tcp| {
             socket::tune(&tcp, &socket::Settings::default())?;
@@ -183,7 +184,7 @@ async fn admit(
     }
     let client = welcome(worker, snapshot, arrived, (peer, pool), session).await;
     client
-        .map(|client| (LoggedIn::Client(client), counted))
+        .map(|client| (LoggedIn::Client(Box::new(client)), counted))
         .map_err(|error| Ended::Gone(Some(error)))
 }
 
@@ -253,6 +254,7 @@ async fn welcome(
         pid,
         secret,
         peer,
+        local: stream.local_addr(),
         tls,
         application_name,
     };

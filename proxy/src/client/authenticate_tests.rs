@@ -1,3 +1,5 @@
+//! What `authenticate` does, case by case.
+
 use std::num::NonZeroU32;
 
 use super::super::handshake::TlsFacts;

@@ -225,7 +225,7 @@ async fn ask(
     let sql = &question.snapshot.auth.auth_query;
     // A connection kept from earlier may have died meanwhile: then a new one is asked once more.
     for is_last in [false, true] {
-        if is_last || !askers.get(&database.name).is_some_and(|asker| !asker.is_broken()) {
+        if is_last || askers.get(&database.name).is_none_or(Asker::is_broken) {
             let target = Target {
                 dbname: control.dbname.clone(),
                 ..(*question.target).clone()

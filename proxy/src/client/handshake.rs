@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use crate::fault::Fault;
 use crate::net::inbox::{Inbox, InboxError};
 use crate::net::stream::{Socket, Stream};
-use crate::net::tls::FromClient;
+use crate::net::tls::{FromClient, description};
 use crate::protocol::auth::messages;
 use crate::protocol::sqlstate;
 use crate::protocol::startup::{self, Opening, Startup, StartupError};
@@ -141,18 +141,6 @@ async fn first_byte(socket: &Socket) -> io::Result<Option<u8>> {
     }
 }
 
-fn description(session: &rustls::ServerConnection) -> String {
-    let version = match session.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
-        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-        Some(_) | None => "TLS",
-    };
-    match session.negotiated_cipher_suite() {
-        Some(suite) => format!("{version}, cipher {:?}", suite.suite()),
-        None => version.to_owned(),
-    }
-}
-
 async fn arrive(mut stream: Stream, startup: Startup, inbox: Inbox, tls: Option<TlsFacts>) -> Opened {
     if startup.needs_negotiation() {
         let mut out = Vec::new();
@@ -189,7 +177,7 @@ impl From<Ended> for Opened {
 }
 
 /// Tells the client and closes; that it may be gone already changes nothing.
-pub(super) async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, fault: Fault) -> Ended {
+pub async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, fault: Fault) -> Ended {
     let mut out = Vec::new();
     fault.write(&mut out);
     if stream.write_all(&out).await.is_ok() {

@@ -41,6 +41,10 @@ pub enum Order {
     },
     /// Say what you have.
     Census(oneshot::Sender<Census>),
+    /// End the client of this number, and say whether there was one.
+    End(u64, oneshot::Sender<bool>),
+    /// Take no more clients, let those there are stay as long as they like.
+    Drain,
     /// Take no more clients, let idle ones go, let busy ones finish.
     Stop,
     /// End every client.
@@ -172,6 +176,15 @@ impl Worker {
             Order::Census(reply) => {
                 let _ = reply.send(self.census());
             }
+            Order::End(id, reply) => {
+                let clients = self.clients.borrow();
+                let client = clients.get(&id);
+                if let Some(client) = client {
+                    client.signal(Signal::Kill);
+                }
+                let _ = reply.send(client.is_some());
+            }
+            Order::Drain => self.stopping.set(true),
             Order::Stop => {
                 self.stopping.set(true);
                 self.ending.notify_waiters();

@@ -72,9 +72,13 @@ const ADDED_MAX: usize = 16 * 1024;
 impl World {
     fn new(choices: &mut Choices<'_>) -> World {
         let mut settings = Settings::default();
-        for (name, value) in [(&b"TimeZone"[..], &b"UTC"[..]), (b"app.x", b"1"), (b"role", b"ann")]
-            .into_iter()
-            .take(choices.below(4))
+        for (name, value) in [
+            (&b"TimeZone"[..], &b"UTC"[..]),
+            (b"app.x", b"1"),
+            (b"role", b"ann"),
+        ]
+        .into_iter()
+        .take(choices.below(4))
         {
             settings.set(name, value);
         }
@@ -100,7 +104,10 @@ impl World {
         self.backend = Some(backend);
     }
 
-    fn with_desk<T>(&mut self, step: impl FnOnce(&mut Session, Option<&mut Backend>, &mut Desk<'_>) -> T) -> T {
+    fn with_desk<T>(
+        &mut self,
+        step: impl FnOnce(&mut Session, Option<&mut Backend>, &mut Desk<'_>) -> T,
+    ) -> T {
         let mut desk = Desk {
             statements: &mut self.statements,
             totals: &mut self.totals,
@@ -114,7 +121,8 @@ impl World {
     /// One `on_client`, held against its promises.
     fn client_step(&mut self, input: &[u8]) -> (usize, Next) {
         let mut sink = Sink::default();
-        let (used, next) = self.with_desk(|session, backend, desk| session.on_client(input, backend, desk, &mut sink));
+        let (used, next) =
+            self.with_desk(|session, backend, desk| session.on_client(input, backend, desk, &mut sink));
         assert!(used <= input.len(), "used more than there was");
         let written = sink.forward.bytes(input).len() + sink.back.len();
         let frames = input.len() / 5 + 1;
@@ -123,14 +131,20 @@ impl World {
             "{written} bytes out of {}",
             input.len()
         );
-        let owes = self.backend.as_ref().is_some_and(|backend| !backend.pipeline.is_empty());
+        let owes = self
+            .backend
+            .as_ref()
+            .is_some_and(|backend| !backend.pipeline.is_empty());
         match next {
             Next::Server => assert!(self.backend.is_none(), "wants a server and has one"),
             Next::Drain => assert!(owes, "waits for answers nobody owes"),
             Next::More | Next::Terminate | Next::Fatal(_) => {}
         }
         if self.backend.is_none() {
-            assert!(sink.forward.bytes(input).is_empty(), "bytes for a server nobody has");
+            assert!(
+                sink.forward.bytes(input).is_empty(),
+                "bytes for a server nobody has"
+            );
         }
         self.head_is_the_servers();
         (used, next)
@@ -173,7 +187,8 @@ impl World {
     /// Bytes that wait for more of them lead to nothing when they are looked at again.
     fn says_nothing_new(&mut self, rest: &[u8]) {
         let mut sink = Sink::default();
-        let (used, next) = self.with_desk(|session, backend, desk| session.on_client(rest, backend, desk, &mut sink));
+        let (used, next) =
+            self.with_desk(|session, backend, desk| session.on_client(rest, backend, desk, &mut sink));
         assert_eq!((used, next), (0, Next::More), "bytes that were not enough before");
         assert!(sink.back.is_empty() && sink.forward.bytes(rest).is_empty());
     }
@@ -266,7 +281,10 @@ impl World {
     fn head_is_the_servers(&self) {
         let head = self.backend.as_ref().and_then(|backend| backend.pipeline.head());
         assert!(
-            !matches!(head, Some(Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::CopyEnd)),
+            !matches!(
+                head,
+                Some(Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::CopyEnd)
+            ),
             "{head:?} will wait for ever"
         );
     }

@@ -86,7 +86,11 @@ pub(super) fn client_messages(content: &[u8]) -> Vec<u8> {
             26 => frame(&mut out, b'c', &[]),
             27 => frame(&mut out, b'f', &[b"no\0"]),
             28 => frame(&mut out, b'F', &[b"\0\0\0\x01\0\0\0\0\0\0"]),
-            29 => frame(&mut out, pick(&[b"PBDECQSHFdcf"], 0)[usize::from(by) % 12], &[text]),
+            29 => frame(
+                &mut out,
+                pick(&[b"PBDECQSHFdcf"], 0)[usize::from(by) % 12],
+                &[text],
+            ),
             30 => out.push(by),
             _ => frame(&mut out, by, &[name]),
         }
@@ -101,13 +105,21 @@ pub(super) fn server_messages(content: &[u8]) -> Vec<u8> {
         let (kind, by) = (pair[0], pair.get(1).copied().unwrap_or_default());
         match kind % 24 {
             0..=4 => frame(&mut out, b'Z', &[&[b"ITE"[usize::from(by) % 3]]]),
-            5..=7 => frame(&mut out, b'C', &[pick(&[b"SELECT 1\0", b"DISCARD ALL\0", b""], by)]),
+            5..=7 => frame(
+                &mut out,
+                b'C',
+                &[pick(&[b"SELECT 1\0", b"DISCARD ALL\0", b""], by)],
+            ),
             8..=10 => frame(&mut out, b'1', &[]),
             11 => frame(&mut out, b'2', &[]),
             12 => frame(&mut out, b'3', &[]),
             13 => frame(&mut out, b'E', &[pick(&ERRORS, by)]),
             14 => frame(&mut out, b'S', &[pick(&PARAMETERS, by)]),
-            15 => frame(&mut out, b'D', &[b"\0\x03\0\0\0\x01s\0\0\0\x01a\0\0\0", &[by % 3], b"bc"]),
+            15 => frame(
+                &mut out,
+                b'D',
+                &[b"\0\x03\0\0\0\x01s\0\0\0\x01a\0\0\0", &[by % 3], b"bc"],
+            ),
             16 => frame(&mut out, b'T', &[b"\0\0"]),
             17 => frame(&mut out, b't', &[b"\0\0"]),
             18 => frame(&mut out, b'n', &[]),

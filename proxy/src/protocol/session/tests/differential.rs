@@ -134,7 +134,10 @@ fn run(seed: u64) {
             told(heard),
             world.idle.iter().chain(&world.clients[who].server).map(|server| asked(&server.postgres.heard).replace(std::str::from_utf8(super::super::probe::QUESTION).unwrap(), "PROBE")).collect::<Vec<_>>()
         );
-        assert!(world.clients[who].inbox.is_empty(), "seed {seed}: client {who} waits");
+        assert!(
+            world.clients[who].inbox.is_empty(),
+            "seed {seed}: client {who} waits"
+        );
     }
 }
 
@@ -142,7 +145,9 @@ fn run(seed: u64) {
 fn every_client_hears_what_it_would_hear_from_a_postgresql_of_its_own() {
     let base = match std::env::var("PGSHUNT_SEED") {
         Ok(seed) => seed.parse().expect("PGSHUNT_SEED is a number"),
-        Err(_) => std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_nanos() as u64),
+        Err(_) => std::time::UNIX_EPOCH
+            .elapsed()
+            .map_or(1, |since| since.as_nanos() as u64),
     };
     println!("PGSHUNT_SEED={base}");
     for n in 0..4000 {

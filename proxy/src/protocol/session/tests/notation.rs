@@ -43,7 +43,9 @@ pub(super) fn frames(bytes: &[u8]) -> Vec<(u8, &[u8])> {
     let mut found = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
-        let header = frame::header(rest).expect("a length that can be").expect("a whole header");
+        let header = frame::header(rest)
+            .expect("a length that can be")
+            .expect("a whole header");
         found.push((header.kind, &rest[HEADER..header.total]));
         rest = &rest[header.total..];
     }

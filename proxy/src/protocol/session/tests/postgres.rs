@@ -231,7 +231,10 @@ impl Postgres {
     fn run(&mut self, text: &str, described: bool, out: &mut Vec<u8>) -> Fails<()> {
         self.may_run(text)?;
         self.before.get_or_insert_with(|| self.settings.clone());
-        let words: Vec<&str> = text.split([' ', '=', '\'', '"']).filter(|w| !w.is_empty()).collect();
+        let words: Vec<&str> = text
+            .split([' ', '=', '\'', '"'])
+            .filter(|w| !w.is_empty())
+            .collect();
         let tag = match words.as_slice() {
             ["begin"] => {
                 self.status = Status::Within;
@@ -287,7 +290,9 @@ impl Postgres {
                 "COPY 1"
             }
             ["SELECT", "s", ..] => return Ok(self.report(text, out)),
-            ["SELECT", call, ..] if call.starts_with("pg_catalog.set_config") => return self.set_all(text, out),
+            ["SELECT", call, ..] if call.starts_with("pg_catalog.set_config") => {
+                return self.set_all(text, out);
+            }
             ["select", "broken"] => return Err("22012"),
             ["select", value] => return Ok(self.rows(&[(*value).to_owned()], described, "SELECT 1", out)),
             other => panic!("a statement nobody taught: {other:?}"),
@@ -297,7 +302,10 @@ impl Postgres {
     }
 
     fn value(&self, name: &str) -> String {
-        self.settings.get(name).cloned().unwrap_or_else(|| "default".into())
+        self.settings
+            .get(name)
+            .cloned()
+            .unwrap_or_else(|| "default".into())
     }
 
     fn rows(&self, values: &[String], described: bool, tag: &str, out: &mut Vec<u8>) {
@@ -314,7 +322,11 @@ impl Postgres {
         if value == "ghost" {
             return Err("22023");
         }
-        let changed = self.settings.insert(name.to_lowercase(), value.to_owned()).as_deref() != Some(value);
+        let changed = self
+            .settings
+            .insert(name.to_lowercase(), value.to_owned())
+            .as_deref()
+            != Some(value);
         if name.eq_ignore_ascii_case("timezone") && changed {
             reply::parameter_status(out, b"TimeZone", value.as_bytes());
         }

@@ -155,7 +155,9 @@ impl World {
             held_max: self.held_max,
         };
         let backend = client.server.as_mut().map(|server| &mut server.backend);
-        let (used, next) = client.session.on_client(&client.inbox, backend, &mut desk, &mut sink);
+        let (used, next) = client
+            .session
+            .on_client(&client.inbox, backend, &mut desk, &mut sink);
         let forward = sink.forward.bytes(&client.inbox);
         match &mut client.server {
             Some(server) => server.to_come.extend(server.postgres.hear(forward)),
@@ -209,7 +211,10 @@ impl World {
             held_max: self.held_max,
         };
         let mut to_server = Vec::new();
-        match client.session.afterwards(&mut server.backend, &mut desk, &mut to_server) {
+        match client
+            .session
+            .afterwards(&mut server.backend, &mut desk, &mut to_server)
+        {
             Afterwards::Probe => server.to_come.extend(server.postgres.hear(&to_server)),
             Afterwards::InTransaction | Afterwards::Keep => {}
             Afterwards::Release => {
@@ -230,7 +235,9 @@ impl World {
 }
 
 fn client(settings: &[(&str, &str)]) -> Client {
-    let settings = settings.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+    let settings = settings
+        .iter()
+        .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
     Client {
         session: Session::new(Arc::new(Settings::collect(settings)), Arc::default()),
         server: None,
