@@ -8,6 +8,7 @@ pub struct Ledger {
     limit: AtomicUsize,
     servers: AtomicUsize,
     starving: AtomicUsize,
+    waiting: AtomicUsize,
     workers: usize,
     ids: std::sync::Arc<AtomicU64>,
 }
@@ -19,6 +20,7 @@ impl Ledger {
             limit: AtomicUsize::new(limit),
             servers: AtomicUsize::new(0),
             starving: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             workers: workers.max(1),
             ids,
         }
@@ -68,6 +70,21 @@ impl Ledger {
     /// Does any worker starve?
     pub fn is_starved(&self) -> bool {
         self.starving.load(Ordering::Acquire) > 0
+    }
+
+    /// One worker more, or one less, has clients that wait and found all places taken, whatever its share.
+    pub fn wait(&self, waiting: bool) {
+        if waiting {
+            self.waiting.fetch_add(1, Ordering::AcqRel);
+        } else {
+            let before = self.waiting.fetch_sub(1, Ordering::AcqRel);
+            debug_assert!(before > 0, "a worker stopped waiting twice");
+        }
+    }
+
+    /// Does any worker wait for a place?
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
     }
 
     /// A number for a new server.

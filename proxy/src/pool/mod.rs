@@ -76,6 +76,7 @@ pub struct Pool {
     failure: RefCell<Option<(Instant, Fault)>>,
     preferred: Cell<usize>,
     starving: Cell<bool>,
+    waiting: Cell<bool>,
     known: RefCell<Vec<Weak<Facts>>>,
     buffers: Rc<Buffers>,
 }
@@ -106,6 +107,7 @@ impl Pool {
             failure: RefCell::new(None),
             preferred: Cell::new(0),
             starving: Cell::new(false),
+            waiting: Cell::new(false),
             known: RefCell::default(),
             buffers,
         })
@@ -207,6 +209,14 @@ impl Pool {
         self.plan.ledger.is_starved() && !self.starving.get() && self.alive.get() > self.plan.ledger.share()
     }
 
+    /// Has a server been of no use here for a while, and another worker's clients would have it?
+    fn is_idle_while_others_wait(&self, now: Instant) -> bool {
+        let idle = self.idle.borrow();
+        let oldest = idle.first();
+        let unused = oldest.is_some_and(|server| now.saturating_duration_since(server.idle_since) >= TURN);
+        unused && !self.waiting.get() && self.plan.ledger.is_waited_for()
+    }
+
     /// A server of this pool is no more.
     pub fn closed(self: &Rc<Self>) {
         self.alive.set(self.alive.get() - 1);
@@ -254,14 +264,14 @@ impl Pool {
                 .as_ref()
                 .is_none_or(|(at, _)| at.elapsed() >= self.plan.settings.server_login_retry);
             if connecting >= wanted || connecting >= self.plan.settings.connect_parallel || !patient {
-                return self.starve(false);
+                return self.lacks(false, false);
             }
             let behind = self.alive.get() < self.plan.ledger.share().max(1);
             // A place that was just given up is for the one who starves.
             if (self.plan.ledger.is_starved() && !behind) || !self.plan.ledger.reserve() {
-                return self.starve(behind);
+                return self.lacks(true, behind);
             }
-            self.starve(false);
+            self.lacks(false, false);
             self.connecting.set(connecting + 1);
             self.alive.set(self.alive.get() + 1);
             let pool = self.clone();
@@ -269,7 +279,11 @@ impl Pool {
         }
     }
 
-    fn starve(&self, starving: bool) {
+    /// Tells the other workers whether clients wait here without a place for a new server, and with less than our share.
+    fn lacks(&self, waiting: bool, starving: bool) {
+        if self.waiting.replace(waiting) != waiting {
+            self.plan.ledger.wait(waiting);
+        }
         if self.starving.replace(starving) != starving {
             self.plan.ledger.starve(starving);
         }
@@ -385,7 +399,7 @@ impl Pool {
             server.terminate();
             self.closed();
         }
-        if self.is_ahead() {
+        if self.is_ahead() || self.is_idle_while_others_wait(now) {
             self.close_one_idle();
         }
         self.connect_more();

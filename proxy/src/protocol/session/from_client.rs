@@ -126,6 +126,8 @@ impl Session {
         }
         match frame.header.kind {
             b'X' => Went::Not(Next::Terminate),
+            // A Sync with a body is an error, for the server to say so.
+            b'S' if frame.header.total > HEADER => Went::Not(Next::Server),
             b'S' => {
                 self.skip_to_sync = false;
                 reply::ready_for_query(out, self.status_alone());

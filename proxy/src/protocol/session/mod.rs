@@ -351,10 +351,11 @@ impl Session {
 
     /// Takes note of what a statement on its way to a server may do.
     fn note(&mut self, effects: Effects, custom: &[String]) {
+        // Any CLOSE may end the last cursor that keeps the server; most close none that do, so CLOSE alone never asks.
+        self.due |= effects.contains(Effects::PROBE) || self.pins.contains(Pin::HeldCursors);
         if effects.is_empty() {
             return;
         }
-        self.due |= effects.contains(Effects::PROBE);
         for (effect, pin) in [
             (Effects::BACKEND_PID, Pin::BackendPid),
             (Effects::SET_SEED, Pin::RandomSeed),
