@@ -1,3 +1,5 @@
+//! What `command` does, case by case.
+
 use super::*;
 
 fn one(text: &str) -> Command {

@@ -1,3 +1,5 @@
+//! What `show` does, case by case.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
