@@ -1,4 +1,4 @@
-//! What `command` does, case by case.
+//! Tests of this module.
 
 use super::*;
 

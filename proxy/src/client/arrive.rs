@@ -168,8 +168,8 @@ async fn admit(
     };
     pool.know(found.login.unwrap_or(proof));
     let startup = startup_settings(&arrived.startup);
-    let reported = match introduce(&pool, &startup, &worker.buffers).await {
-        Ok(reported) => reported,
+    let (startup, reported) = match introduce(&pool, startup, &worker.buffers).await {
+        Ok(known) => known,
         Err(NotWelcome::Fault(fault)) => {
             let fault = Fault {
                 severity: Severity::Fatal,
@@ -178,7 +178,8 @@ async fn admit(
             return Err(refuse(&mut arrived.stream, fault).await);
         }
     };
-    let mut session = Session::new(startup, reported);
+    let id = common.client_ids.fetch_add(1, Ordering::Relaxed);
+    let mut session = Session::new(id, startup, reported);
     if pool.plan.settings.mode == Mode::Session {
         session.pins.insert(Pin::SessionMode);
     }
@@ -231,7 +232,7 @@ async fn welcome(
         .map(|tls| tls.description.as_str().into())
         .unwrap_or_default();
     let (mut stream, _, rest): (Stream, Startup, Vec<u8>) = arrived.into_parts();
-    let id = worker.common.client_ids.fetch_add(1, Ordering::Relaxed);
+    let id = session.id();
     let mut secret = [0; 4];
     SystemRandom::new()
         .fill(&mut secret)

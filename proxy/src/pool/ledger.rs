@@ -1,6 +1,10 @@
 //! How many servers a pool may have, counted over all workers. Numbers only, and never more than the limit.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::protocol::session::reported::Reported;
+use crate::protocol::session::settings::Shared;
 
 /// The count that the workers' parts of one pool share.
 #[derive(Debug)]
@@ -10,8 +14,12 @@ pub struct Ledger {
     starving: AtomicUsize,
     waiting: AtomicUsize,
     workers: usize,
+    welcomes: Mutex<Vec<(Shared, Reported)>>,
     ids: std::sync::Arc<AtomicU64>,
 }
+
+/// Combinations of startup settings remembered for each pool.
+const WELCOMES_MAX: usize = 256;
 
 impl Ledger {
     /// A ledger for at most `limit` servers of `workers` workers that takes their numbers from `ids`.
@@ -22,6 +30,7 @@ impl Ledger {
             starving: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             workers: workers.max(1),
+            welcomes: Mutex::default(),
             ids,
         }
     }
@@ -85,6 +94,28 @@ impl Ledger {
     /// Does any worker wait for a place?
     pub fn is_waited_for(&self) -> bool {
         self.waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// What servers of this pool report to a client with these startup settings, if one of them has been asked; and
+    /// the settings themselves, so that clients of one kind share them.
+    pub fn welcome(&self, startup: &Shared) -> Option<(Shared, Reported)> {
+        let welcomes = self.welcomes();
+        welcomes.iter().find(|(known, _)| known == startup).cloned()
+    }
+
+    /// Remembers what a server reported.
+    pub fn learn_welcome(&self, startup: Shared, reported: Reported) {
+        let mut welcomes = self.welcomes();
+        if welcomes.len() >= WELCOMES_MAX {
+            welcomes.remove(0);
+        }
+        welcomes.push((startup, reported));
+    }
+
+    fn welcomes(&self) -> MutexGuard<'_, Vec<(Shared, Reported)>> {
+        self.welcomes
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// A number for a new server.

@@ -19,8 +19,6 @@ use crate::metrics::Totals;
 use crate::net::buffer::Buffers;
 use crate::protocol::auth::Secret;
 use crate::protocol::session::prepared::{Schema, Statements};
-use crate::protocol::session::reported::Reported;
-use crate::protocol::session::settings::Shared;
 use crate::protocol::sqlstate;
 use crate::server::address::Target;
 use crate::server::connect::{ConnectFault, connect};
@@ -60,8 +58,6 @@ pub struct Pool {
     pub statements: RefCell<Statements>,
     /// What it counts.
     pub totals: RefCell<Totals>,
-    /// What servers of this pool report to clients with these startup settings.
-    pub welcomes: RefCell<Vec<(Shared, Reported)>>,
     /// Clients that have logged in and not left.
     pub clients: Cell<usize>,
     secret: RefCell<Secret>,
@@ -96,7 +92,6 @@ impl Pool {
             plan,
             statements: RefCell::new(statements),
             totals: RefCell::default(),
-            welcomes: RefCell::default(),
             clients: Cell::new(0),
             secret: RefCell::default(),
             idle: RefCell::default(),

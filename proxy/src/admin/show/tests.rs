@@ -1,4 +1,4 @@
-//! What `show` does, case by case.
+//! Tests of this module.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! What a client's messages mean.
 
-use routing_rules::{Control, read};
+use routing_rules::{Control, Effects, read};
+
+use super::pin::Pin;
 
 use super::pipeline::{Expect, Own, Parse as ParseOwed, Parsed};
 use super::prepared::{PREFIX, Statement, server_name};
@@ -126,8 +128,8 @@ impl Session {
         }
         match frame.header.kind {
             b'X' => Went::Not(Next::Terminate),
-            // A Sync with a body is an error, for the server to say so.
-            b'S' if frame.header.total > HEADER => Went::Not(Next::Server),
+            // Malformed: the server says so in its own words.
+            b'S' | b'H' if frame.header.total > HEADER => Went::Not(Next::Server),
             b'S' => {
                 self.skip_to_sync = false;
                 reply::ready_for_query(out, self.status_alone());
@@ -227,6 +229,9 @@ impl Session {
         {
             return Went::Not(Next::Drain);
         }
+        if self.name_is_undecided(frame, backend) {
+            return Went::Not(Next::Drain);
+        }
         match kind {
             b'Q' => return self.query(frame, backend, sink),
             b'P' => self.parse(frame, backend, desk, sink),
@@ -254,6 +259,64 @@ impl Session {
             kind => return Went::Not(Next::Fatal(unknown(kind))),
         }
         Went::On
+    }
+
+    /// EXECUTE, PREPARE and DEALLOCATE may speak of statements the client prepared by protocol: the server is told of
+    /// those the text could mean, by the client's own names. While it knows any, the client keeps it.
+    fn tell_own_names(&mut self, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) {
+        let Some(prepared) = &self.prepared else { return };
+        let text = frame.body().to_ascii_lowercase();
+        let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
+        if !has(b"execute") && !has(b"prepare") || !backend.pipeline.is_empty() || backend.status == b'E' {
+            return;
+        }
+        for (name, statement) in prepared.iter() {
+            if name.is_empty() || self.by_own_name.contains(name) || !has(&name.to_ascii_lowercase()) {
+                continue;
+            }
+            let out = sink.forward.made(frame.input);
+            reply::frame(out, b'P', |out| {
+                reply::cstr(out, name);
+                out.extend_from_slice(&statement.body);
+            });
+            reply::frame(out, b'S', |_| ());
+            backend.pipeline.push(Expect::Own(Own::Clean));
+            self.by_own_name.push(name.clone());
+        }
+    }
+
+    /// Does the frame name a statement that a unit sent before and not answered yet may still bring or take away?
+    fn name_is_undecided(&self, frame: &Frame<'_>, backend: &Backend) -> bool {
+        if backend.pipeline.is_empty() {
+            return false;
+        }
+        let name = match frame.header.kind {
+            b'P' => Parse::read(frame.body()).map(|view| view.name),
+            b'B' => Bind::read(frame.body()).map(|view| view.statement),
+            b'D' | b'C' => match Named::read(frame.body()) {
+                Some(Named::Statement(name)) => Some(name),
+                Some(Named::Portal(_)) | None => None,
+            },
+            _ => None,
+        };
+        name.is_some_and(|name| !name.is_empty() && backend.pipeline.decides(name))
+    }
+
+    /// currval and lastval must tell of this session, and a server remembers whoever used it last: unless that was this
+    /// session, what it remembers is discarded first, and it answers 55000 in its own words.
+    fn before_sequence_state(
+        &mut self,
+        effects: Effects,
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        sink: &mut Sink,
+    ) {
+        let is_strangers = !self.owns_sequences && effects.contains(Effects::SEQUENCE_STATE);
+        if is_strangers && backend.pipeline.is_empty() && backend.status != b'E' {
+            reply::query(sink.forward.made(frame.input), b"DISCARD SEQUENCES");
+            backend.pipeline.push(Expect::Own(Own::Clean));
+        }
+        self.owns_sequences = true;
     }
 
     /// Before the first frame of a unit: the client's settings and its BEGIN. True if their outcome must be awaited.
@@ -297,13 +360,21 @@ impl Session {
                 self.script = Some(script);
                 return Went::Not(Next::Drain);
             }
-            if backend.status != b'E' {
+            let is_by_own_name = self.by_own_name.iter().any(|own| **own == **name);
+            if backend.status != b'E' && is_by_own_name {
+                self.prepared.as_mut().map(|map| map.remove(&**name));
+                self.by_own_name.retain(|own| **own != **name);
+            } else if backend.status != b'E' {
                 self.prepared.as_mut().map(|map| map.remove(&**name));
                 reply::command_complete(&mut sink.back, "DEALLOCATE");
                 reply::ready_for_query(&mut sink.back, backend.status);
                 return Went::On;
             }
         }
+        if script.effects.contains(Effects::PROBE) {
+            self.tell_own_names(frame, backend, sink);
+        }
+        self.before_sequence_state(script.effects, frame, backend, sink);
         self.note(script.effects, &script.custom_settings);
         self.unnamed.token = 0;
         backend.unnamed = 0;
@@ -331,6 +402,7 @@ impl Session {
                 self.unnamed.effects = script.effects;
                 self.follow(&script.custom_settings);
             }
+            self.before_sequence_state(self.unnamed.effects, frame, backend, sink);
             *desk.tokens += 1;
             self.unnamed.token = *desk.tokens;
             backend.unnamed = *desk.tokens;
@@ -343,8 +415,15 @@ impl Session {
             // The server itself says that the name is taken, in its own words, about its own name for it.
             self.hold(&statement, frame, backend, desk, sink);
             write_parse(sink.forward.made(frame.input), &statement);
-            backend.pipeline.push(nothing());
+            backend.pipeline.push(Expect::Parse(Box::new(ParseOwed {
+                name: view.name.into(),
+                stored: Parsed::Nothing,
+            })));
             return;
+        }
+        if self.pins.contains(Pin::SqlPrepare) {
+            // SQL may have taken the name, or may go on to speak of it.
+            return self.forward(frame, backend, sink, nothing());
         }
         let lex = self.lex();
         let statement = desk.statements.intern(view.text, view.rest, lex);
@@ -386,6 +465,7 @@ impl Session {
         };
         desk.totals.bind_count += 1;
         if view.statement.is_empty() {
+            self.before_sequence_state(self.unnamed.effects, frame, backend, sink);
             self.note(self.unnamed.effects, &[]);
             self.hold_unnamed(frame, backend, desk, sink);
             self.forward(frame, backend, sink, Expect::Bind);
@@ -395,6 +475,7 @@ impl Session {
             self.unknown_statement(view.statement, frame, backend, sink, Expect::Bind);
             return Went::On;
         };
+        self.before_sequence_state(statement.effects, frame, backend, sink);
         self.note(statement.effects, &statement.custom);
         self.hold(&statement, frame, backend, desk, sink);
         let mut names = Vec::with_capacity(view.portal.len() + 32);
@@ -440,7 +521,9 @@ impl Session {
             return self.forward(frame, backend, sink, Expect::Close);
         }
         let removed = self.prepared.as_mut().and_then(|map| map.remove_entry(name));
-        if removed.is_none() && !self.pins.is_empty() {
+        let is_by_own_name = self.by_own_name.iter().any(|own| **own == *name);
+        self.by_own_name.retain(|own| **own != *name);
+        if is_by_own_name || removed.is_none() && !self.pins.is_empty() {
             return self.forward(frame, backend, sink, Expect::Close);
         }
         if backend.pipeline.is_empty() {
@@ -464,6 +547,8 @@ impl Session {
         sink: &mut Sink,
         expect: Expect,
     ) {
+        // What it does is not known here.
+        self.due = true;
         if !name.starts_with(PREFIX) {
             return self.forward(frame, backend, sink, expect);
         }

@@ -2,6 +2,7 @@
 
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
+use super::prepared::PREFIX;
 use super::{Backend, Desk, Heard, Session, Sink, reported};
 use crate::protocol::frame::{self, HEADER, Header};
 use crate::protocol::message::error_field;
@@ -16,6 +17,13 @@ fn is_read(kind: u8) -> bool {
         kind,
         b'Z' | b'E' | b'S' | b'C' | b'1' | b'2' | b'3' | b'n' | b'I' | b's'
     )
+}
+
+/// A frame of a server's, as far as it has come.
+struct Heading<'a> {
+    header: Header,
+    body: &'a [u8],
+    input: &'a [u8],
 }
 
 /// Where a frame goes.
@@ -64,7 +72,8 @@ impl Session {
                 return (at, Heard::Going);
             }
             let body = &input[at + HEADER.min(have)..at + have];
-            let to = self.hear(&header, body, backend, desk, sink);
+            let frame = Heading { header, body, input };
+            let to = self.hear(&frame, backend, desk, sink);
             match to {
                 To::Client => sink.forward.pass(input, at..at + have),
                 To::Nobody => {}
@@ -82,12 +91,12 @@ impl Session {
     /// Takes note of a frame and says whose it is.
     fn hear(
         &mut self,
-        header: &Header,
-        body: &[u8],
+        frame: &Heading<'_>,
         backend: &mut Backend,
         desk: &mut Desk<'_>,
         sink: &mut Sink,
     ) -> To {
+        let Heading { header, body, .. } = *frame;
         let own = matches!(backend.pipeline.head(), Some(Expect::Own(_)));
         match header.kind {
             b'D' if own => self.own_row(body, backend),
@@ -108,7 +117,7 @@ impl Session {
                     // "cached plan must not change result type": the schema changed behind our back.
                     desk.statements.schema().changed();
                 }
-                self.error(body, backend, sink)
+                self.error(frame, backend, sink)
             }
             b'Z' => self.ready(body, backend, desk),
             _ if own => To::Nobody,
@@ -168,7 +177,9 @@ impl Session {
         }
     }
 
-    fn error(&mut self, body: &[u8], backend: &mut Backend, sink: &mut Sink) -> To {
+    fn error(&mut self, frame: &Heading<'_>, backend: &mut Backend, sink: &mut Sink) -> To {
+        let body = frame.body;
+        let renamed = self.in_clients_words(body, backend);
         match backend.pipeline.head() {
             Some(Expect::Own(own)) => {
                 backend.own_failed = true;
@@ -193,9 +204,34 @@ impl Session {
                     }
                     sink.back.extend_from_slice(&back);
                 }
-                To::Client
+                match renamed {
+                    Some(renamed) => {
+                        reply::frame(sink.forward.made(frame.input), b'E', |out| {
+                            out.extend_from_slice(&renamed)
+                        });
+                        To::Nobody
+                    }
+                    None => To::Client,
+                }
             }
         }
+    }
+
+    /// An error that speaks of a statement by the server's name for it, with the client's name instead.
+    fn in_clients_words(&self, body: &[u8], backend: &Backend) -> Option<Vec<u8>> {
+        let at = body.windows(PREFIX.len()).position(|window| window == PREFIX)?;
+        let digits = &body[at + PREFIX.len()..];
+        let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+        let id: u64 = std::str::from_utf8(&digits[..end]).ok()?.parse().ok()?;
+        let name = match backend.pipeline.head() {
+            Some(Expect::Parse(parse)) => &parse.name,
+            _ => self
+                .prepared
+                .as_ref()?
+                .iter()
+                .find_map(|(name, statement)| (statement.id == id).then_some(name))?,
+        };
+        Some([&body[..at], name, &digits[end..]].concat())
     }
 
     /// The server will never run this: what was taken for done is taken back.

@@ -43,6 +43,8 @@ pub struct Backend {
     pub held: Held,
     /// Whose unnamed statement it holds; 0 for nobody's.
     pub unnamed: u64,
+    /// The session that had it last, by its number; 0 for none.
+    pub last_session: u64,
     /// Session settings it carries.
     pub settings: Shared,
     /// What it reports.
@@ -174,9 +176,15 @@ pub struct Session {
     /// Why it keeps its server.
     pub pins: Pins,
     startup: Shared,
+    /// Its number, unique on its worker.
+    id: u64,
+    /// Statements known to the server in hand by the client's own names, because SQL speaks of them.
+    by_own_name: Vec<Box<[u8]>>,
+    /// No other session has had the server since this one's last transaction, or this lease has run something.
+    owns_sequences: bool,
     begin: Option<Box<[u8]>>,
     script: Option<Script>,
-    prepared: Option<Box<HashMap<Box<[u8]>, Rc<Statement>>>>,
+    prepared: Option<Box<Prepared>>,
     unnamed: Unnamed,
     custom: Vec<String>,
     refusal: Option<Box<[u8]>>,
@@ -192,6 +200,9 @@ pub struct Session {
     own_done: Option<Own>,
 }
 
+/// A client's prepared statements by its own names.
+type Prepared = HashMap<Box<[u8]>, Rc<Statement>>;
+
 /// The client's unnamed statement, kept because the next Bind may meet another server.
 #[derive(Debug, Default)]
 struct Unnamed {
@@ -202,8 +213,11 @@ struct Unnamed {
 
 impl Session {
     /// A session that has just logged in with these settings.
-    pub fn new(startup: Shared, reported: Reported) -> Self {
+    pub fn new(id: u64, startup: Shared, reported: Reported) -> Self {
         Session {
+            id,
+            by_own_name: Vec::new(),
+            owns_sequences: false,
             reported,
             settings: startup.clone(),
             pins: Pins::default(),
@@ -223,6 +237,11 @@ impl Session {
             due: false,
             own_done: None,
         }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Prepared statements the client has.
@@ -254,6 +273,7 @@ impl Session {
 
     /// A server was lent: the client hears what is reported differently there.
     pub fn attach(&mut self, backend: &mut Backend, back: &mut Vec<u8>) {
+        self.owns_sequences = std::mem::replace(&mut backend.last_session, self.id) == self.id;
         if !needs_settings(&self.settings, backend) {
             reported::catch_up(back, &mut self.reported, &backend.reported);
         }
@@ -318,6 +338,7 @@ impl Session {
         self.held_syncs = 0;
         self.awaits_settings = false;
         self.unnamed.token = 0;
+        self.by_own_name.clear();
     }
 
     /// Takes in what a probe found.
@@ -351,10 +372,17 @@ impl Session {
 
     /// Takes note of what a statement on its way to a server may do.
     fn note(&mut self, effects: Effects, custom: &[String]) {
-        // Any CLOSE may end the last cursor that keeps the server; most close none that do, so CLOSE alone never asks.
-        self.due |= effects.contains(Effects::PROBE) || self.pins.contains(Pin::HeldCursors);
+        // CLOSE ends a held cursor, and is too common a statement to ask after each.
+        self.due |= self.pins.contains(Pin::HeldCursors);
+        if self.lexes_unsafely() {
+            self.due = true;
+        }
         if effects.is_empty() {
             return;
+        }
+        self.due |= effects.contains(Effects::PROBE);
+        if effects.contains(Effects::COMPUTED_SETTING) && effects.contains(Effects::PROBE) {
+            self.pins.insert(Pin::UnknownSettings);
         }
         for (effect, pin) in [
             (Effects::BACKEND_PID, Pin::BackendPid),
@@ -371,19 +399,43 @@ impl Session {
     /// Custom settings the session may have set from now on: a probe must ask for them by name.
     fn follow(&mut self, custom: &[String]) {
         for name in custom {
-            if !self.custom.contains(name) && self.custom.len() < CUSTOM_MAX {
-                self.custom.push(name.clone());
+            if self.custom.contains(name) {
+                continue;
             }
+            if self.custom.len() >= CUSTOM_MAX {
+                self.pins.insert(Pin::UnknownSettings);
+                return;
+            }
+            self.custom.push(name.clone());
         }
+    }
+
+    /// Can a byte of the client's encoding look like a quote's end? Then what its texts do is not told by reading them.
+    fn lexes_unsafely(&self) -> bool {
+        let encoding = self.reported.value(b"client_encoding").unwrap_or_default();
+        // The usual one first.
+        encoding != b"UTF8" && UNSAFE_ENCODINGS.iter().any(|unsafe_one| encoding == *unsafe_one)
     }
 
     fn forget_prepared(&mut self, backend: &mut Backend) {
         self.prepared = None;
+        self.by_own_name.clear();
         backend.held.clear();
     }
 }
 
-/// Custom settings one session may name before new ones are no longer followed.
+/// Client encodings in which the second byte of a character may be a backslash or another ASCII sign.
+const UNSAFE_ENCODINGS: [&[u8]; 7] = [
+    b"SJIS",
+    b"SHIFT_JIS_2004",
+    b"BIG5",
+    b"GBK",
+    b"UHC",
+    b"GB18030",
+    b"JOHAB",
+];
+
+/// Custom settings one session may name before it keeps its server.
 const CUSTOM_MAX: usize = 64;
 
 /// Must the server be told of other settings? Equal ones become the same one, so that the next look is short.

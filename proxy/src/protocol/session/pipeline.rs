@@ -38,12 +38,27 @@ pub enum Expect {
     /// ParseComplete for this name, said by pgshunt when its turn comes.
     SayParsed(Box<[u8]>),
     /// CloseComplete, said by pgshunt; the name comes back should the batch fail before.
-    SayClosed(Option<Box<(Box<[u8]>, Rc<Statement>)>>),
+    SayClosed(Option<Box<Closed>>),
     /// The client's CopyDone or CopyFail: no answer, but Syncs before it do not count while copying.
     CopyEnd,
     /// A simple query of ours.
     Own(Own),
 }
+
+impl Expect {
+    /// The statement's name that it brings or takes away.
+    fn name(&self) -> Option<&[u8]> {
+        match self {
+            Expect::Parse(parse) if !parse.name.is_empty() => Some(&parse.name),
+            Expect::SayParsed(name) => Some(name),
+            Expect::SayClosed(Some(closed)) => Some(&closed.0),
+            _ => None,
+        }
+    }
+}
+
+/// A name given up, and what it stood for.
+pub type Closed = (Box<[u8]>, Rc<Statement>);
 
 /// What a successful Parse stores where.
 #[derive(Debug)]
@@ -82,6 +97,8 @@ pub enum Own {
 #[derive(Debug, Default)]
 pub struct Pipeline {
     queue: VecDeque<Expect>,
+    /// Entries that bring or take away a statement's name.
+    names: usize,
 }
 
 impl Pipeline {
@@ -97,6 +114,7 @@ impl Pipeline {
 
     /// Owes one more.
     pub fn push(&mut self, expect: Expect) {
+        self.names += usize::from(expect.name().is_some());
         self.queue.push_back(expect);
     }
 
@@ -107,7 +125,9 @@ impl Pipeline {
 
     /// Takes what comes next.
     pub fn pop(&mut self) -> Option<Expect> {
-        self.queue.pop_front()
+        let expect = self.queue.pop_front()?;
+        self.names -= usize::from(expect.name().is_some());
+        Some(expect)
     }
 
     /// Does it end in something that no ReadyForQuery will follow?
@@ -123,6 +143,21 @@ impl Pipeline {
         )
     }
 
+    /// Does an earlier unit, not answered yet, decide what this name stands for?
+    pub fn decides(&self, name: &[u8]) -> bool {
+        if self.names == 0 {
+            return false;
+        }
+        let mut decides = false;
+        for expect in &self.queue {
+            match expect {
+                Expect::Sync if decides => return true,
+                expect => decides |= expect.name() == Some(name),
+            }
+        }
+        false
+    }
+
     /// Gives back memory a long pipeline took.
     pub fn shrink(&mut self) {
         if self.queue.is_empty() && self.queue.capacity() > 64 {
@@ -135,7 +170,7 @@ impl Pipeline {
         while let Some(head) = self.queue.front() {
             match head {
                 Expect::Sync | Expect::Query | Expect::FunctionCall | Expect::Own(_) => return,
-                _ => undo(self.queue.pop_front().expect("the head was just seen")),
+                _ => undo(self.pop().expect("the head was just seen")),
             }
         }
     }
