@@ -234,8 +234,10 @@ pub enum AuthMode {
 pub struct AuthUser {
     /// The role.
     pub name: String,
-    /// What it is checked against.
-    pub credential: Credential,
+    /// What its password is checked against; `None`: its certificate alone lets it in.
+    pub credential: Option<Credential>,
+    /// The common name of the client certificate that lets it in without a password.
+    pub cert: Option<String>,
 }
 
 /// What a role is checked against. All three are as good as a password to whoever reads them.
@@ -256,6 +258,9 @@ pub enum Credential {
 pub const DEFAULT_AUTH_QUERY: &str = "\
 SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL ELSE rolpassword END \
 FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin";
+
+/// Where [`DEFAULT_AUTH_QUERY`] may not read `pg_authid`: the function that `pgshunt setup` makes.
+pub const SETUP_AUTH_QUERY: &str = "SELECT name, verifier FROM pgshunt.verifier_of($1)";
 
 /// Which roles may log in to the console; nobody else may.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

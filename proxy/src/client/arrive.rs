@@ -9,6 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 
+use super::certificate::held_against;
 use super::handle::{Handle, Identity};
 use super::handshake::{Arrived, Ended, Opened, greet, refuse};
 use super::introduce::{NotWelcome, introduce};
@@ -45,7 +46,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
 
 /// A client that has proved who it is.
 enum LoggedIn {
-    Client(Client),
+    Client(Box<Client>),
     Replication(Box<Replication>),
 }
 
@@ -134,25 +135,24 @@ async fn admit(
         database: arrived.startup.database.clone(),
         user: arrived.startup.user.clone(),
     };
-    // An unknown database meets the same exchange as a known one, and hears of it only afterwards.
-    let target = any_target(worker, snapshot, &key.database);
-    let found = match target {
-        Some(target) => {
-            common
-                .lookup
-                .find(snapshot.clone(), target, &key.database, &key.user)
-                .await
-        }
-        None => Err(Fault::fatal(
-            sqlstate::NO_SUCH_DATABASE,
-            format!("database \"{}\" does not exist", key.database),
-        )),
-    };
-    let found = match found {
+    let found = match common.look_up(snapshot, &key.database, &key.user).await {
         Ok(found) => found,
         Err(fault) => return Err(refuse(&mut arrived.stream, fault).await),
     };
-    let proof = arrived.authenticate(found.credential).await?;
+    let proof = match arrived.authenticate(held_against(&found, &arrived)).await {
+        Ok(proof) => proof,
+        Err(end) => {
+            if matches!(&end, Ended::Refused(fault) if fault.code == sqlstate::INVALID_PASSWORD) {
+                common.doubt(snapshot, &key.database, &key.user);
+                tracing::info!(user = key.user, because = found.because, "a proof failed");
+            }
+            return Err(end);
+        }
+    };
+    // Only whoever has proved to be somebody learns which databases there are.
+    if snapshot.database(&key.database).is_none() {
+        return Err(refuse(&mut arrived.stream, no_such_database(&key.database)).await);
+    }
     if replicate::is_asked_for(&arrived.startup) {
         let targets = all_targets(worker, snapshot, &key.database);
         let secret = found.login.unwrap_or(proof);
@@ -160,11 +160,7 @@ async fn admit(
         return Ok((LoggedIn::Replication(Box::new(replication)), counted));
     }
     let Some(pool) = worker.pool(key.clone(), snapshot) else {
-        let fault = Fault::fatal(
-            sqlstate::NO_SUCH_DATABASE,
-            format!("database \"{}\" does not exist", key.database),
-        );
-        return Err(refuse(&mut arrived.stream, fault).await);
+        return Err(refuse(&mut arrived.stream, no_such_database(&key.database)).await);
     };
     pool.know(found.login.unwrap_or(proof));
     let startup = startup_settings(&arrived.startup);
@@ -184,7 +180,7 @@ async fn admit(
     }
     let client = welcome(worker, snapshot, arrived, (peer, pool), session).await;
     client
-        .map(|client| (LoggedIn::Client(client), counted))
+        .map(|client| (LoggedIn::Client(Box::new(client)), counted))
         .map_err(|error| Ended::Gone(Some(error)))
 }
 
@@ -198,8 +194,11 @@ fn unsupported(startup: &Startup) -> Option<Fault> {
     })
 }
 
-fn any_target(worker: &Worker, snapshot: &Snapshot, database: &str) -> Option<Arc<Target>> {
-    all_targets(worker, snapshot, database).into_iter().next()
+fn no_such_database(name: &str) -> Fault {
+    Fault::fatal(
+        sqlstate::NO_SUCH_DATABASE,
+        format!("database \"{name}\" does not exist"),
+    )
 }
 
 fn all_targets(worker: &Worker, snapshot: &Snapshot, database: &str) -> Vec<Arc<Target>> {
@@ -230,9 +229,9 @@ async fn welcome(
         .as_ref()
         .map(|tls| tls.description.as_str().into())
         .unwrap_or_default();
+    let mut secret = vec![0; arrived.startup.cancel_secret_bytes()].into_boxed_slice();
     let (mut stream, _, rest): (Stream, Startup, Vec<u8>) = arrived.into_parts();
     let id = worker.common.client_ids.fetch_add(1, Ordering::Relaxed);
-    let mut secret = [0; 4];
     SystemRandom::new()
         .fill(&mut secret)
         .map_err(|_| std::io::Error::other("the system gives no random bytes"))?;

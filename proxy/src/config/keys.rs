@@ -123,8 +123,8 @@ pub(super) const AUTH: Keys = Keys {
 
 pub(super) const AUTH_USER: Keys = Keys {
     section: "[[auth.user]]",
-    known: &["name", "verifier", "password_file"],
-    not_yet: &["cert"],
+    known: &["name", "verifier", "password_file", "cert"],
+    not_yet: &[],
 };
 
 pub(super) const CONSOLE: Keys = Keys {

@@ -142,9 +142,10 @@ fn auth(rows: &mut Rows, auth: &Auth) {
     rows.fact("auth.auth_query".into(), &auth.auth_query);
     for user in &auth.users {
         let kind = match user.credential {
-            Credential::Scram(_) => "scram-sha-256",
-            Credential::Md5(_) => "md5",
-            Credential::Password(_) => "password",
+            Some(Credential::Scram(_)) => "scram-sha-256",
+            Some(Credential::Md5(_)) => "md5",
+            Some(Credential::Password(_)) => "password",
+            None => "cert",
         };
         rows.fact(format!("auth.user.{}", user.name), format!("{kind} {MASK}"));
     }
