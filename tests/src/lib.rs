@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod door;
 pub mod frame;
+pub mod fuzzing;
 pub mod messages;
 pub mod programs;
 pub mod proxy;

@@ -65,7 +65,10 @@ pub struct Pool {
     /// Clients that have logged in and not left.
     pub clients: Cell<usize>,
     secret: RefCell<Secret>,
+    // Lent and given back as boxes: nothing is moved but a pointer.
+    #[allow(clippy::vec_box)]
     idle: RefCell<Vec<Box<Server>>>,
+    #[allow(clippy::vec_box)]
     canceling: RefCell<Vec<Box<Server>>>,
     waiters: RefCell<VecDeque<Rc<Waiter>>>,
     connecting: Cell<usize>,

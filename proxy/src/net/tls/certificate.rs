@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn the_first_common_name_is_the_name() {
-        let cases: &[(&[(u8, u8, &[u8])], Option<&str>)] = &[
+        type Names<'a> = &'a [(u8, u8, &'a [u8])];
+        let cases: &[(Names, Option<&str>)] = &[
             (&[(3, 0x0c, b"ann")], Some("ann")),
             (
                 &[(10, 0x13, b"bmos"), (3, 0x13, b"ann"), (3, 0x13, b"bob")],

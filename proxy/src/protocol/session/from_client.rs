@@ -118,7 +118,7 @@ impl Session {
         if let Some(refusal) = self.refusal.take() {
             out.extend_from_slice(&refusal);
             match frame.header.kind {
-                b'Q' | b'F' => reply::ready_for_query(out, self.status_alone()),
+                b'Q' | b'F' | b'S' => reply::ready_for_query(out, self.status_alone()),
                 _ => self.skip_to_sync = true,
             }
             self.script = None;
@@ -131,8 +131,9 @@ impl Session {
                 reply::ready_for_query(out, self.status_alone());
                 Went::On
             }
+            // As at a PostgreSQL (`ignore_till_sync`), a Query in between is not answered either.
+            b'Q' | b'F' | b'P' | b'B' | b'D' | b'E' | b'C' if self.skip_to_sync => Went::On,
             b'H' | b'd' | b'c' | b'f' => Went::On,
-            b'P' | b'B' | b'D' | b'E' | b'C' if self.skip_to_sync => Went::On,
             b'C' => match Named::read(frame.body()) {
                 Some(Named::Statement(name)) if !name.is_empty() => {
                     self.prepared.as_mut().map(|map| map.remove(name));
@@ -274,6 +275,7 @@ impl Session {
             sink.forward.made(frame.input).extend_from_slice(&begin);
             backend.pipeline.push(Expect::Own(Own::Begin));
         }
+        self.awaits_settings = wait;
         wait
     }
 

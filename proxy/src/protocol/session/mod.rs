@@ -14,6 +14,8 @@ pub mod probe;
 pub mod reported;
 pub mod run;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -182,6 +184,8 @@ pub struct Session {
     /// The rest of the frame goes nowhere.
     stream_drops: bool,
     held_syncs: u32,
+    /// A frame of the client's waits for the outcome of its settings: the server is not free, though it is idle.
+    awaits_settings: bool,
     skip_to_sync: bool,
     copy_in: bool,
     due: bool,
@@ -213,6 +217,7 @@ impl Session {
             stream_left: 0,
             stream_drops: false,
             held_syncs: 0,
+            awaits_settings: false,
             skip_to_sync: false,
             copy_in: false,
             due: false,
@@ -261,7 +266,7 @@ impl Session {
         desk: &mut Desk<'_>,
         to_server: &mut Vec<u8>,
     ) -> Afterwards {
-        if backend.status != b'I' || self.stream_left > 0 || self.copy_in {
+        if backend.status != b'I' || self.stream_left > 0 || self.copy_in || self.awaits_settings {
             return Afterwards::InTransaction;
         }
         if self.due {
@@ -311,6 +316,7 @@ impl Session {
     pub fn detach(&mut self) {
         self.copy_in = false;
         self.held_syncs = 0;
+        self.awaits_settings = false;
         self.unnamed.token = 0;
     }
 
