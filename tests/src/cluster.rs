@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use pgshunt::cli::demo::cluster::{Installation, Node, Plan, SUPERUSER, Scratch, Template};
 
 use crate::door::Door;
+use crate::until;
 
 /// A server that every test may use and none may stop.
 #[derive(Clone, Debug)]
@@ -118,6 +119,18 @@ impl Database {
         name
     }
 
+    /// Waits until one server works at a statement that contains these words.
+    #[track_caller]
+    pub fn runs(&self, words: &str) {
+        let count = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND state = 'active' \
+             AND pid <> pg_backend_pid() AND strpos(query, '{words}') > 0",
+            self.name
+        );
+        let mut watcher = self.cluster.superuser().wire();
+        until(words, || watcher.value(&count) == "1");
+    }
+
     /// Connections to this database by others than superusers: the servers pgshunt holds.
     pub fn servers(&self) -> usize {
         let count = format!(
@@ -125,6 +138,14 @@ impl Database {
             self.name
         );
         self.cluster.superuser().psql(&count).parse().expect("a number")
+    }
+}
+
+impl Drop for Database {
+    /// The server may be gone already.
+    fn drop(&mut self) {
+        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        self.cluster.superuser().psql_output(&drop);
     }
 }
 

@@ -2,23 +2,12 @@
 
 use std::time::Instant;
 
-use pgshunt_tests::{Config, Database, Door, Messages, PATIENCE, Proxy, Wire, cluster, until, wire};
+use pgshunt_tests::{Config, Database, Door, Messages, PATIENCE, Proxy, Wire, cluster, wire};
 
 const LONG: &str = "SELECT pg_sleep(60)";
 
 fn proxy(database: &Database) -> Proxy {
     Config::new(database).threads(1).pool("size = 1").start()
-}
-
-/// Waits until a server of this database runs something that contains these words.
-fn runs(database: &Database, words: &str) {
-    let sql = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND datname = '{}' AND query LIKE '%{words}%' \
-         AND pid <> pg_backend_pid()",
-        database.name
-    );
-    let mut watcher = database.cluster.superuser().wire();
-    until(words, || watcher.value(&sql) == "1");
 }
 
 fn start(wire: &mut Wire, sql: &str) {
@@ -42,7 +31,7 @@ fn a_long_query_stops() {
     let mut client = proxy.door(&database).wire();
     for _ in 0..3 {
         start(&mut client, LONG);
-        runs(&database, "pg_sleep");
+        database.runs("pg_sleep");
         let began = Instant::now();
         client.cancel();
         let seen = end(&mut client);
@@ -59,7 +48,7 @@ fn psql_and_ctrl_c() {
     let mut psql = proxy.door(&database).program("psql");
     psql.args(["-Xc", LONG]).stderr(std::process::Stdio::piped());
     let psql = psql.spawn().expect("psql");
-    runs(&database, "pg_sleep");
+    database.runs("pg_sleep");
     pgshunt_tests::programs::signal(psql.id(), "INT");
     let output = psql.wait_with_output().expect("psql");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -76,7 +65,7 @@ fn a_query_in_a_transaction_stops_and_the_transaction_is_aborted() {
     let mut client = proxy.door(&database).wire();
     client.run("BEGIN");
     start(&mut client, LONG);
-    runs(&database, "pg_sleep");
+    database.runs("pg_sleep");
     client.cancel();
     assert_eq!(end(&mut client).last().map(String::as_str), Some("Z E"));
     assert_eq!(client.sqlstate("SELECT 1"), "25P02");
@@ -106,7 +95,7 @@ fn a_wrong_key_does_nothing() {
     let door = proxy.door(&database);
     let mut client = door.wire();
     start(&mut client, "SELECT pg_sleep(1), 'done'");
-    runs(&database, "pg_sleep");
+    database.runs("pg_sleep");
     let (pid, secret) = (client.welcome.pid, client.welcome.cancel_secret.clone());
     let mut wrong = secret.clone();
     wrong[0] ^= 1;

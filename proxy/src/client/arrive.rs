@@ -253,6 +253,7 @@ async fn welcome(
         pid,
         secret,
         peer,
+        local: stream.local_addr(),
         tls,
         application_name,
     };

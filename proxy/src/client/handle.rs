@@ -63,6 +63,8 @@ pub struct Handle {
     pub pool: Rc<Pool>,
     /// Where it comes from; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
+    /// Where it came in; `None` on a Unix socket.
+    pub local: Option<SocketAddr>,
     /// TLS version and cipher, empty without.
     pub tls: Box<str>,
     /// When it connected.
@@ -99,6 +101,8 @@ pub struct Identity {
     pub secret: Box<[u8]>,
     /// Where it comes from.
     pub peer: Option<SocketAddr>,
+    /// Where it came in.
+    pub local: Option<SocketAddr>,
     /// TLS version and cipher.
     pub tls: Box<str>,
     /// Its application_name at startup.
@@ -114,6 +118,7 @@ impl Handle {
             secret: identity.secret,
             pool,
             peer: identity.peer,
+            local: identity.local,
             tls: identity.tls,
             connect_time: SystemTime::now(),
             doing: Cell::default(),

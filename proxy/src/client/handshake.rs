@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use crate::fault::Fault;
 use crate::net::inbox::{Inbox, InboxError};
 use crate::net::stream::{Socket, Stream};
-use crate::net::tls::{FromClient, common_name};
+use crate::net::tls::{FromClient, common_name, description};
 use crate::protocol::auth::messages;
 use crate::protocol::sqlstate;
 use crate::protocol::startup::{self, Opening, Startup, StartupError};
@@ -143,18 +143,6 @@ async fn first_byte(socket: &Socket) -> io::Result<Option<u8>> {
     match socket {
         Socket::Tcp(tcp) => Ok((tcp.peek(&mut first).await? == 1).then_some(first[0])),
         Socket::Unix(_) => Ok(None),
-    }
-}
-
-fn description(session: &rustls::ServerConnection) -> String {
-    let version = match session.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
-        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-        Some(_) | None => "TLS",
-    };
-    match session.negotiated_cipher_suite() {
-        Some(suite) => format!("{version}, cipher {:?}", suite.suite()),
-        None => version.to_owned(),
     }
 }
 

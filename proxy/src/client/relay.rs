@@ -111,7 +111,10 @@ impl Client {
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         self.handle.sleeps(cx);
-        if self.handle.is_signalled() || self.ticket.as_ref().is_some_and(Ticket::is_settled) {
+        if self.handle.is_signalled()
+            || self.ticket.as_ref().is_some_and(Ticket::is_settled)
+            || (self.worker.stopping.get() && self.is_idle())
+        {
             return Poll::Ready(Event::Signalled);
         }
         if let Poll::Ready(Err(_)) = self.outbox.poll_flush(cx, &mut self.stream) {
@@ -457,11 +460,7 @@ impl Client {
         if self.handle.take(Signal::Overdue) {
             return self.overdue(cx);
         }
-        if self.worker.stopping.get()
-            && self.lease.is_none()
-            && self.ticket.is_none()
-            && !self.session.has_begun()
-        {
+        if self.worker.stopping.get() && self.is_idle() {
             self.say(
                 cx,
                 &Fault::fatal(
@@ -473,6 +472,12 @@ impl Client {
         }
         self.handle.take(Signal::Stop);
         Then::Continue
+    }
+
+    /// In no transaction, and nothing is owed to it. Its session may keep a server.
+    fn is_idle(&self) -> bool {
+        let is_pinned = self.handle.doing.get() == Doing::Pinned;
+        (self.lease.is_none() || is_pinned) && self.ticket.is_none() && !self.session.has_begun()
     }
 
     /// A cancel request: for a client that waits, the waiting ends; for one whose statement runs, the server hears it.

@@ -35,6 +35,19 @@ pub enum SslMode {
     VerifyFull,
 }
 
+/// `TLSv1.3, cipher TLS13_AES_256_GCM_SHA384`.
+pub fn description(session: &rustls::CommonState) -> String {
+    let version = match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        Some(_) | None => "TLS",
+    };
+    match session.negotiated_cipher_suite() {
+        Some(suite) => format!("{version}, cipher {:?}", suite.suite()),
+        None => version.to_owned(),
+    }
+}
+
 impl SslMode {
     /// The word in connection strings and in the configuration.
     pub fn word(self) -> &'static str {

@@ -9,7 +9,7 @@ pub mod settings;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use crate::protocol::session::settings::Shared;
 use crate::protocol::sqlstate;
 use crate::server::address::Target;
 use crate::server::connect::{ConnectFault, connect};
-use crate::server::held::Server;
+use crate::server::held::{Facts, Server};
 use lease::{Answer, Lease, Ticket, Waiter};
 use ledger::Ledger;
 use settings::Settings;
@@ -76,6 +76,7 @@ pub struct Pool {
     failure: RefCell<Option<(Instant, Fault)>>,
     preferred: Cell<usize>,
     starving: Cell<bool>,
+    known: RefCell<Vec<Weak<Facts>>>,
     buffers: Rc<Buffers>,
 }
 
@@ -105,6 +106,7 @@ impl Pool {
             failure: RefCell::new(None),
             preferred: Cell::new(0),
             starving: Cell::new(false),
+            known: RefCell::default(),
             buffers,
         })
     }
@@ -280,6 +282,8 @@ impl Pool {
             Ok(server) => {
                 *self.failure.borrow_mut() = None;
                 self.totals.borrow_mut().server_connect_count += 1;
+                self.known.borrow_mut().retain(|facts| facts.strong_count() > 0);
+                self.known.borrow_mut().push(Rc::downgrade(&server.facts));
                 self.give_back(server);
                 self.connect_more();
             }
@@ -402,6 +406,11 @@ impl Pool {
             .borrow()
             .iter()
             .for_each(|server| see(server, "being_canceled"));
+    }
+
+    /// Every server that has logged in, lent or free, for the census.
+    pub fn each_known(&self, see: impl FnMut(Rc<Facts>)) {
+        self.known.borrow().iter().filter_map(Weak::upgrade).for_each(see);
     }
 
     /// Servers alive or being connected, those being connected, and how long the oldest client has waited.
