@@ -101,6 +101,10 @@ pub struct Limits {
     pub max_client_conn_per_database: usize,
     /// The most servers of one database, over all its pools (0: none).
     pub max_db_connections: usize,
+    /// The most clients that log in at one time; more wait for their turn (0: no limit).
+    pub max_logins: usize,
+    /// The most cancel requests from one address in one second; more are dropped (0: no limit).
+    pub max_cancels_per_address: usize,
     /// Time a client has to log in (0: for ever).
     pub client_login_timeout: Duration,
     /// The largest message a client may send, in bytes.
@@ -117,6 +121,8 @@ impl Default for Limits {
             max_client_conn_per_user: 0,
             max_client_conn_per_database: 0,
             max_db_connections: 0,
+            max_logins: 1000,
+            max_cancels_per_address: 100,
             client_login_timeout: Duration::from_secs(60),
             max_packet_size: MAX_PACKET_SIZE,
             shutdown_timeout: Duration::from_secs(60),

@@ -146,6 +146,8 @@ fn limits(section: &Section) -> Limits {
         max_db_connections: section
             .count("max_db_connections", 0..=SERVERS_MAX)
             .unwrap_or(d.max_db_connections),
+        max_logins: clients("max_logins").unwrap_or(d.max_logins),
+        max_cancels_per_address: clients("max_cancels_per_address").unwrap_or(d.max_cancels_per_address),
         client_login_timeout: section
             .time("client_login_timeout")
             .unwrap_or(d.client_login_timeout),
