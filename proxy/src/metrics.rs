@@ -45,6 +45,51 @@ impl Histogram {
     }
 }
 
+/// A limit on clients that somebody met; `client::gate` counts how often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Clients in all.
+    MaxClientConn,
+    /// Clients from one address.
+    MaxClientConnPerAddress,
+    /// Clients of one role.
+    MaxClientConnPerUser,
+    /// Clients of one database.
+    MaxClientConnPerDatabase,
+    /// Logins at one time: one had to wait.
+    MaxLogins,
+    /// Cancel requests from one address in one second.
+    MaxCancelsPerAddress,
+    /// Time to log in.
+    ClientLoginTimeout,
+}
+
+impl Limit {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Limit; 7] = [
+        Limit::MaxClientConn,
+        Limit::MaxClientConnPerAddress,
+        Limit::MaxClientConnPerUser,
+        Limit::MaxClientConnPerDatabase,
+        Limit::MaxLogins,
+        Limit::MaxCancelsPerAddress,
+        Limit::ClientLoginTimeout,
+    ];
+
+    /// The key in `[limits]`, which is the label too.
+    pub fn word(self) -> &'static str {
+        match self {
+            Limit::MaxClientConn => "max_client_conn",
+            Limit::MaxClientConnPerAddress => "max_client_conn_per_address",
+            Limit::MaxClientConnPerUser => "max_client_conn_per_user",
+            Limit::MaxClientConnPerDatabase => "max_client_conn_per_database",
+            Limit::MaxLogins => "max_logins",
+            Limit::MaxCancelsPerAddress => "max_cancels_per_address",
+            Limit::ClientLoginTimeout => "client_login_timeout",
+        }
+    }
+}
+
 /// Running totals of one pool (PgBouncer's SHOW STATS).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -444,6 +489,13 @@ mod tests {
         let bob = &sum.pools[1];
         assert_eq!((bob.maxwait.as_secs(), bob.totals.query_count), (3, 30));
         assert_eq!((bob.pool_size, sum.login_clients), (20, 3));
+    }
+
+    #[test]
+    fn limits_have_their_numbers() {
+        for (number, limit) in Limit::ALL.into_iter().enumerate() {
+            assert_eq!(limit as usize, number, "{}", limit.word());
+        }
     }
 
     #[test]

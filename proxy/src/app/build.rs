@@ -41,6 +41,7 @@ pub fn build(snapshot: Snapshot) -> Result<Parts, StartFault> {
         server_ids: Arc::new(AtomicU64::new(1)),
         client_ids: AtomicU64::new(1),
         connections: AtomicUsize::new(0),
+        gate: Default::default(),
         doors: senders,
         targets: ArcSwap::from_pointee(targets),
         cancels: AtomicUsize::new(0),

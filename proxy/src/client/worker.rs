@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::arrive;
 use super::credentials::Lookup;
+use super::gate::Gate;
 use super::handle::{Doing, Handle, Overdue, Signal};
 use super::replicate;
 use crate::metrics::Census;
@@ -75,8 +76,10 @@ pub struct Common {
     pub server_ids: Arc<AtomicU64>,
     /// Numbers for clients.
     pub client_ids: AtomicU64,
-    /// Connections, logged in or not.
+    /// Clients, logged in or about to be.
     pub connections: AtomicUsize,
+    /// Who else may come in.
+    pub gate: Arc<Gate>,
     /// The door of every worker.
     pub doors: Vec<mpsc::UnboundedSender<Order>>,
     /// Targets of each database, TLS files read.

@@ -224,7 +224,10 @@ impl Session {
             return Went::Not(Next::Drain);
         }
         if backend.pipeline.skips()
-            && matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'H' | b'd' | b'c' | b'f')
+            && matches!(
+                kind,
+                b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'H' | b'd' | b'c' | b'f'
+            )
         {
             // An error came before these bytes did: the server would skip them up to the Sync, so nothing of them is true.
             self.stream_drops = true;
@@ -608,7 +611,9 @@ impl Session {
         let token = self.unnamed.token;
         if token == 0 {
             // The client has none, so it must meet none: not what another client left there.
-            reply::frame(sink.forward.made(frame.input), b'C', |out| out.extend_from_slice(b"S\0"));
+            reply::frame(sink.forward.made(frame.input), b'C', |out| {
+                out.extend_from_slice(b"S\0")
+            });
             backend.unnamed = 0;
             backend.pipeline.push(Expect::OwnClose(0));
             return;

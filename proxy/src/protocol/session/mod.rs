@@ -416,7 +416,7 @@ impl Session {
     fn lexes_unsafely(&self) -> bool {
         let encoding = self.reported.value(b"client_encoding").unwrap_or_default();
         // The usual one first.
-        encoding != b"UTF8" && UNSAFE_ENCODINGS.iter().any(|unsafe_one| encoding == *unsafe_one)
+        encoding != b"UTF8" && UNSAFE_ENCODINGS.contains(&encoding)
     }
 
     fn forget_prepared(&mut self, backend: &mut Backend) {
