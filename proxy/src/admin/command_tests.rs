@@ -164,3 +164,10 @@ fn what_nobody_understands_is_a_syntax_error_with_a_hint() {
     }
     assert!(parse("SHOW 'pools").is_err());
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "(?is)(show|set|select|kill_client|[a-z;'\"/*$=(),-]|.| ){0,12}") {
+        let _ = parse(&text);
+    }
+}

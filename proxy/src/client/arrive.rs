@@ -120,7 +120,7 @@ async fn admit(
         );
         return Err(refuse(&mut arrived.stream, fault).await);
     };
-    if worker.stopping.get() {
+    if worker.stopping.get() || worker.draining.get() {
         let fault = Fault::fatal(
             sqlstate::CANNOT_CONNECT_NOW,
             "the database system is shutting down",

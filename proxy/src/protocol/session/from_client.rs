@@ -223,6 +223,16 @@ impl Session {
         if matches!(backend.pipeline.head(), Some(Expect::Own(Own::Probe))) && kind != b'X' {
             return Went::Not(Next::Drain);
         }
+        if backend.pipeline.skips()
+            && matches!(
+                kind,
+                b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'H' | b'd' | b'c' | b'f'
+            )
+        {
+            // An error came before these bytes did: the server would skip them up to the Sync, so nothing of them is true.
+            self.stream_drops = true;
+            return Went::On;
+        }
         if matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'S')
             && backend.is_idle()
             && self.prepare_unit(frame, backend, sink)
@@ -245,7 +255,13 @@ impl Session {
             }
             b'S' if self.copy_in => self.held_syncs += 1,
             b'S' => self.forward(frame, backend, sink, Expect::Sync),
-            b'H' | b'd' => pass(frame, sink),
+            b'H' => pass(frame, sink),
+            b'd' | b'c' | b'f' if self.copy_in && self.held_syncs > 0 => {
+                // The client goes on copying: its Sync was for nothing, as at a PostgreSQL in copy mode.
+                self.held_syncs = 0;
+                return self.with_server(frame, backend, desk, sink);
+            }
+            b'd' => pass(frame, sink),
             b'c' | b'f' => {
                 pass(frame, sink);
                 if self.copy_in {
@@ -327,6 +343,8 @@ impl Session {
         {
             reply::query(sink.forward.made(frame.input), &change.sql);
             backend.pipeline.push(Expect::Own(Own::Settings));
+            // A simple query ends the unnamed statement, ours no less than a client's.
+            backend.unnamed = 0;
             for (name, _) in self.settings.iter().filter(|(name, _)| name.contains(&b'.')) {
                 let name = String::from_utf8_lossy(name).into_owned();
                 if !backend.custom.contains(&name) {
@@ -339,6 +357,7 @@ impl Session {
         if !wait && let Some(begin) = self.begin.take() {
             sink.forward.made(frame.input).extend_from_slice(&begin);
             backend.pipeline.push(Expect::Own(Own::Begin));
+            backend.unnamed = 0;
         }
         self.awaits_settings = wait;
         wait
@@ -395,6 +414,9 @@ impl Session {
             return self.forward(frame, backend, sink, nothing());
         };
         if view.name.is_empty() {
+            // Should an error come first, the one before is still there.
+            let before = (backend.pipeline.is_open() && self.unnamed.token != 0)
+                .then(|| Box::new(std::mem::take(&mut self.unnamed)));
             if self.unnamed.body != view.rest {
                 let script = read(view.text, self.lex());
                 self.unnamed.body.clear();
@@ -406,10 +428,7 @@ impl Session {
             *desk.tokens += 1;
             self.unnamed.token = *desk.tokens;
             backend.unnamed = *desk.tokens;
-            return self.forward(frame, backend, sink, Expect::ParseUnnamed(*desk.tokens));
-        }
-        if backend.status == b'E' {
-            return self.forward(frame, backend, sink, nothing());
+            return self.forward(frame, backend, sink, Expect::ParseUnnamed(before));
         }
         if let Some(statement) = self.statement(view.name) {
             // The server itself says that the name is taken, in its own words, about its own name for it.
@@ -430,7 +449,13 @@ impl Session {
         self.prepared
             .get_or_insert_default()
             .insert(view.name.into(), statement.clone());
-        if backend.held.touch(statement.id) {
+        let is_held = backend.held.touch(statement.id);
+        if is_held && may_have_failed(backend) {
+            // In a failed transaction this Parse must fail too: the server is made to run it again.
+            write_named(sink.forward.made(frame.input), b'C', statement.id);
+            backend.held.remove(statement.id);
+            backend.pipeline.push(Expect::OwnClose(statement.id));
+        } else if is_held {
             desk.totals.server_parse_count -= 1;
             if backend.pipeline.is_empty() {
                 reply::parse_complete(&mut sink.back);
@@ -569,7 +594,7 @@ impl Session {
         desk: &mut Desk<'_>,
         sink: &mut Sink,
     ) {
-        if backend.held.touch(statement.id) || backend.status == b'E' {
+        if backend.held.touch(statement.id) {
             return;
         }
         make_room(frame, backend, desk, sink);
@@ -584,7 +609,16 @@ impl Session {
     /// Makes sure the server's unnamed statement is this client's.
     fn hold_unnamed(&self, frame: &Frame<'_>, backend: &mut Backend, desk: &mut Desk<'_>, sink: &mut Sink) {
         let token = self.unnamed.token;
-        if token == backend.unnamed || token == 0 || backend.status == b'E' {
+        if token == 0 {
+            // The client has none, so it must meet none: not what another client left there.
+            reply::frame(sink.forward.made(frame.input), b'C', |out| {
+                out.extend_from_slice(b"S\0")
+            });
+            backend.unnamed = 0;
+            backend.pipeline.push(Expect::OwnClose(0));
+            return;
+        }
+        if token == backend.unnamed {
             return;
         }
         reply::frame(sink.forward.made(frame.input), b'P', |out| {
@@ -621,6 +655,11 @@ fn make_room(frame: &Frame<'_>, backend: &mut Backend, desk: &Desk<'_>, sink: &m
     if backend.pipeline.is_empty() {
         backend.batch_began = before;
     }
+}
+
+/// Is the transaction failed, or could it be by the time the server reads what is sent now?
+fn may_have_failed(backend: &Backend) -> bool {
+    backend.status == b'E' || backend.pipeline.has_other_units()
 }
 
 fn write_parse(out: &mut Vec<u8>, statement: &Statement) {

@@ -3,7 +3,7 @@
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
 use super::prepared::PREFIX;
-use super::{Backend, Desk, Heard, Session, Sink, reported};
+use super::{Backend, Desk, Heard, Session, Sink, Unnamed, reported};
 use crate::protocol::frame::{self, HEADER, Header};
 use crate::protocol::message::error_field;
 use crate::protocol::reply;
@@ -195,7 +195,10 @@ impl Session {
             Some(_) => {
                 let (mut lost, mut back) = (Vec::new(), Vec::new());
                 backend.pipeline.fail(|expect| lost.push(expect));
-                lost.into_iter().for_each(|expect| self.undo(expect, backend));
+                // The first of them has failed, the others were never run. The last change is taken back first.
+                lost.into_iter()
+                    .rev()
+                    .for_each(|expect| self.undo(expect, backend));
                 if self.copy_in {
                     self.copy_in = false;
                     for _ in 0..std::mem::take(&mut self.held_syncs) {
@@ -243,11 +246,9 @@ impl Session {
                     self.prepared.as_mut().map(|map| map.remove(&parse.name));
                 }
             }
-            Expect::ParseUnnamed(token) => {
+            Expect::ParseUnnamed(before) => {
                 backend.unnamed = 0;
-                if self.unnamed.token == token {
-                    self.unnamed.token = 0;
-                }
+                self.unnamed = before.map_or_else(Unnamed::default, |before| *before);
             }
             Expect::OwnParse(Parsed::Named(id)) => backend.held.remove(id),
             Expect::OwnParse(_) => backend.unnamed = 0,
@@ -258,6 +259,8 @@ impl Session {
                 let (name, statement) = *entry;
                 self.prepared.get_or_insert_default().insert(name, statement);
             }
+            // The unnamed statement has no number.
+            Expect::OwnClose(0) => {}
             Expect::OwnClose(id) => backend.held.insert(id),
             Expect::SayClosed(None)
             | Expect::Bind

@@ -96,7 +96,7 @@ impl Backend {
 
     /// Owes nothing, in no transaction, in the middle of no frame.
     pub fn is_idle(&self) -> bool {
-        self.pipeline.is_empty() && self.status == b'I' && self.stream_left == 0
+        self.pipeline.is_empty() && !self.pipeline.is_open() && self.status == b'I' && self.stream_left == 0
     }
 }
 
@@ -205,7 +205,7 @@ type Prepared = HashMap<Box<[u8]>, Rc<Statement>>;
 
 /// The client's unnamed statement, kept because the next Bind may meet another server.
 #[derive(Debug, Default)]
-struct Unnamed {
+pub struct Unnamed {
     body: Vec<u8>,
     token: u64,
     effects: Effects,
@@ -286,13 +286,15 @@ impl Session {
         desk: &mut Desk<'_>,
         to_server: &mut Vec<u8>,
     ) -> Afterwards {
-        if backend.status != b'I' || self.stream_left > 0 || self.copy_in || self.awaits_settings {
+        let waits = self.stream_left > 0 || self.copy_in || self.awaits_settings;
+        if backend.status != b'I' || backend.pipeline.is_open() || waits {
             return Afterwards::InTransaction;
         }
         if self.due {
             self.due = false;
             backend.report = Some(Box::default());
             backend.pipeline.push(Expect::Own(Own::Probe));
+            backend.unnamed = 0;
             let custom = self.custom.iter().map(String::as_str);
             reply::frame(to_server, b'Q', |out| {
                 probe::question(out, custom);
@@ -325,7 +327,7 @@ impl Session {
         if std::mem::take(&mut self.copy_in) {
             reply::frame(&mut out, b'f', |out| reply::cstr(out, b"the client left"));
         }
-        if backend.pipeline.wants_sync() {
+        if backend.pipeline.is_open() {
             reply::frame(&mut out, b'S', |_| ());
             backend.pipeline.push(Expect::Sync);
         }
