@@ -2,7 +2,7 @@
 
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
-use super::{Backend, Desk, Heard, Session, Sink, reported};
+use super::{Backend, Desk, Heard, Pooling, Session, Sink, reported};
 use crate::protocol::frame::{self, HEADER, Header};
 use crate::protocol::message::error_field;
 use crate::protocol::reply;
@@ -101,6 +101,7 @@ impl Session {
                     return To::Nobody;
                 }
                 reported::note(&mut self.reported, body);
+                self.keep_reported(body, backend);
                 To::Client
             }
             b'E' => {
@@ -116,7 +117,8 @@ impl Session {
                 self.copy_in = backend.pipeline.copy_in();
                 To::Client
             }
-            b'C' if self.due => {
+            b'C' if self.due || self.pooling != Pooling::Faithful => {
+                self.keep_reset(body, backend);
                 if body == b"DISCARD ALL\0" || body == b"DEALLOCATE ALL\0" {
                     self.forget_prepared(backend);
                 }
@@ -242,6 +244,9 @@ impl Session {
             return To::Broken("a ReadyForQuery without a status");
         };
         backend.status = status;
+        if status != b'I' && self.pooling == Pooling::Statements {
+            return To::Broken("transaction blocks are not allowed in statement mode");
+        }
         match backend.pipeline.pop() {
             Some(Expect::Query | Expect::Sync | Expect::FunctionCall) => {
                 desk.totals.query_count += 1;
