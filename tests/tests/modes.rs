@@ -65,7 +65,7 @@ fn transaction_mode_keeps_what_servers_report() {
     assert_eq!(first.value("SHOW TimeZone"), "Asia/Tokyo");
     first.exchange(&Messages::new().parse("s", "SELECT 1").sync());
     second.exchange(&Messages::new().parse("s", "SELECT 2").sync());
-    let run = || Messages::new().bind("", "s", &[]).execute("").sync();
+    let run = || Messages::new().bind("", "s", &[]).execute("", 0).sync();
     assert!(first.exchange(&run()).contains(&"D 1".to_owned()));
     assert!(second.exchange(&run()).contains(&"D 2".to_owned()));
     first.run("DISCARD ALL");

@@ -16,11 +16,12 @@ use tokio::sync::mpsc;
 
 use crate::admin::command::Patience;
 use crate::admin::console::Console;
+use crate::admin::http::Site;
 use crate::admin::lookout::Lookout;
 use crate::client::credentials;
 use crate::client::worker::{Common, Order, Worker};
 use crate::net::tls::TlsFault;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Endpoint, Snapshot};
 
 /// Where the configuration came from, and can be read again.
 #[derive(Clone, Debug)]
@@ -114,7 +115,7 @@ async fn oversee(parts: build::Parts) -> Result<(), StartFault> {
     Ok(())
 }
 
-/// Opens the doors of the console.
+/// Opens the doors of the console and of HTTP.
 async fn open_for_operators(lookout: &Rc<Lookout>) -> Result<(), StartFault> {
     let listen = lookout.common.snapshot.load().listen.clone();
     if let Some(endpoint) = &listen.admin {
@@ -122,6 +123,11 @@ async fn open_for_operators(lookout: &Rc<Lookout>) -> Result<(), StartFault> {
         tracing::info!(address = %endpoint, "console");
         let console = Console::new(lookout.clone());
         tokio::task::spawn_local(accept::accept_console(listener, console));
+    }
+    if let Some(address) = listen.http {
+        let listener = accept::open(&Endpoint::Tcp(address)).await?;
+        tracing::info!(%address, "HTTP");
+        tokio::task::spawn_local(accept::accept_http(listener, Site::new(lookout.clone())));
     }
     Ok(())
 }

@@ -178,8 +178,8 @@ async fn admit(
     };
     pool.know(secret);
     let startup = startup_settings(&arrived.startup);
-    let reported = match introduce(&pool, &startup, &worker.buffers).await {
-        Ok(reported) => reported,
+    let (startup, reported) = match introduce(&pool, startup, &worker.buffers).await {
+        Ok(known) => known,
         Err(NotWelcome::Fault(fault)) => {
             let fault = Fault {
                 severity: Severity::Fatal,
@@ -188,7 +188,8 @@ async fn admit(
             return Err(refuse(&mut arrived.stream, fault).await);
         }
     };
-    let mut session = Session::new(startup, reported);
+    let id = common.client_ids.fetch_add(1, Ordering::Relaxed);
+    let mut session = Session::new(id, startup, reported);
     match pool.plan.settings.mode {
         Mode::Auto => {}
         Mode::Session => session.pins.insert(Pin::SessionMode),
@@ -210,7 +211,7 @@ fn before_the_proof(worker: &Worker, snapshot: &Snapshot, startup: &Startup) -> 
             "no more connections allowed (max_client_conn)",
         ));
     };
-    if worker.stopping.get() {
+    if worker.stopping.get() || worker.draining.get() {
         return Err(Fault::fatal(
             sqlstate::CANNOT_CONNECT_NOW,
             "the database system is shutting down",
@@ -292,7 +293,7 @@ async fn welcome(
         .unwrap_or_default();
     let mut secret = vec![0; arrived.startup.cancel_secret_bytes()].into_boxed_slice();
     let (mut stream, _, rest): (Stream, Startup, Vec<u8>) = arrived.into_parts();
-    let id = worker.common.client_ids.fetch_add(1, Ordering::Relaxed);
+    let id = session.id();
     SystemRandom::new()
         .fill(&mut secret)
         .map_err(|_| std::io::Error::other("the system gives no random bytes"))?;

@@ -83,7 +83,7 @@ impl World {
             settings.set(name, value);
         }
         let mut world = World {
-            session: Session::new(Arc::new(settings), Arc::default()),
+            session: Session::new(1, Arc::new(settings), Arc::default()),
             backend: None,
             statements: Statements::new(0, Schema::default()),
             totals: Totals::default(),

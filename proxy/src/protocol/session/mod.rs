@@ -44,6 +44,8 @@ pub struct Backend {
     pub held: Held,
     /// Whose unnamed statement it holds; 0 for nobody's.
     pub unnamed: u64,
+    /// The session that had it last, by its number; 0 for none.
+    pub last_session: u64,
     /// Session settings it carries.
     pub settings: Shared,
     /// What it reports.
@@ -95,7 +97,7 @@ impl Backend {
 
     /// Owes nothing, in no transaction, in the middle of no frame.
     pub fn is_idle(&self) -> bool {
-        self.pipeline.is_empty() && self.status == b'I' && self.stream_left == 0
+        self.pipeline.is_empty() && !self.pipeline.is_open() && self.status == b'I' && self.stream_left == 0
     }
 }
 
@@ -189,9 +191,15 @@ pub struct Session {
     /// Why it keeps its server.
     pub pins: Pins,
     startup: Shared,
+    /// Its number, unique on its worker.
+    id: u64,
+    /// Statements known to the server in hand by the client's own names, because SQL speaks of them.
+    by_own_name: Vec<Box<[u8]>>,
+    /// No other session has had the server since this one's last transaction, or this lease has run something.
+    owns_sequences: bool,
     begin: Option<Box<[u8]>>,
     script: Option<Script>,
-    prepared: Option<Box<HashMap<Box<[u8]>, Rc<Statement>>>>,
+    prepared: Option<Box<Prepared>>,
     unnamed: Unnamed,
     custom: Vec<String>,
     refusal: Option<Box<[u8]>>,
@@ -207,9 +215,12 @@ pub struct Session {
     own_done: Option<Own>,
 }
 
+/// A client's prepared statements by its own names.
+type Prepared = HashMap<Box<[u8]>, Rc<Statement>>;
+
 /// The client's unnamed statement, kept because the next Bind may meet another server.
 #[derive(Debug, Default)]
-struct Unnamed {
+pub struct Unnamed {
     body: Vec<u8>,
     token: u64,
     effects: Effects,
@@ -217,9 +228,12 @@ struct Unnamed {
 
 impl Session {
     /// A session that has just logged in with these settings.
-    pub fn new(startup: Shared, reported: Reported) -> Self {
+    pub fn new(id: u64, startup: Shared, reported: Reported) -> Self {
         Session {
             pooling: Pooling::Faithful,
+            id,
+            by_own_name: Vec::new(),
+            owns_sequences: false,
             reported,
             settings: startup.clone(),
             pins: Pins::default(),
@@ -239,6 +253,11 @@ impl Session {
             due: false,
             own_done: None,
         }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Prepared statements the client has.
@@ -270,6 +289,7 @@ impl Session {
 
     /// A server was lent: the client hears what is reported differently there.
     pub fn attach(&mut self, backend: &mut Backend, back: &mut Vec<u8>) {
+        self.owns_sequences = std::mem::replace(&mut backend.last_session, self.id) == self.id;
         if !needs_settings(&self.settings, backend) {
             reported::catch_up(back, &mut self.reported, &backend.reported);
         }
@@ -282,13 +302,15 @@ impl Session {
         desk: &mut Desk<'_>,
         to_server: &mut Vec<u8>,
     ) -> Afterwards {
-        if backend.status != b'I' || self.stream_left > 0 || self.copy_in || self.awaits_settings {
+        let waits = self.stream_left > 0 || self.copy_in || self.awaits_settings;
+        if backend.status != b'I' || backend.pipeline.is_open() || waits {
             return Afterwards::InTransaction;
         }
         if self.due {
             self.due = false;
             backend.report = Some(Box::default());
             backend.pipeline.push(Expect::Own(Own::Probe));
+            backend.unnamed = 0;
             let custom = self.custom.iter().map(String::as_str);
             reply::frame(to_server, b'Q', |out| {
                 probe::question(out, custom);
@@ -321,7 +343,7 @@ impl Session {
         if std::mem::take(&mut self.copy_in) {
             reply::frame(&mut out, b'f', |out| reply::cstr(out, b"the client left"));
         }
-        if backend.pipeline.wants_sync() {
+        if backend.pipeline.is_open() {
             reply::frame(&mut out, b'S', |_| ());
             backend.pipeline.push(Expect::Sync);
         }
@@ -334,6 +356,7 @@ impl Session {
         self.held_syncs = 0;
         self.awaits_settings = false;
         self.unnamed.token = 0;
+        self.by_own_name.clear();
     }
 
     /// Takes in what a probe found.
@@ -367,10 +390,21 @@ impl Session {
 
     /// Takes note of what a statement on its way to a server may do.
     fn note(&mut self, effects: Effects, custom: &[String]) {
-        if effects.is_empty() || self.pooling != Pooling::Faithful {
+        if self.pooling != Pooling::Faithful {
+            return;
+        }
+        // CLOSE ends a held cursor, and is too common a statement to ask after each.
+        self.due |= self.pins.contains(Pin::HeldCursors);
+        if self.lexes_unsafely() {
+            self.due = true;
+        }
+        if effects.is_empty() {
             return;
         }
         self.due |= effects.contains(Effects::PROBE);
+        if effects.contains(Effects::COMPUTED_SETTING) && effects.contains(Effects::PROBE) {
+            self.pins.insert(Pin::UnknownSettings);
+        }
         for (effect, pin) in [
             (Effects::BACKEND_PID, Pin::BackendPid),
             (Effects::SET_SEED, Pin::RandomSeed),
@@ -386,19 +420,43 @@ impl Session {
     /// Custom settings the session may have set from now on: a probe must ask for them by name.
     fn follow(&mut self, custom: &[String]) {
         for name in custom {
-            if !self.custom.contains(name) && self.custom.len() < CUSTOM_MAX {
-                self.custom.push(name.clone());
+            if self.custom.contains(name) {
+                continue;
             }
+            if self.custom.len() >= CUSTOM_MAX {
+                self.pins.insert(Pin::UnknownSettings);
+                return;
+            }
+            self.custom.push(name.clone());
         }
+    }
+
+    /// Can a byte of the client's encoding look like a quote's end? Then what its texts do is not told by reading them.
+    fn lexes_unsafely(&self) -> bool {
+        let encoding = self.reported.value(b"client_encoding").unwrap_or_default();
+        // The usual one first.
+        encoding != b"UTF8" && UNSAFE_ENCODINGS.iter().any(|unsafe_one| encoding == *unsafe_one)
     }
 
     fn forget_prepared(&mut self, backend: &mut Backend) {
         self.prepared = None;
+        self.by_own_name.clear();
         backend.held.clear();
     }
 }
 
-/// Custom settings one session may name before new ones are no longer followed.
+/// Client encodings in which the second byte of a character may be a backslash or another ASCII sign.
+const UNSAFE_ENCODINGS: [&[u8]; 7] = [
+    b"SJIS",
+    b"SHIFT_JIS_2004",
+    b"BIG5",
+    b"GBK",
+    b"UHC",
+    b"GB18030",
+    b"JOHAB",
+];
+
+/// Custom settings one session may name before it keeps its server.
 const CUSTOM_MAX: usize = 64;
 
 /// Must the server be told of other settings? Equal ones become the same one, so that the next look is short.

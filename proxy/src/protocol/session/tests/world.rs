@@ -239,7 +239,7 @@ fn client(settings: &[(&str, &str)]) -> Client {
         .iter()
         .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
     Client {
-        session: Session::new(Arc::new(Settings::collect(settings)), Arc::default()),
+        session: Session::new(1, Arc::new(Settings::collect(settings)), Arc::default()),
         server: None,
         heard: Vec::new(),
         inbox: Vec::new(),
