@@ -69,7 +69,7 @@ fn from_client(snapshot: &Snapshot) -> Result<FromClient, StartFault> {
 }
 
 /// The servers of each database's first shard.
-fn targets(snapshot: &Snapshot) -> Result<HashMap<String, Vec<Arc<Target>>>, StartFault> {
+pub fn targets(snapshot: &Snapshot) -> Result<HashMap<String, Vec<Arc<Target>>>, StartFault> {
     let mut targets = HashMap::new();
     for database in &snapshot.databases {
         let Some(shard) = database.shards.first() else {

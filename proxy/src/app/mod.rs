@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod build;
+pub mod notify;
 
 use std::fmt;
 use std::io;
@@ -90,11 +91,13 @@ async fn oversee(parts: build::Parts) -> Result<(), StartFault> {
         .collect();
     let mut terminate = signal(SignalKind::terminate()).map_err(StartFault::System)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartFault::System)?;
+    notify::tell(notify::State::Ready);
     let patience = tokio::select! {
         _ = terminate.recv() => Patience::Transactions,
         _ = interrupt.recv() => Patience::Transactions,
         Some(patience) = wishes.recv() => patience,
     };
+    notify::tell(notify::State::Stopping);
     lookout.stops();
     accepting.iter().for_each(|task| task.abort());
     let limit = begin_to_stop(&common, patience);

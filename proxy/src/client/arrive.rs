@@ -26,9 +26,9 @@ use crate::net::stream::{Socket, Stream};
 use crate::pool::settings::Mode;
 use crate::pool::{Key, Pool};
 use crate::protocol::auth::{Secret, messages};
-use crate::protocol::session::Session;
 use crate::protocol::session::pin::Pin;
 use crate::protocol::session::settings::{Settings, Shared};
+use crate::protocol::session::{Pooling, Session};
 use crate::protocol::startup::Startup;
 use crate::protocol::{reply, sqlstate};
 use crate::server::address::Target;
@@ -190,8 +190,11 @@ async fn admit(
     };
     let id = common.client_ids.fetch_add(1, Ordering::Relaxed);
     let mut session = Session::new(id, startup, reported);
-    if pool.plan.settings.mode == Mode::Session {
-        session.pins.insert(Pin::SessionMode);
+    match pool.plan.settings.mode {
+        Mode::Auto => {}
+        Mode::Session => session.pins.insert(Pin::SessionMode),
+        Mode::Transaction => session.pooling = Pooling::Transactions,
+        Mode::Statement => session.pooling = Pooling::Statements,
     }
     let client = welcome(worker, snapshot, arrived, (peer, pool), session).await;
     client

@@ -96,7 +96,7 @@ fn verified(section: &Section, written: Written<&str>) -> Option<Credential> {
 }
 
 /// `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>` (PostgreSQL, `parse_scram_secret`).
-fn is_scram(written: &str) -> bool {
+pub(super) fn is_scram(written: &str) -> bool {
     let parts = || {
         let rest = written.strip_prefix("SCRAM-SHA-256$")?;
         let (first, keys) = rest.split_once('$')?;
@@ -111,7 +111,7 @@ fn is_scram(written: &str) -> bool {
     })
 }
 
-fn is_md5(written: &str) -> bool {
+pub(super) fn is_md5(written: &str) -> bool {
     written
         .strip_prefix("md5")
         .is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()))

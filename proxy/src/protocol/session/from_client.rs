@@ -4,10 +4,11 @@ use routing_rules::{Control, Effects, read};
 
 use super::pin::Pin;
 
+use super::loose::no_transactions;
 use super::pipeline::{Expect, Own, Parse as ParseOwed, Parsed};
 use super::prepared::{PREFIX, Statement, server_name};
 use super::settings::change;
-use super::{Backend, Desk, Next, Session, Sink, needs_settings};
+use super::{Backend, Desk, Next, Pooling, Session, Sink, needs_settings};
 use crate::fault::Fault;
 use crate::protocol::frame::{self, HEADER, Header};
 use crate::protocol::message::{Bind, Named, Parse, query_text};
@@ -179,6 +180,11 @@ impl Session {
         };
         let script = self.script.take().unwrap_or_else(|| read(text, self.lex()));
         let answer = match (&script.control, &self.begin) {
+            (Control::Begin { .. }, None) if self.pooling == Pooling::Statements => {
+                no_transactions().write(out);
+                reply::ready_for_query(out, b'I');
+                return Went::On;
+            }
             (Control::Begin { tag, .. }, None) => {
                 let whole = &frame.input[frame.at..frame.at + frame.header.total];
                 self.begin = Some(whole.into());
@@ -250,7 +256,7 @@ impl Session {
             b'C' => self.close(frame, backend, sink),
             b'E' => self.forward(frame, backend, sink, Expect::Execute),
             b'F' => {
-                self.due = true;
+                self.due = self.pooling == Pooling::Faithful;
                 self.forward(frame, backend, sink, Expect::FunctionCall);
             }
             b'S' if self.copy_in => self.held_syncs += 1,

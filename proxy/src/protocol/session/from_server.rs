@@ -3,7 +3,7 @@
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
 use super::prepared::PREFIX;
-use super::{Backend, Desk, Heard, Session, Sink, Unnamed, reported};
+use super::{Backend, Desk, Heard, Pooling, Session, Sink, Unnamed, reported};
 use crate::protocol::frame::{self, HEADER, Header};
 use crate::protocol::message::error_field;
 use crate::protocol::reply;
@@ -110,6 +110,7 @@ impl Session {
                     return To::Nobody;
                 }
                 reported::note(&mut self.reported, body);
+                self.keep_reported(body, backend);
                 To::Client
             }
             b'E' => {
@@ -125,7 +126,8 @@ impl Session {
                 self.copy_in = backend.pipeline.copy_in();
                 To::Client
             }
-            b'C' if self.due => {
+            b'C' if self.due || self.pooling != Pooling::Faithful => {
+                self.keep_reset(body, backend);
                 if body == b"DISCARD ALL\0" || body == b"DEALLOCATE ALL\0" {
                     self.forget_prepared(backend);
                 }
@@ -281,6 +283,9 @@ impl Session {
             return To::Broken("a ReadyForQuery without a status");
         };
         backend.status = status;
+        if status != b'I' && self.pooling == Pooling::Statements {
+            return To::Broken("transaction blocks are not allowed in statement mode");
+        }
         match backend.pipeline.pop() {
             Some(Expect::Query | Expect::Sync | Expect::FunctionCall) => {
                 desk.totals.query_count += 1;

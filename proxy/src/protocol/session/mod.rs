@@ -7,6 +7,7 @@
 mod from_client;
 mod from_server;
 mod lazy_begin;
+mod loose;
 pub mod pin;
 pub mod pipeline;
 pub mod prepared;
@@ -166,9 +167,23 @@ pub enum Afterwards {
     Release,
 }
 
+/// What of a session outlives its transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// Everything: servers are asked what it left, and what can't travel pins it.
+    #[default]
+    Faithful,
+    /// What PgBouncer's transaction mode keeps: prepared statements and the settings that servers report.
+    Transactions,
+    /// The same, and there are no transactions of several statements.
+    Statements,
+}
+
 /// One client's session.
 #[derive(Debug)]
 pub struct Session {
+    /// What outlives a transaction.
+    pub pooling: Pooling,
     /// What the client was told the server reports.
     pub reported: Reported,
     /// What the client has set.
@@ -215,6 +230,7 @@ impl Session {
     /// A session that has just logged in with these settings.
     pub fn new(id: u64, startup: Shared, reported: Reported) -> Self {
         Session {
+            pooling: Pooling::Faithful,
             id,
             by_own_name: Vec::new(),
             owns_sequences: false,
@@ -374,6 +390,9 @@ impl Session {
 
     /// Takes note of what a statement on its way to a server may do.
     fn note(&mut self, effects: Effects, custom: &[String]) {
+        if self.pooling != Pooling::Faithful {
+            return;
+        }
         // CLOSE ends a held cursor, and is too common a statement to ask after each.
         self.due |= self.pins.contains(Pin::HeldCursors);
         if self.lexes_unsafely() {
