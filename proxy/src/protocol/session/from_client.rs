@@ -246,6 +246,7 @@ impl Session {
             return Went::Not(Next::Drain);
         }
         if self.name_is_undecided(frame, backend) {
+            self.awaits_unit = true;
             return Went::Not(Next::Drain);
         }
         match kind {

@@ -146,6 +146,8 @@ pub enum Heard {
     Going,
     /// Nothing is owed any more: see [`Session::afterwards`].
     Settled,
+    /// What waited for the end of a unit may go on, though more is owed.
+    UnitEnded,
     /// The client's settings could not be made: close the server, go on without it.
     SettingsRefused,
     /// The server ends the session (its FATAL has been passed on).
@@ -209,6 +211,8 @@ pub struct Session {
     held_syncs: u32,
     /// A frame of the client's waits for the outcome of its settings: the server is not free, though it is idle.
     awaits_settings: bool,
+    /// A frame of the client's waits for the end of a unit sent before it.
+    awaits_unit: bool,
     skip_to_sync: bool,
     copy_in: bool,
     due: bool,
@@ -248,6 +252,7 @@ impl Session {
             stream_drops: false,
             held_syncs: 0,
             awaits_settings: false,
+            awaits_unit: false,
             skip_to_sync: false,
             copy_in: false,
             due: false,
@@ -355,6 +360,7 @@ impl Session {
         self.copy_in = false;
         self.held_syncs = 0;
         self.awaits_settings = false;
+        self.awaits_unit = false;
         self.unnamed.token = 0;
         self.by_own_name.clear();
     }
