@@ -33,6 +33,8 @@ pub enum Command {
     Deallocate(Option<String>),
     /// `KILL_CLIENT id`: ends one client.
     KillClient(u64),
+    /// `RELOAD`
+    Reload,
     /// `SHUTDOWN`
     Shutdown(Patience),
     /// A command of PgBouncer that this version does not have.
@@ -101,7 +103,12 @@ pub const COMMANDS: [Entry; 13] = {
             "stop: at once, after running transactions, or after the last client",
         ),
         entry(Verb::Set, Admin, "SET key = value", NOT_YET),
-        entry(Verb::Reload, Admin, "RELOAD", NOT_YET),
+        entry(
+            Verb::Reload,
+            Admin,
+            "RELOAD",
+            "read the configuration and its files again; wrong ones change nothing",
+        ),
         entry(Verb::Pause, Admin, "PAUSE [database]", NOT_YET),
         entry(Verb::Resume, Admin, "RESUME [database]", NOT_YET),
         entry(Verb::Disable, Admin, "DISABLE database", NOT_YET),
@@ -150,6 +157,7 @@ impl Command {
                 Verb::Driver
             }
             Command::KillClient(_) => Verb::KillClient,
+            Command::Reload => Verb::Reload,
             Command::Shutdown(_) => Verb::Shutdown,
             Command::NotYet(verb) => *verb,
         }
@@ -211,7 +219,7 @@ fn command(words: &[Word]) -> Option<Command> {
             _ => None,
         },
         "SHUTDOWN" => shutdown(rest).map(Command::Shutdown),
-        "RELOAD" if rest.is_empty() => Some(Command::NotYet(Verb::Reload)),
+        "RELOAD" if rest.is_empty() => Some(Command::Reload),
         "PAUSE" => database_or_all(rest).map(|_| Command::NotYet(Verb::Pause)),
         "RESUME" => database_or_all(rest).map(|_| Command::NotYet(Verb::Resume)),
         "RECONNECT" => database_or_all(rest).map(|_| Command::NotYet(Verb::Reconnect)),

@@ -44,6 +44,7 @@ pub fn columns(command: &Command) -> Option<Vec<Column>> {
         Command::Nothing(_)
         | Command::Deallocate(_)
         | Command::KillClient(_)
+        | Command::Reload
         | Command::Shutdown(_)
         | Command::NotYet(_) => None,
     }
@@ -64,6 +65,14 @@ pub async fn run(lookout: &Lookout, command: &Command, asker: &Asker<'_>) -> Res
         Command::Nothing(tag) => Ok(Answer::done(tag)),
         Command::Deallocate(_) => Ok(Answer::done("DEALLOCATE")),
         Command::KillClient(id) => kill_client(lookout, *id, asker).await,
+        Command::Reload => {
+            tracing::info!(user = asker.user, "reload from the console");
+            let later = lookout.reload().await?;
+            Ok(Answer {
+                warning: (!later.is_empty()).then(|| later.join("; ")),
+                ..Answer::done("RELOAD")
+            })
+        }
         Command::Shutdown(patience) => {
             tracing::info!(user = asker.user, ?patience, "shutdown from the console");
             lookout.shut_down(*patience);

@@ -54,7 +54,8 @@ pub fn build(snapshot: Snapshot) -> Result<Parts, StartFault> {
     })
 }
 
-fn from_client(snapshot: &Snapshot) -> Result<FromClient, StartFault> {
+/// TLS towards clients, its files read.
+pub fn from_client(snapshot: &Snapshot) -> Result<FromClient, StartFault> {
     let tls = &snapshot.tls;
     if tls.certificate.is_none() {
         return Ok(FromClient::disabled());

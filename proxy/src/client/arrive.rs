@@ -173,7 +173,7 @@ async fn admit(
         let replication = replicate::begin(worker, arrived, &targets, &secret).await?;
         return Ok((LoggedIn::Replication(Box::new(replication)), counted, passes));
     }
-    let Some(pool) = worker.pool(key.clone(), snapshot) else {
+    let Some(pool) = worker.pool(key.clone()) else {
         return Err(refuse(&mut arrived.stream, no_such_database(&key.database)).await);
     };
     pool.know(secret);
@@ -190,7 +190,7 @@ async fn admit(
     };
     let id = common.client_ids.fetch_add(1, Ordering::Relaxed);
     let mut session = Session::new(id, startup, reported);
-    match pool.plan.settings.mode {
+    match pool.settings().mode {
         Mode::Auto => {}
         Mode::Session => session.pins.insert(Pin::SessionMode),
         Mode::Transaction => session.pooling = Pooling::Transactions,
