@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::command::Patience;
 use super::process;
 use super::rates::{Rates, STATS_PERIOD, Sample, Samples, Twelve};
+use crate::client::switches::Switches;
 use crate::client::worker::{Common, Order};
 use crate::fault::Fault;
 use crate::metrics::{Census, Process};
@@ -69,6 +70,8 @@ pub struct Seen {
     pub rates: Rates,
     /// The configuration.
     pub snapshot: Arc<Snapshot>,
+    /// What operators have switched off.
+    pub switches: Arc<Switches>,
     /// Is pgshunt about to stop?
     pub stopping: bool,
     /// Connections, logged in or not.
@@ -169,6 +172,7 @@ impl Lookout {
             totals: BTreeMap::new(),
             rates: Rates::default(),
             snapshot: self.common.snapshot.load_full(),
+            switches: self.common.switches.load_full(),
             stopping: self.stopping.get(),
             connections: count(&self.common.connections),
             cancels: count(&self.common.cancels),

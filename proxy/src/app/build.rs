@@ -46,6 +46,7 @@ pub fn build(snapshot: Snapshot) -> Result<Parts, StartFault> {
         targets: ArcSwap::from_pointee(targets),
         cancels: AtomicUsize::new(0),
         replicating: Default::default(),
+        switches: Default::default(),
     };
     Ok(Parts {
         common: Arc::new(common),

@@ -164,6 +164,10 @@ async fn admit(
     if snapshot.database(&key.database).is_none() {
         return Err(refuse(&mut arrived.stream, no_such_database(&key.database)).await);
     }
+    let disabled = common.switches.load().refusal(&key.database, snapshot);
+    if let Some(fault) = disabled {
+        return Err(refuse(&mut arrived.stream, fault).await);
+    }
     let passes = match common.gate.admits(snapshot, &key.database, &key.user) {
         Ok(passes) => passes,
         Err(fault) => return Err(refuse(&mut arrived.stream, fault).await),

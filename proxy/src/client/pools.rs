@@ -5,6 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use super::handle::Signal;
+use super::switches::means;
 use super::worker::{Common, Worker};
 use crate::pool::ledger::Ledger;
 use crate::pool::{Key, Plan, Pool, Ways};
@@ -77,6 +78,8 @@ impl Worker {
         let plan = self.common.plan(&key, ways.settings.size);
         let pool = Pool::new(plan, ways, self.index as u16, self.buffers.clone());
         tokio::task::spawn_local(Pool::mind_others(Rc::downgrade(&pool), pool.plan.ledger.clone()));
+        let snapshot = self.common.snapshot.load();
+        pool.pause(self.common.switches.load().is_paused(&key.database, &snapshot));
         self.pools.borrow_mut().insert(key, pool.clone());
         Some(pool)
     }
@@ -91,6 +94,34 @@ impl Worker {
                     pool.remove();
                     self.wake(&pool);
                 }
+            }
+        }
+        // A switch on `*` may be about other databases now.
+        self.switch();
+    }
+
+    /// Pauses and resumes pools as the switches say.
+    pub(super) fn switch(&self) {
+        let (snapshot, switches) = (self.common.snapshot.load(), self.common.switches.load());
+        for pool in self.all_pools() {
+            pool.pause(switches.is_paused(&pool.plan.key.database, &snapshot));
+        }
+    }
+
+    /// The pools of one database; `None`: of all.
+    pub(super) fn pools_of(&self, database: Option<&str>) -> Vec<Rc<Pool>> {
+        let snapshot = self.common.snapshot.load();
+        let mut pools = self.all_pools();
+        pools.retain(|pool| database.is_none_or(|said| means(said, &pool.plan.key.database, &snapshot)));
+        pools
+    }
+
+    /// Ends every client of a database. What servers do for them is cancelled.
+    pub(super) fn end_all(&self, database: Option<&str>) {
+        let snapshot = self.common.snapshot.load();
+        for client in self.clients.borrow().values() {
+            if database.is_none_or(|said| means(said, &client.pool.plan.key.database, &snapshot)) {
+                client.signal(Signal::Kill);
             }
         }
     }

@@ -17,6 +17,7 @@ use super::credentials::Lookup;
 use super::gate::Gate;
 use super::handle::{Doing, Handle, Overdue, Signal};
 use super::replicate;
+use super::switches::Switches;
 use crate::metrics::Census;
 use crate::net::buffer::{BUFFER, Buffers};
 use crate::net::tls::FromClient;
@@ -44,6 +45,14 @@ pub enum Order {
     Census(oneshot::Sender<Census>),
     /// The configuration has changed: follow it, and say when that is done.
     Reload(oneshot::Sender<()>),
+    /// The switches have changed: pause and resume pools.
+    Switch(oneshot::Sender<()>),
+    /// Connect the servers of this database anew (`None`: of all).
+    Renew(Option<String>, oneshot::Sender<()>),
+    /// How many servers of this database wait for that, since clients hold them?
+    Outdated(Option<String>, oneshot::Sender<usize>),
+    /// End every client of this database.
+    EndAll(Option<String>, oneshot::Sender<()>),
     /// End the client of this number, and say whether there was one.
     End(u64, oneshot::Sender<bool>),
     /// Take no more clients, let those there are stay as long as they like.
@@ -90,6 +99,8 @@ pub struct Common {
     pub cancels: AtomicUsize,
     /// How to cancel on the servers of replication connections.
     pub replicating: std::sync::Mutex<Vec<Arc<CancelPoint>>>,
+    /// What operators have switched off.
+    pub switches: ArcSwap<Switches>,
 }
 
 impl Common {
@@ -188,6 +199,22 @@ impl Worker {
             }
             Order::Reload(reply) => {
                 self.reload();
+                let _ = reply.send(());
+            }
+            Order::Switch(reply) => {
+                self.switch();
+                let _ = reply.send(());
+            }
+            Order::Renew(database, reply) => {
+                self.pools_of(database.as_deref()).iter().for_each(Pool::renew);
+                let _ = reply.send(());
+            }
+            Order::Outdated(database, reply) => {
+                let pools = self.pools_of(database.as_deref());
+                let _ = reply.send(pools.iter().map(|pool| pool.outdated()).sum());
+            }
+            Order::EndAll(database, reply) => {
+                self.end_all(database.as_deref());
                 let _ = reply.send(());
             }
             Order::End(id, reply) => {
