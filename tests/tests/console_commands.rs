@@ -241,6 +241,64 @@ fn a_disabled_database_takes_no_new_clients() {
 }
 
 #[test]
+fn set_lasts_until_the_next_reload() {
+    let database = cluster::database();
+    let proxy = Config::new(&database).pool("size = 1").start();
+    let mut busy = busy(&proxy, &database);
+    let held = pid(&mut busy);
+    let mut console = proxy.console().wire();
+    let mut size = || {
+        let rows = console.rows("SHOW CONFIG");
+        let key = format!("database.{}.pool.size|", database.name);
+        let row = rows.into_iter().find(|row| row.starts_with(&key)).expect("a row");
+        row[key.len()..].to_owned()
+    };
+    assert_eq!(size(), "1|20|yes");
+    tell(&proxy, "SET default_pool_size = 2");
+    assert_eq!(size(), "2|20|yes");
+    assert_eq!(proxy.door(&database).wire().value("SELECT 'second'"), "second");
+    tell(&proxy, "RELOAD");
+    assert_eq!(size(), "1|20|yes");
+    until("the second server to go", || database.servers() == 1);
+    tell(&proxy, "SET query_wait_timeout TO '200ms'");
+    assert_eq!(proxy.door(&database).wire().sqlstate("SELECT 1"), "53300");
+    tell(
+        &proxy,
+        &format!("SET database.{}.pool.queue_size = 3", database.name),
+    );
+    tell(&proxy, "SET max_client_conn = 9");
+    busy.run("COMMIT");
+    assert_eq!(pid(&mut busy), held, "SET closes no server");
+    let mut console = proxy.console().wire();
+    for (sql, code) in [
+        ("SET size = 0", "22023"),
+        ("SET size = many", "22023"),
+        ("SET siez = 1", "22023"),
+        ("SET listen_port = 1", "22023"),
+        ("SET size = 1 2", "42601"),
+    ] {
+        assert_eq!(console.sqlstate(sql), code, "{sql}");
+    }
+    let hint = console.query("SET siez = 1").join("\n");
+    assert!(hint.contains("siez is not a key of [pool] or [limits]"), "{hint}");
+    assert_eq!(console.query("SET application_name = x"), ["C SET", "Z I"]);
+}
+
+#[test]
+fn a_guest_who_leaves_does_not_keep_a_command_waiting() {
+    let database = cluster::database();
+    let proxy = Proxy::sized(&database, 1);
+    let mut busy = busy(&proxy, &database);
+    let mut guest = proxy.console().wire();
+    guest.send(&pgshunt_tests::Messages::new().query("PAUSE"));
+    let mut console = proxy.console().wire();
+    until("the pause", || switches(&mut console, &database.name).0 == "1");
+    guest.hang_up();
+    tell(&proxy, "RESUME");
+    assert_eq!(busy.value("SELECT 'goes on'"), "goes on");
+}
+
+#[test]
 fn a_watcher_may_do_none_of_it() {
     let database = cluster::database();
     let watcher = database.role("watcher");

@@ -36,8 +36,9 @@ fn pid(wire: &mut Wire) -> String {
     ))
 }
 
-fn is_reloaded(proxy: &Proxy, times: usize) -> bool {
-    proxy.log().matches("configuration reloaded").count() == times
+fn is_reloaded(proxy: &Proxy, by: &str, times: usize) -> bool {
+    let line = format!("configuration reloaded asked_by=\"{by}\"");
+    proxy.log().matches(&line).count() == times
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn a_hundred_times_under_load_without_an_error() {
             assert!(loads.iter().all(|load| !load.is_finished()), "round {round}");
         }
     });
-    assert!(is_reloaded(&proxy, 100));
+    assert!(is_reloaded(&proxy, "the console", 100));
 }
 
 /// Ends the load, however the test ends.
@@ -164,7 +165,7 @@ fn a_wrong_file_changes_nothing_and_says_why() {
     assert!(told.contains("server.crt"), "{told}");
     let config = console.rows("SHOW CONFIG").join("\n");
     assert!(config.contains(&key), "{config}");
-    assert!(is_reloaded(&proxy, 0));
+    assert!(!proxy.log().contains("configuration reloaded"));
 }
 
 #[test]
@@ -282,9 +283,41 @@ fn a_new_certificate_is_for_new_clients() {
     assert!(verified(&door, &other).is_err());
     replace_certificate(&certificates, "foreign");
     programs::signal(proxy.pid(), "HUP");
-    until("SIGHUP to be heard", || is_reloaded(&proxy, 1));
+    until("SIGHUP to be heard", || is_reloaded(&proxy, "SIGHUP", 1));
     assert_eq!(verified(&door, &other).as_deref(), Ok("in"));
     assert!(verified(&door, &ca).is_err());
+}
+
+#[test]
+fn changed_files_are_noticed() {
+    let database = cluster::database();
+    let certificates = Certificates::new(&[]);
+    let proxy = with_certificate(&database, &certificates);
+    edit(&proxy, "[pool]", "[pool]\nsize = 7");
+    until("the file to be noticed", || {
+        is_reloaded(&proxy, "a changed file", 1)
+    });
+    let config = proxy.console().psql("SHOW CONFIG");
+    assert!(config.contains(".pool.size|7|20|yes"), "{config}");
+    edit(&proxy, "size = 7", "size = -7");
+    until("the mistake to be noticed", || {
+        proxy.log().contains("asked_by=\"a changed file\"") && proxy.log().contains("must be between")
+    });
+    // The wrong file is looked at once, and a certificate that changes meanwhile has to wait for a right one.
+    edit(&proxy, "size = -7", "size = 8");
+    until("the right one to be noticed", || {
+        is_reloaded(&proxy, "a changed file", 2)
+    });
+    replace_certificate(&certificates, "foreign");
+    until("the certificate to be noticed", || {
+        is_reloaded(&proxy, "a changed file", 3)
+    });
+    let door = proxy.door(&database);
+    assert_eq!(
+        verified(&door, &certificates.path("other.crt")).as_deref(),
+        Ok("in")
+    );
+    assert_eq!(proxy.log().matches("nothing was changed").count(), 1);
 }
 
 #[test]
@@ -319,6 +352,6 @@ fn without_a_file_certificates_are_read_again() {
     let before = pid(&mut client);
     assert_eq!(proxy.console().wire().query("RELOAD"), ["C RELOAD", "Z I"]);
     programs::signal(proxy.pid(), "HUP");
-    until("SIGHUP to be heard", || is_reloaded(&proxy, 2));
+    until("SIGHUP to be heard", || is_reloaded(&proxy, "SIGHUP", 1));
     assert_eq!(pid(&mut client), before);
 }

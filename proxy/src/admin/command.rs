@@ -51,8 +51,8 @@ pub enum Command {
     WaitClose(Option<String>),
     /// `SHUTDOWN`
     Shutdown(Patience),
-    /// A command of PgBouncer that this version does not have.
-    NotYet(Verb),
+    /// `SET key = value`
+    Set(String, String),
 }
 
 /// What a shutdown waits for.
@@ -116,7 +116,12 @@ pub const COMMANDS: [Entry; 13] = {
             "SHUTDOWN [WAIT_FOR_SERVERS | WAIT_FOR_CLIENTS]",
             "stop: at once, after running transactions, or after the last client",
         ),
-        entry(Verb::Set, Admin, "SET key = value", NOT_YET),
+        entry(
+            Verb::Set,
+            Admin,
+            "SET key = value",
+            "change a key of [pool] or [limits] until the next RELOAD",
+        ),
         entry(
             Verb::Reload,
             Admin,
@@ -152,9 +157,6 @@ pub const COMMANDS: [Entry; 13] = {
         ),
     ]
 };
-
-/// What [`COMMANDS`] says of a verb that has no effect in this version.
-pub const NOT_YET: &str = "not in this version";
 
 const fn entry(verb: Verb, needs: Role, syntax: &'static str, about: &'static str) -> Entry {
     Entry {
@@ -200,7 +202,7 @@ impl Command {
             Command::Kill(_) => Verb::Kill,
             Command::WaitClose(_) => Verb::WaitClose,
             Command::Shutdown(_) => Verb::Shutdown,
-            Command::NotYet(verb) => *verb,
+            Command::Set(_, _) => Verb::Set,
         }
     }
 }
@@ -311,7 +313,8 @@ fn deallocate(rest: &[Word]) -> Option<Command> {
     }
 }
 
-/// A driver's setting is accepted and forgotten: the console speaks one encoding, and has no transactions.
+/// A driver's setting is accepted and forgotten: the console speaks one encoding, and has no transactions. Others are
+/// the configuration's.
 fn set(rest: &[Word]) -> Option<Command> {
     let rest = match rest {
         [scope, rest @ ..] if scope.is("SESSION") || scope.is("LOCAL") => rest,
@@ -326,10 +329,12 @@ fn set(rest: &[Word]) -> Option<Command> {
     }
     match value {
         [is, value @ ..] if (*is == Word::Mark('=') || is.is("TO")) && !value.is_empty() => {
-            Some(match driver::setting(name.text()?) {
-                Some(_) => Command::Nothing("SET"),
-                None => Command::NotYet(Verb::Set),
-            })
+            let name = name.text()?;
+            match (driver::setting(name), value) {
+                (Some(_), _) => Some(Command::Nothing("SET")),
+                (None, [value]) => Some(Command::Set(name.into(), value.text()?.into())),
+                (None, _) => None,
+            }
         }
         _ => None,
     }

@@ -12,7 +12,7 @@ use super::talk::{Next, Talk};
 use crate::client::arrive::adopt;
 use crate::client::worker::Accepted;
 use crate::fault::Fault;
-use crate::net::inbox::InboxError;
+use crate::net::inbox::{Inbox, InboxError};
 use crate::net::stream::Stream;
 use crate::protocol::sqlstate;
 
@@ -30,6 +30,9 @@ const LOGIN_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a guest may take to read an answer.
 const READ_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a command may go on whose guest has hung up.
+const LEFT_ALONE: Duration = Duration::from_secs(5);
 
 /// Answers are sent on when they grow beyond this, even if nobody asked for them yet.
 const OUT_BYTES_MAX: usize = 1024 * 1024;
@@ -119,7 +122,13 @@ async fn converse(lookout: &Rc<Lookout>, guest: Guest) {
                 return farewell(&mut stream, Fault::fatal(sqlstate::IDLE_SESSION, text)).await;
             }
         };
-        let next = talk.hear(kind, &body).await;
+        // Some commands wait, and nobody waits for a guest who has left.
+        let next = tokio::select! {
+            biased;
+            next = talk.hear(kind, &body) => next,
+            // Cancel safe: what has been read stays in the inbox.
+            () = left(&mut inbox, &mut stream) => return,
+        };
         let is_written = match next {
             Next::Listen if talk.out.len() < OUT_BYTES_MAX => true,
             Next::Listen | Next::Write | Next::End => write(&mut stream, &mut talk.out).await,
@@ -129,6 +138,12 @@ async fn converse(lookout: &Rc<Lookout>, guest: Guest) {
             return;
         }
     }
+}
+
+/// Returns when the guest has hung up, and a command that was not to wait has had the time it takes.
+async fn left(inbox: &mut Inbox, stream: &mut Stream) {
+    inbox.ended(stream, MESSAGE_BYTES_MAX).await;
+    tokio::time::sleep(LEFT_ALONE).await;
 }
 
 async fn farewell(stream: &mut Stream, fault: Fault) {

@@ -56,6 +56,15 @@ pub struct Wishes {
 pub enum Change {
     /// What the files say now.
     Reload(oneshot::Sender<Result<Vec<String>, Fault>>),
+    /// Another value of one key, until the next reload.
+    Set {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+        /// Where to say what came of it.
+        answer: oneshot::Sender<Result<(), Fault>>,
+    },
 }
 
 /// Everything at one moment.
@@ -216,12 +225,29 @@ impl Lookout {
     pub async fn reload(&self) -> Result<Vec<String>, Fault> {
         let (answer, told) = oneshot::channel();
         let _ = self.changes.send(Change::Reload(answer));
-        let stopping = |_| Fault::error(sqlstate::CANNOT_CONNECT_NOW, "pgshunt is shutting down");
-        told.await.map_err(stopping)?
+        told.await.map_err(|_| stopping())?
+    }
+
+    /// Changes one value of the configuration until it is read again.
+    ///
+    /// # Errors
+    /// There is no such key that can be changed, or this is no value for it.
+    pub async fn set(&self, key: &str, value: &str) -> Result<(), Fault> {
+        let (answer, told) = oneshot::channel();
+        let _ = self.changes.send(Change::Set {
+            key: key.into(),
+            value: value.into(),
+            answer,
+        });
+        told.await.map_err(|_| stopping())?
     }
 
     /// Notes that pgshunt is about to stop.
     pub fn stops(&self) {
         self.stopping.set(true);
     }
+}
+
+fn stopping() -> Fault {
+    Fault::error(sqlstate::CANNOT_CONNECT_NOW, "pgshunt is shutting down")
 }

@@ -53,7 +53,7 @@ pub fn columns(command: &Command) -> Option<Vec<Column>> {
         | Command::Kill(_)
         | Command::WaitClose(_)
         | Command::Shutdown(_)
-        | Command::NotYet(_) => None,
+        | Command::Set(_, _) => None,
     }
 }
 
@@ -92,9 +92,10 @@ pub async fn run(lookout: &Lookout, command: &Command, asker: &Asker<'_>) -> Res
             lookout.shut_down(*patience);
             Ok(Answer::done("SHUTDOWN"))
         }
-        Command::NotYet(verb) => {
-            let text = format!("{} is not in this version of pgshunt", verb.word());
-            Err(Fault::error(sqlstate::FEATURE_NOT_SUPPORTED, text))
+        Command::Set(key, value) => {
+            tracing::info!(user = asker.user, key, value, "set from the console");
+            lookout.set(key, value).await?;
+            Ok(Answer::done("SET"))
         }
     }
 }

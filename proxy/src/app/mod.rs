@@ -4,6 +4,7 @@ pub mod accept;
 pub mod build;
 pub mod notify;
 pub mod reload;
+pub mod watch;
 
 use std::fmt;
 use std::io;
@@ -28,7 +29,7 @@ use reload::Reloader;
 /// Where the configuration came from, and can be read again.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A file; SIGHUP reads it again.
+    /// A file; it is read again when it changes, and on SIGHUP.
     File(PathBuf),
     /// The command line; only certificates are read again.
     Dsn,

@@ -1,13 +1,16 @@
-//! Follows the configuration while pgshunt runs: on SIGHUP, and when the console asks. All of it is taken over, or
-//! nothing.
+//! Follows the configuration while pgshunt runs: when its files change, on SIGHUP, and when the console asks. All of it
+//! is taken over, or nothing.
 
 use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use super::watch::Watch;
 use super::{Source, StartFault, build, notify};
 use crate::admin::lookout::Change;
 use crate::client::worker::{Common, Order};
@@ -21,6 +24,9 @@ use crate::snapshot::Snapshot;
 /// Mistakes the console is shown; the log has them all.
 const MISTAKES_SHOWN: usize = 5;
 
+/// How often files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Reads the configuration again.
 pub struct Reloader {
     common: Arc<Common>,
@@ -28,6 +34,7 @@ pub struct Reloader {
     /// The configuration pgshunt started with.
     started: Arc<Snapshot>,
     hangup: Signal,
+    watch: Watch,
 }
 
 /// Why a configuration was not taken over.
@@ -48,18 +55,23 @@ struct Ready {
 impl Reloader {
     /// Of what pgshunt has just started with.
     pub fn new(common: Arc<Common>, source: Source) -> io::Result<Self> {
-        Ok(Reloader {
+        let mut reloader = Reloader {
             started: common.snapshot.load_full(),
             common,
             source,
             hangup: signal(SignalKind::hangup())?,
-        })
+            watch: Watch::default(),
+        };
+        reloader.watch.reads(reloader.files());
+        Ok(reloader)
     }
 
     /// Reloads whenever it is asked to, for ever.
     pub async fn serve(mut self, mut changes: mpsc::UnboundedReceiver<Change>) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            // Cancel safe: both keep what has come until it is taken.
+            // Cancel safe: all three keep what has come until it is taken.
             tokio::select! {
                 _ = self.hangup.recv() => {
                     let _ = self.reload("SIGHUP").await;
@@ -68,7 +80,13 @@ impl Reloader {
                     Some(Change::Reload(answer)) => {
                         let _ = answer.send(self.reload("the console").await);
                     }
+                    Some(Change::Set { key, value, answer }) => {
+                        let _ = answer.send(self.set(&key, &value).await);
+                    }
                     None => return,
+                },
+                _ = look.tick() => if self.watch.has_changed() {
+                    let _ = self.reload("a changed file").await;
                 },
             }
         }
@@ -77,6 +95,7 @@ impl Reloader {
     /// Takes over what the files say now, and says what of it has to wait for a restart.
     async fn reload(&mut self, asked_by: &'static str) -> Result<Vec<String>, Fault> {
         notify::tell(notify::State::Reloading);
+        self.watch.reads(self.files());
         let taken = match self
             .read()
             .and_then(|(snapshot, later)| Ok((ready(snapshot)?, later)))
@@ -99,6 +118,55 @@ impl Reloader {
         };
         notify::tell(notify::State::Ready);
         taken
+    }
+
+    /// The files the configuration is made of.
+    fn files(&self) -> Vec<PathBuf> {
+        match &self.source {
+            Source::File(file) => config::files(file),
+            Source::Dsn => {
+                let shards = self
+                    .started
+                    .databases
+                    .iter()
+                    .flat_map(|database| &database.shards);
+                let files = shards.flat_map(|shard| [&shard.tls.ca, &shard.tls.certificate, &shard.tls.key]);
+                files.flatten().cloned().collect()
+            }
+        }
+    }
+
+    /// Changes one value until the next reload.
+    async fn set(&self, key: &str, value: &str) -> Result<(), Fault> {
+        let now = self.common.snapshot.load_full();
+        let snapshot = config::set(&now, key, value).map_err(|mistakes| {
+            let shown: Vec<_> = mistakes.iter().map(|mistake| mistake.what.clone()).collect();
+            let fault = Fault::error(sqlstate::INVALID_PARAMETER, shown.join("; "));
+            match mistakes.into_iter().find_map(|mistake| mistake.hint) {
+                Some(hint) => fault.hint(hint),
+                None => fault,
+            }
+        })?;
+        let mut targets = HashMap::clone(&self.common.targets.load());
+        for (name, targets) in &mut targets {
+            if let Some(database) = snapshot.database(name) {
+                let connect_timeout = database.pool.server_connect_timeout;
+                for target in targets {
+                    *target = Arc::new(Target {
+                        connect_timeout,
+                        ..(**target).clone()
+                    });
+                }
+            }
+        }
+        let tls = FromClient::clone(&self.common.tls.load());
+        self.take_over(Ready {
+            snapshot,
+            tls,
+            targets,
+        })
+        .await;
+        Ok(())
     }
 
     /// What is configured now, and what of it can't be followed while pgshunt runs.

@@ -46,7 +46,8 @@ fn first_of_each_line(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
 
 fn whole(root: &Section, environment: &Environment) -> Snapshot {
     let section = |key, keys| root.section(key, keys);
-    let limits = section("limits", &keys::LIMITS).map_or_else(Limits::default, |found| limits(&found));
+    let limits = section("limits", &keys::LIMITS)
+        .map_or_else(Limits::default, |found| limits(&Limits::default(), &found));
     let pool = section("pool", &keys::POOL).map_or_else(Settings::default, |found| {
         pool::narrowed(&Settings::default(), &found)
     });
@@ -131,8 +132,8 @@ pub(super) fn default_listen() -> Listen {
     }
 }
 
-fn limits(section: &Section) -> Limits {
-    let d = Limits::default();
+/// What the section says, over what holds without it.
+pub(super) fn limits(d: &Limits, section: &Section) -> Limits {
     let clients = |key| section.count(key, 0..=CLIENTS_MAX);
     Limits {
         max_client_conn: section

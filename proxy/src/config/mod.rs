@@ -14,8 +14,10 @@ mod from_dsn;
 mod import;
 mod keys;
 mod mistake;
+mod named;
 mod pool;
 mod raw;
+mod set;
 mod tls;
 
 #[cfg(test)]
@@ -41,6 +43,8 @@ use crate::snapshot::{SecretText, Snapshot};
 pub use from_dsn::Overrides;
 pub use import::{Imported, Note, import};
 pub use mistake::Mistake;
+pub use named::files;
+pub use set::set;
 
 /// Reads and checks a file.
 ///

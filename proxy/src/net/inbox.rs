@@ -95,6 +95,17 @@ impl Inbox {
         Ok((kind, message))
     }
 
+    /// Returns when the peer has hung up. What it sends until then is kept for later, at most `bytes_max` of it.
+    /// Cancel-safe.
+    pub async fn ended(&mut self, stream: &mut (impl AsyncRead + Unpin), bytes_max: usize) {
+        while self.left() < bytes_max {
+            if self.fill(stream, self.left() + 1).await.is_err() {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
     fn left(&self) -> usize {
         self.bytes.len() - self.taken
     }

@@ -1,7 +1,7 @@
 //! What pgshunt says of itself: HELP, VERSION, STATE, MEM.
 
 use super::Show;
-use crate::admin::command::{COMMANDS, NOT_YET, Role};
+use crate::admin::command::{COMMANDS, Role};
 use crate::admin::lookout::Seen;
 use crate::admin::process;
 use crate::admin::table::{Column, Row, big, int, text};
@@ -34,9 +34,9 @@ pub(super) fn help(_: &Seen) -> Vec<Row> {
             show.about().into(),
         ]
     });
-    let works = COMMANDS.iter().filter(|entry| entry.about != NOT_YET);
-    let commands =
-        works.map(|entry| vec![entry.syntax.into(), needs(entry.needs).into(), entry.about.into()]);
+    let commands = COMMANDS
+        .iter()
+        .map(|entry| vec![entry.syntax.into(), needs(entry.needs).into(), entry.about.into()]);
     commands.chain(shows).collect()
 }
 

@@ -13,6 +13,9 @@ pub(super) const CONFIG: [Column; 4] = [text("key"), text("value"), text("defaul
 /// What stands for a secret.
 const MASK: &str = "********";
 
+/// What only a restart changes, by the beginning of its key; the rest RELOAD changes, and some of it SET.
+const FIXED: [&str; 4] = ["threads", "listen.", "log.", "max_user_connections"];
+
 /// Keys of `[limits]` stand alone, as PgBouncer's and its tools have them; all others have their section before them.
 pub(super) fn config(seen: &Seen) -> Vec<Row> {
     let snapshot = &*seen.snapshot;
@@ -48,8 +51,9 @@ impl Rows {
     }
 
     fn push(&mut self, key: String, value: impl Display, default: Cell) {
-        // Nothing can be changed while this version runs.
-        let row = vec![key.into(), value.to_string().into(), default, "no".into()];
+        let is_fixed = FIXED.iter().any(|fixed| key.starts_with(fixed));
+        let changeable = if is_fixed { "no" } else { "yes" };
+        let row = vec![key.into(), value.to_string().into(), default, changeable.into()];
         self.0.push(row);
     }
 }

@@ -1,0 +1,77 @@
+//! Which files a configuration names, right or wrong as it may be: they are watched with it.
+
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+/// The file itself, and every file it names.
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    let mut files = vec![path.to_path_buf()];
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let (document, _) = DeTable::parse_recoverable(&text);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    in_table(document.get_ref(), folder, &mut files);
+    files.sort();
+    files.dedup();
+    files
+}
+
+fn in_table(table: &DeTable, folder: &Path, files: &mut Vec<PathBuf>) {
+    for (key, value) in table {
+        match value.get_ref() {
+            DeValue::Table(table) => in_table(table, folder, files),
+            DeValue::Array(list) => {
+                for item in list.iter() {
+                    if let DeValue::Table(table) = item.get_ref() {
+                        in_table(table, folder, files);
+                    }
+                }
+            }
+            DeValue::String(file) if FILES.contains(&&**key.get_ref()) => files.push(folder.join(&**file)),
+            _ => {}
+        }
+    }
+}
+
+/// Keys whose value is a path.
+const FILES: [&str; 9] = [
+    "certificate",
+    "key",
+    "client_ca",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "password_file",
+    "control_password_file",
+    "rules",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys;
+
+    #[test]
+    fn files_at_every_depth() {
+        let path = std::env::temp_dir().join(format!("pgshunt-named-{}.toml", std::process::id()));
+        let text = "[tls]\nkey = \"own.key\"\n[[database]]\nrules = \"/etc/rules\"\n\
+                    [[database.shard]]\nsslcert = \"x.crt\"\n[[auth.user]]\npassword_file = \"p\"\nname = \"n\"\nbroken =";
+        std::fs::write(&path, text).expect("written");
+        let folder = std::env::temp_dir();
+        let mut expected = ["own.key", "/etc/rules", "x.crt", "p"]
+            .map(|file| folder.join(file))
+            .to_vec();
+        expected.push(path.clone());
+        expected.sort();
+        assert_eq!(files(&path), expected);
+        std::fs::remove_file(path).expect("removed");
+    }
+
+    #[test]
+    fn every_key_is_one_there_is() {
+        for key in FILES {
+            let sections = [&keys::TLS, &keys::SERVER_TLS, &keys::DATABASE, &keys::AUTH_USER];
+            assert!(sections.iter().any(|keys| keys.known.contains(&key)), "{key}");
+        }
+    }
+}
