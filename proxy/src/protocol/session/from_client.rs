@@ -230,7 +230,10 @@ impl Session {
             return Went::Not(Next::Drain);
         }
         if backend.pipeline.skips()
-            && matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'H' | b'd' | b'c' | b'f')
+            && matches!(
+                kind,
+                b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'H' | b'd' | b'c' | b'f'
+            )
         {
             // An error came before these bytes did: the server would skip them up to the Sync, so nothing of them is true.
             self.stream_drops = true;
@@ -253,7 +256,7 @@ impl Session {
             b'C' => self.close(frame, backend, sink),
             b'E' => self.forward(frame, backend, sink, Expect::Execute),
             b'F' => {
-                self.due = self.pooling == Pooling::Faithful;
+                self.due = true;
                 self.forward(frame, backend, sink, Expect::FunctionCall);
             }
             b'S' if self.copy_in => self.held_syncs += 1,
@@ -614,7 +617,9 @@ impl Session {
         let token = self.unnamed.token;
         if token == 0 {
             // The client has none, so it must meet none: not what another client left there.
-            reply::frame(sink.forward.made(frame.input), b'C', |out| out.extend_from_slice(b"S\0"));
+            reply::frame(sink.forward.made(frame.input), b'C', |out| {
+                out.extend_from_slice(b"S\0")
+            });
             backend.unnamed = 0;
             backend.pipeline.push(Expect::OwnClose(0));
             return;

@@ -198,7 +198,9 @@ impl Session {
                 let (mut lost, mut back) = (Vec::new(), Vec::new());
                 backend.pipeline.fail(|expect| lost.push(expect));
                 // The first of them has failed, the others were never run. The last change is taken back first.
-                lost.into_iter().rev().for_each(|expect| self.undo(expect, backend));
+                lost.into_iter()
+                    .rev()
+                    .for_each(|expect| self.undo(expect, backend));
                 if self.copy_in {
                     self.copy_in = false;
                     for _ in 0..std::mem::take(&mut self.held_syncs) {
@@ -281,6 +283,7 @@ impl Session {
             return To::Broken("a ReadyForQuery without a status");
         };
         backend.status = status;
+        self.was_reset = false;
         if status != b'I' && self.pooling == Pooling::Statements {
             return To::Broken("transaction blocks are not allowed in statement mode");
         }
