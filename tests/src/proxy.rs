@@ -25,7 +25,6 @@ pub struct Config {
     servers: String,
     shard: String,
     more: String,
-    watchers: Vec<String>,
 }
 
 impl Config {
@@ -44,7 +43,6 @@ impl Config {
             servers: format!("127.0.0.1:{}", database.cluster.port),
             shard: String::new(),
             more: String::new(),
-            watchers: Vec::new(),
         }
     }
 
@@ -90,12 +88,6 @@ impl Config {
         self
     }
 
-    /// A role that may watch at the console.
-    pub fn watcher(mut self, role: &str) -> Config {
-        self.watchers.push(role.into());
-        self
-    }
-
     /// Another control role: `postgres://ROLE@/DBNAME`.
     pub fn control(mut self, dsn: &str) -> Config {
         let others = self
@@ -137,13 +129,12 @@ impl Config {
             servers,
             shard,
             more,
-            watchers,
         } = self;
         format!(
             "threads = {threads}\n\
              [listen]\nclients = [\"127.0.0.1:{clients}\"{listen}]\nadmin = \"127.0.0.1:{admin}\"\n\
              http = \"127.0.0.1:{http}\"\n\
-             [limits]\n{limits}\n[pool]\n{pool}\n[console]\nadmins = [\"{SUPERUSER}\"]\nwatchers = {watchers:?}\n{console}\n\
+             [limits]\n{limits}\n[pool]\n{pool}\n[console]\nadmins = [\"{SUPERUSER}\"]\n{console}\n\
              [[database]]\n{database}\n[[database.shard]]\nservers = [\"{servers}\"]\n{shard}\n{more}"
         )
     }

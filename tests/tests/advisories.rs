@@ -313,7 +313,9 @@ fn cve_2026_6667_watchers_only_watch() {
     let database = cluster::database();
     let watcher = database.role("watcher");
     // The console looks roles up as on the first database: the superuser can be told apart by name alone.
-    let proxy = Config::new(&database).watcher(&watcher).start();
+    let proxy = Config::new(&database)
+        .console(&format!("watchers = [\"{watcher}\"]"))
+        .start();
     let console = proxy.console().as_user(&watcher);
     let mut wire = console.wire();
     wire.run("SHOW POOLS");

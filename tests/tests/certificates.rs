@@ -4,43 +4,9 @@
 use std::fs;
 use std::process::Output;
 
-use pgshunt::cli::demo::cluster::{Node, Plan};
 use pgshunt_tests::certificates::Certificates;
 use pgshunt_tests::cluster::PASSWORD;
-use pgshunt_tests::{Cluster, Config, Database, Door, cluster, until};
-
-/// A server that speaks TLS with this certificate, and a database on it.
-fn server_with_tls(files: &Certificates, certificate: &str) -> (Node, Database) {
-    let node = cluster::private(&Plan {
-        name: "pg",
-        settings: &[],
-        hba: &[],
-    });
-    let database = Cluster::of(&node).database();
-    install(files, &node, certificate);
-    fs::copy(files.file("ca.crt"), node.data().join("ca.crt")).expect("copied");
-    node.installation()
-        .own(&node.data().join("ca.crt"))
-        .expect("owned");
-    let superuser = database.superuser();
-    superuser.psql("ALTER SYSTEM SET ssl_ca_file = 'ca.crt'");
-    superuser.psql("ALTER SYSTEM SET ssl = on");
-    superuser.psql("SELECT pg_reload_conf()");
-    until("TLS", || {
-        psql(&database.door(), &[("PGSSLMODE", "require")])
-            .status
-            .success()
-    });
-    (node, database)
-}
-
-fn install(files: &Certificates, node: &Node, certificate: &str) {
-    for kind in ["crt", "key"] {
-        let place = node.data().join(format!("server.{kind}"));
-        fs::copy(files.file(&format!("{certificate}.{kind}")), &place).expect("copied");
-        node.installation().own(&place).expect("owned");
-    }
-}
+use pgshunt_tests::{Config, Door, cluster, until};
 
 fn psql(door: &Door, environment: &[(&str, &str)]) -> Output {
     let mut psql = door.program("psql");
@@ -63,7 +29,7 @@ fn psql_with_certificate(door: &Door, files: &Certificates, certificate: Option<
 #[test]
 fn certificates_of_clients() {
     let files = Certificates::new(&["ann", "bob"]);
-    let (node, database) = server_with_tls(&files, "server");
+    let (node, database) = files.server("server");
     let superuser = database.superuser();
     superuser.psql(&format!("CREATE ROLE ann LOGIN PASSWORD '{PASSWORD}'"));
     let mut rules = String::new();
@@ -231,7 +197,7 @@ fn by_libpq(door: &Door, mode: &str, ca: &str) -> Line {
 fn certificates_of_servers() {
     use Line::{Plain, Refused, Tls};
     let files = Certificates::new(&["pgshunt"]);
-    let (node, database) = server_with_tls(&files, "server");
+    let (node, database) = files.server("server");
     let ca = files.path("ca.crt");
     for (certificate, expected) in [
         ("server", [Plain, Plain, Tls, Tls, Tls, Tls]),
@@ -239,7 +205,7 @@ fn certificates_of_servers() {
         ("expired", [Plain, Plain, Refused, Refused, Refused, Refused]),
         ("foreign", [Plain, Plain, Refused, Refused, Refused, Refused]),
     ] {
-        install(&files, &node, certificate);
+        files.install(&node, certificate);
         database.superuser().psql("SELECT pg_reload_conf()");
         let is_good = certificate == "server";
         until("the certificate", || {
@@ -269,7 +235,7 @@ fn certificates_of_servers() {
 #[test]
 fn a_server_that_asks_pgshunt_for_its_certificate() {
     let files = Certificates::new(&["pgshunt", "ann"]);
-    let (node, database) = server_with_tls(&files, "server");
+    let (node, database) = files.server("server");
     let rules = "hostssl all all 127.0.0.1/32 cert map=proxy\n";
     fs::write(
         node.data().join("pg_hba.conf"),
@@ -321,7 +287,7 @@ fn a_server_that_asks_pgshunt_for_its_certificate() {
 #[test]
 fn a_cleartext_password_goes_over_tls_only() {
     let files = Certificates::new(&[]);
-    let (node, database) = server_with_tls(&files, "server");
+    let (node, database) = files.server("server");
     fs::write(
         node.data().join("pg_hba.conf"),
         format!("local all all trust\nhost all {} 127.0.0.1/32 password\nhost all all 127.0.0.1/32 scram-sha-256\n", database.name),
@@ -356,7 +322,7 @@ fn a_cleartext_password_goes_over_tls_only() {
 #[test]
 fn channel_binding_on_both_sides() {
     let files = Certificates::new(&[]);
-    let (_node, database) = server_with_tls(&files, "server");
+    let (_node, database) = files.server("server");
     let proxy = Config::new(&database)
         .shard(&format!(
             "sslmode = \"verify-full\"\nsslrootcert = \"{}\"",
