@@ -200,6 +200,7 @@ pub struct Session {
     /// No other session has had the server since this one's last transaction, or this lease has run something.
     owns_sequences: bool,
     begin: Option<Box<[u8]>>,
+    reading: Reading,
     script: Option<Script>,
     prepared: Option<Box<Prepared>>,
     unnamed: Unnamed,
@@ -217,6 +218,30 @@ pub struct Session {
     copy_in: bool,
     due: bool,
     own_done: Option<Own>,
+}
+
+/// How texts are read.
+#[derive(Debug, Default)]
+struct Reading {
+    /// What was reported when this was found out.
+    under: Reported,
+    lex: Lex,
+    /// A byte of the client's encoding can look like a quote's end: what texts do is not told by reading them.
+    is_unsafe: bool,
+}
+
+impl Reading {
+    fn new(reported: &Reported) -> Self {
+        let off = reported.value(b"standard_conforming_strings") == Some(b"off");
+        let encoding = reported.value(b"client_encoding").unwrap_or_default();
+        Reading {
+            under: reported.clone(),
+            lex: Lex {
+                standard_conforming_strings: !off,
+            },
+            is_unsafe: UNSAFE_ENCODINGS.contains(&encoding),
+        }
+    }
 }
 
 /// A client's prepared statements by its own names.
@@ -243,6 +268,7 @@ impl Session {
             pins: Pins::default(),
             startup,
             begin: None,
+            reading: Reading::default(),
             script: None,
             prepared: None,
             unnamed: Unnamed::default(),
@@ -285,11 +311,16 @@ impl Session {
         if self.begin.is_some() { b'T' } else { b'I' }
     }
 
-    fn lex(&self) -> Lex {
-        let off = self.reported.value(b"standard_conforming_strings") == Some(b"off");
-        Lex {
-            standard_conforming_strings: !off,
+    fn lex(&mut self) -> Lex {
+        self.reading().lex
+    }
+
+    /// How texts are to be read under what is reported now. Looked up only when that has changed.
+    fn reading(&mut self) -> &Reading {
+        if !Arc::ptr_eq(&self.reading.under, &self.reported) {
+            self.reading = Reading::new(&self.reported);
         }
+        &self.reading
     }
 
     /// A server was lent: the client hears what is reported differently there.
@@ -401,7 +432,7 @@ impl Session {
         }
         // CLOSE ends a held cursor, and is too common a statement to ask after each.
         self.due |= self.pins.contains(Pin::HeldCursors);
-        if self.lexes_unsafely() {
+        if self.reading().is_unsafe {
             self.due = true;
         }
         if effects.is_empty() {
@@ -435,13 +466,6 @@ impl Session {
             }
             self.custom.push(name.clone());
         }
-    }
-
-    /// Can a byte of the client's encoding look like a quote's end? Then what its texts do is not told by reading them.
-    fn lexes_unsafely(&self) -> bool {
-        let encoding = self.reported.value(b"client_encoding").unwrap_or_default();
-        // The usual one first.
-        encoding != b"UTF8" && UNSAFE_ENCODINGS.contains(&encoding)
     }
 
     fn forget_prepared(&mut self, backend: &mut Backend) {
