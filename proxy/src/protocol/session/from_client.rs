@@ -258,7 +258,7 @@ impl Session {
             b'C' => self.close(frame, backend, sink),
             b'E' => self.forward(frame, backend, sink, Expect::Execute),
             b'F' => {
-                self.due = self.pooling == Pooling::Faithful;
+                self.due = true;
                 self.forward(frame, backend, sink, Expect::FunctionCall);
             }
             b'S' if self.copy_in => self.held_syncs += 1,

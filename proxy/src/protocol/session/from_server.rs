@@ -283,6 +283,7 @@ impl Session {
             return To::Broken("a ReadyForQuery without a status");
         };
         backend.status = status;
+        self.was_reset = false;
         if status != b'I' && self.pooling == Pooling::Statements {
             return To::Broken("transaction blocks are not allowed in statement mode");
         }

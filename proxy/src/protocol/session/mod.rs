@@ -217,6 +217,8 @@ pub struct Session {
     skip_to_sync: bool,
     copy_in: bool,
     due: bool,
+    /// The client has reset settings of its server (in modes that keep only what is reported).
+    was_reset: bool,
     own_done: Option<Own>,
 }
 
@@ -282,6 +284,7 @@ impl Session {
             skip_to_sync: false,
             copy_in: false,
             due: false,
+            was_reset: false,
             own_done: None,
         }
     }
@@ -303,7 +306,7 @@ impl Session {
 
     /// May what the session left in a server be unknown?
     pub fn is_due(&self) -> bool {
-        self.due
+        self.due && self.pooling == Pooling::Faithful
     }
 
     /// The transaction status a client without a server is told.
@@ -342,8 +345,7 @@ impl Session {
         if backend.status != b'I' || backend.pipeline.is_open() || waits {
             return Afterwards::InTransaction;
         }
-        if self.due {
-            self.due = false;
+        if std::mem::take(&mut self.due) && self.pooling == Pooling::Faithful {
             backend.report = Some(Box::default());
             backend.pipeline.push(Expect::Own(Own::Probe));
             backend.unnamed = 0;
@@ -428,6 +430,7 @@ impl Session {
     /// Takes note of what a statement on its way to a server may do.
     fn note(&mut self, effects: Effects, custom: &[String]) {
         if self.pooling != Pooling::Faithful {
+            // In those modes nothing is asked and nothing pins.
             return;
         }
         // CLOSE ends a held cursor, and is too common a statement to ask after each.
