@@ -241,6 +241,7 @@ impl Client {
         }
         match heard {
             Heard::Going => Then::Continue,
+            Heard::UnitEnded => self.hear_client(cx),
             Heard::Settled => self.settled(cx),
             Heard::SettingsRefused => {
                 self.drop_server();

@@ -217,7 +217,7 @@ impl World {
                 let (used, heard) = self.server_step(&answer[at..]);
                 at += used;
                 match heard {
-                    Heard::Going | Heard::Settled => {}
+                    Heard::Going | Heard::UnitEnded | Heard::Settled => {}
                     Heard::SettingsRefused => {
                         self.session.detach();
                         self.backend = None;
@@ -266,6 +266,7 @@ impl World {
                 start += used;
                 match heard {
                     Heard::Going => break,
+                    Heard::UnitEnded => {}
                     Heard::Settled if used > 0 => {}
                     Heard::Settled => panic!("settled by nothing"),
                     Heard::SettingsRefused | Heard::Ending | Heard::Broken(_) => return,

@@ -178,7 +178,8 @@ impl Session {
         let Some(text) = query_text(frame.body()) else {
             return Went::Not(Next::Server);
         };
-        let script = self.script.take().unwrap_or_else(|| read(text, self.lex()));
+        let lex = self.lex();
+        let script = self.script.take().unwrap_or_else(|| read(text, lex));
         let answer = match (&script.control, &self.begin) {
             (Control::Begin { .. }, None) if self.pooling == Pooling::Statements => {
                 no_transactions().write(out);
@@ -246,6 +247,7 @@ impl Session {
             return Went::Not(Next::Drain);
         }
         if self.name_is_undecided(frame, backend) {
+            self.awaits_unit = true;
             return Went::Not(Next::Drain);
         }
         match kind {

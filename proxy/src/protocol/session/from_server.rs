@@ -327,7 +327,14 @@ impl Session {
             }
             backend.pipeline.pop();
         }
-        (header.kind == b'Z' && backend.pipeline.is_empty()).then_some(Heard::Settled)
+        if header.kind != b'Z' {
+            return None;
+        }
+        let waited_for = std::mem::take(&mut self.awaits_unit);
+        match backend.pipeline.is_empty() {
+            true => Some(Heard::Settled),
+            false => waited_for.then_some(Heard::UnitEnded),
+        }
     }
 
     /// A query of ours has ended.

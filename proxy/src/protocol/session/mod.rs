@@ -146,6 +146,8 @@ pub enum Heard {
     Going,
     /// Nothing is owed any more: see [`Session::afterwards`].
     Settled,
+    /// What waited for the end of a unit may go on, though more is owed.
+    UnitEnded,
     /// The client's settings could not be made: close the server, go on without it.
     SettingsRefused,
     /// The server ends the session (its FATAL has been passed on).
@@ -198,6 +200,7 @@ pub struct Session {
     /// No other session has had the server since this one's last transaction, or this lease has run something.
     owns_sequences: bool,
     begin: Option<Box<[u8]>>,
+    reading: Reading,
     script: Option<Script>,
     prepared: Option<Box<Prepared>>,
     unnamed: Unnamed,
@@ -209,12 +212,38 @@ pub struct Session {
     held_syncs: u32,
     /// A frame of the client's waits for the outcome of its settings: the server is not free, though it is idle.
     awaits_settings: bool,
+    /// A frame of the client's waits for the end of a unit sent before it.
+    awaits_unit: bool,
     skip_to_sync: bool,
     copy_in: bool,
     due: bool,
     /// The client has reset settings of its server (in modes that keep only what is reported).
     was_reset: bool,
     own_done: Option<Own>,
+}
+
+/// How texts are read.
+#[derive(Debug, Default)]
+struct Reading {
+    /// What was reported when this was found out.
+    under: Reported,
+    lex: Lex,
+    /// A byte of the client's encoding can look like a quote's end: what texts do is not told by reading them.
+    is_unsafe: bool,
+}
+
+impl Reading {
+    fn new(reported: &Reported) -> Self {
+        let off = reported.value(b"standard_conforming_strings") == Some(b"off");
+        let encoding = reported.value(b"client_encoding").unwrap_or_default();
+        Reading {
+            under: reported.clone(),
+            lex: Lex {
+                standard_conforming_strings: !off,
+            },
+            is_unsafe: UNSAFE_ENCODINGS.contains(&encoding),
+        }
+    }
 }
 
 /// A client's prepared statements by its own names.
@@ -241,6 +270,7 @@ impl Session {
             pins: Pins::default(),
             startup,
             begin: None,
+            reading: Reading::default(),
             script: None,
             prepared: None,
             unnamed: Unnamed::default(),
@@ -250,6 +280,7 @@ impl Session {
             stream_drops: false,
             held_syncs: 0,
             awaits_settings: false,
+            awaits_unit: false,
             skip_to_sync: false,
             copy_in: false,
             due: false,
@@ -283,11 +314,16 @@ impl Session {
         if self.begin.is_some() { b'T' } else { b'I' }
     }
 
-    fn lex(&self) -> Lex {
-        let off = self.reported.value(b"standard_conforming_strings") == Some(b"off");
-        Lex {
-            standard_conforming_strings: !off,
+    fn lex(&mut self) -> Lex {
+        self.reading().lex
+    }
+
+    /// How texts are to be read under what is reported now. Looked up only when that has changed.
+    fn reading(&mut self) -> &Reading {
+        if !Arc::ptr_eq(&self.reading.under, &self.reported) {
+            self.reading = Reading::new(&self.reported);
         }
+        &self.reading
     }
 
     /// A server was lent: the client hears what is reported differently there.
@@ -357,6 +393,7 @@ impl Session {
         self.copy_in = false;
         self.held_syncs = 0;
         self.awaits_settings = false;
+        self.awaits_unit = false;
         self.unnamed.token = 0;
         self.by_own_name.clear();
     }
@@ -398,7 +435,7 @@ impl Session {
         }
         // CLOSE ends a held cursor, and is too common a statement to ask after each.
         self.due |= self.pins.contains(Pin::HeldCursors);
-        if self.lexes_unsafely() {
+        if self.reading().is_unsafe {
             self.due = true;
         }
         if effects.is_empty() {
@@ -432,13 +469,6 @@ impl Session {
             }
             self.custom.push(name.clone());
         }
-    }
-
-    /// Can a byte of the client's encoding look like a quote's end? Then what its texts do is not told by reading them.
-    fn lexes_unsafely(&self) -> bool {
-        let encoding = self.reported.value(b"client_encoding").unwrap_or_default();
-        // The usual one first.
-        encoding != b"UTF8" && UNSAFE_ENCODINGS.iter().any(|unsafe_one| encoding == *unsafe_one)
     }
 
     fn forget_prepared(&mut self, backend: &mut Backend) {

@@ -186,6 +186,7 @@ impl World {
         server.inbox.drain(..used);
         match heard {
             Heard::Going => {}
+            Heard::UnitEnded => self.from_client(who),
             Heard::Settled => {
                 self.afterwards(who);
                 self.from_client(who);
