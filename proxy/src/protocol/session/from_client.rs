@@ -1,6 +1,6 @@
 //! What a client's messages mean.
 
-use routing_rules::{Control, read};
+use routing_rules::{Control, Effects, read};
 
 use super::pipeline::{Expect, Own, Parse as ParseOwed, Parsed};
 use super::prepared::{PREFIX, Statement, server_name};
@@ -202,6 +202,8 @@ impl Session {
             desk.totals.xact_count += 1;
         }
         desk.totals.query_count += 1;
+        // As any Query, it ends the unnamed statement.
+        self.unnamed.token = 0;
         reply::command_complete(out, tag);
         reply::ready_for_query(out, self.status_alone());
         Went::On
@@ -225,6 +227,9 @@ impl Session {
             // An error came before these bytes did: the server would skip them up to the Sync, so nothing of them is true.
             self.stream_drops = true;
             return Went::On;
+        }
+        if matches!(kind, b'P' | b'B' | b'D' | b'E' | b'C') && !backend.pipeline.is_open() && in_doubt(frame, backend) {
+            return Went::Not(Next::Drain);
         }
         if matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'S')
             && backend.is_idle()
@@ -301,24 +306,29 @@ impl Session {
             (None, Some(text)) => read(text, self.lex()),
             (None, None) => read(b"", self.lex()),
         };
-        if let Control::Deallocate { name } = &script.control
-            && self
-                .prepared
-                .as_ref()
-                .is_some_and(|map| map.contains_key(&**name))
-        {
-            if !backend.pipeline.is_empty() {
+        if let Control::Deallocate { name } = &script.control {
+            // Behind an open batch there is nothing to wait for: what it holds comes with the Sync.
+            if !backend.pipeline.is_empty() && !backend.pipeline.is_open() {
                 self.script = Some(script);
                 return Went::Not(Next::Drain);
             }
-            if backend.status != b'E' {
+            let is_ours = self
+                .prepared
+                .as_ref()
+                .is_some_and(|map| map.contains_key(&**name));
+            if is_ours && backend.is_silent() && !backend.pipeline.is_open() && backend.status != b'E' {
                 self.prepared.as_mut().map(|map| map.remove(&**name));
+                self.unnamed.token = 0;
                 reply::command_complete(&mut sink.back, "DEALLOCATE");
                 reply::ready_for_query(&mut sink.back, backend.status);
                 return Went::On;
             }
         }
         self.note(script.effects, &script.custom_settings);
+        if script.effects.contains(Effects::PROBE) {
+            // It may be a DISCARD ALL.
+            backend.pipeline.may_rename();
+        }
         self.unnamed.token = 0;
         backend.unnamed = 0;
         self.forward(frame, backend, sink, Expect::Query);
@@ -340,7 +350,7 @@ impl Session {
         if view.name.is_empty() {
             // Should an error come first, the one before is still there.
             let before = (backend.pipeline.is_open() && self.unnamed.token != 0)
-                .then(|| Box::new(std::mem::take(&mut self.unnamed)));
+                .then(|| Box::new((std::mem::take(&mut self.unnamed), backend.unnamed)));
             if self.unnamed.body != view.rest {
                 let script = read(view.text, self.lex());
                 self.unnamed.body.clear();
@@ -351,7 +361,8 @@ impl Session {
             *desk.tokens += 1;
             self.unnamed.token = *desk.tokens;
             backend.unnamed = *desk.tokens;
-            return self.forward(frame, backend, sink, Expect::ParseUnnamed(before));
+            backend.unnamed_unit = backend.pipeline.unit();
+            return self.forward(frame, backend, sink, Expect::ParseUnnamed(*desk.tokens, before));
         }
         if let Some(statement) = self.statement(view.name) {
             // The server itself says that the name is taken, in its own words, about its own name for it.
@@ -373,7 +384,7 @@ impl Session {
             backend.pipeline.push(Expect::OwnClose(statement.id));
         } else if is_held {
             desk.totals.server_parse_count -= 1;
-            if backend.pipeline.is_empty() {
+            if backend.is_silent() {
                 reply::parse_complete(&mut sink.back);
             } else {
                 backend.pipeline.push(Expect::SayParsed(view.name.into()));
@@ -463,7 +474,7 @@ impl Session {
         if removed.is_none() && !self.pins.is_empty() {
             return self.forward(frame, backend, sink, Expect::Close);
         }
-        if backend.pipeline.is_empty() {
+        if backend.is_silent() {
             reply::close_complete(&mut sink.back);
         } else {
             backend.pipeline.push(Expect::SayClosed(removed.map(Box::new)));
@@ -534,6 +545,7 @@ impl Session {
             out.extend_from_slice(&self.unnamed.body);
         });
         backend.unnamed = token;
+        backend.unnamed_unit = backend.pipeline.unit();
         backend.pipeline.push(Expect::OwnParse(Parsed::Unnamed(token)));
         desk.totals.server_parse_count += 1;
     }
@@ -565,9 +577,17 @@ fn make_room(frame: &Frame<'_>, backend: &mut Backend, desk: &Desk<'_>, sink: &m
     }
 }
 
+/// A unit begins while one before it is not answered: must its outcome be known first, because it says which statements
+/// there are? A unit that begins with its own unnamed statement, as most do, does not mind the one before.
+fn in_doubt(frame: &Frame<'_>, backend: &Backend) -> bool {
+    let brings_its_own = frame.header.kind == b'P' && frame.body().first() == Some(&0);
+    let unnamed = !brings_its_own && backend.pipeline.is_in_flight(backend.unnamed_unit);
+    unnamed || backend.pipeline.renames_in_flight()
+}
+
 /// Is the transaction failed, or could it be by the time the server reads what is sent now?
 fn may_have_failed(backend: &Backend) -> bool {
-    backend.status == b'E' || backend.pipeline.has_other_units()
+    backend.status == b'E' || backend.pipeline.has_units_in_flight()
 }
 
 fn write_parse(out: &mut Vec<u8>, statement: &Statement) {

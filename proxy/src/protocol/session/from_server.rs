@@ -2,7 +2,7 @@
 
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
-use super::{Backend, Desk, Heard, Session, Sink, Unnamed, reported};
+use super::{Backend, Desk, Heard, Session, Sink, reported};
 use crate::protocol::frame::{self, HEADER, Header};
 use crate::protocol::message::error_field;
 use crate::protocol::reply;
@@ -48,6 +48,7 @@ impl Session {
                 if backend.stream_left > 0 {
                     return (at, Heard::Going);
                 }
+                self.speak(input, backend, sink);
             }
             let header = match frame::header(&input[at..]) {
                 Ok(Some(header)) => header,
@@ -145,7 +146,7 @@ impl Session {
             return To::Broken("an answer nobody asked for");
         };
         let (to, ends) = match (kind, head) {
-            (b'1', Expect::Parse(_) | Expect::ParseUnnamed(_)) => (To::Client, true),
+            (b'1', Expect::Parse(_) | Expect::ParseUnnamed(..)) => (To::Client, true),
             (b'1', Expect::OwnParse(_)) => (To::Nobody, true),
             (b'2', Expect::Bind) | (b'3', Expect::Close) => (To::Client, true),
             (b'3', Expect::OwnClose(_)) => (To::Nobody, true),
@@ -184,7 +185,11 @@ impl Session {
             Some(_) => {
                 let (mut lost, mut back) = (Vec::new(), Vec::new());
                 backend.pipeline.fail(|expect| lost.push(expect));
-                // The first of them has failed, the others were never run. The last change is taken back first.
+                if let Some(Expect::ParseUnnamed(_, before)) = lost.first_mut() {
+                    // The first of them was run and has failed; the others were not run.
+                    *before = None;
+                }
+                // The last change is taken back first.
                 lost.into_iter().rev().for_each(|expect| self.undo(expect, backend));
                 if self.copy_in {
                     self.copy_in = false;
@@ -208,9 +213,12 @@ impl Session {
                     self.prepared.as_mut().map(|map| map.remove(&parse.name));
                 }
             }
-            Expect::ParseUnnamed(before) => {
-                backend.unnamed = 0;
-                self.unnamed = before.map_or_else(Unnamed::default, |before| *before);
+            Expect::ParseUnnamed(token, before) => {
+                if self.unnamed.token == token {
+                    let (unnamed, held) = before.map_or_else(Default::default, |before| *before);
+                    self.unnamed = unnamed;
+                    backend.unnamed = held;
+                }
             }
             Expect::OwnParse(Parsed::Named(id)) => backend.held.remove(id),
             Expect::OwnParse(_) => backend.unnamed = 0,
@@ -274,16 +282,21 @@ impl Session {
         {
             return Some(heard);
         }
-        loop {
+        self.speak(input, backend, sink);
+        (header.kind == b'Z' && backend.pipeline.is_empty()).then_some(Heard::Settled)
+    }
+
+    /// Says what it is pgshunt's turn to say, unless the server is in the middle of a frame.
+    fn speak(&mut self, input: &[u8], backend: &mut Backend, sink: &mut Sink) {
+        while backend.stream_left == 0 {
             match backend.pipeline.head() {
                 Some(Expect::SayParsed(_)) => reply::parse_complete(sink.forward.made(input)),
                 Some(Expect::SayClosed(_)) => reply::close_complete(sink.forward.made(input)),
                 Some(Expect::CopyEnd) => {}
-                _ => break,
+                _ => return,
             }
             backend.pipeline.pop();
         }
-        (header.kind == b'Z' && backend.pipeline.is_empty()).then_some(Heard::Settled)
     }
 
     /// A query of ours has ended.

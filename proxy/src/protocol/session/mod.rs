@@ -43,6 +43,8 @@ pub struct Backend {
     pub held: Held,
     /// Whose unnamed statement it holds; 0 for nobody's.
     pub unnamed: u64,
+    /// The unit it came by.
+    unnamed_unit: u64,
     /// Session settings it carries.
     pub settings: Shared,
     /// What it reports.
@@ -92,9 +94,14 @@ impl Backend {
         self.settings = Shared::default();
     }
 
+    /// Owes nothing and is in the middle of no frame: what is said to the client now comes in its place.
+    fn is_silent(&self) -> bool {
+        self.pipeline.is_empty() && self.stream_left == 0
+    }
+
     /// Owes nothing, in no transaction, in the middle of no frame.
     pub fn is_idle(&self) -> bool {
-        self.pipeline.is_empty() && !self.pipeline.is_open() && self.status == b'I' && self.stream_left == 0
+        self.is_silent() && !self.pipeline.is_open() && self.status == b'I'
     }
 }
 
@@ -266,7 +273,7 @@ impl Session {
         desk: &mut Desk<'_>,
         to_server: &mut Vec<u8>,
     ) -> Afterwards {
-        let waits = self.stream_left > 0 || self.copy_in || self.awaits_settings;
+        let waits = self.stream_left > 0 || backend.stream_left > 0 || self.copy_in || self.awaits_settings;
         if backend.status != b'I' || backend.pipeline.is_open() || waits {
             return Afterwards::InTransaction;
         }

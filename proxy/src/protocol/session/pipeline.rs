@@ -20,8 +20,9 @@ pub enum Expect {
     Sync,
     /// A client's Parse; what it stores is undone should the server never run it.
     Parse(Box<Parse>),
-    /// A client's Parse of the unnamed statement, with the one it takes the place of should it not be run.
-    ParseUnnamed(Option<Box<Unnamed>>),
+    /// A client's Parse of the unnamed statement, by its token; should it not be run, what was there before is again: the
+    /// client's own, and whose the server held.
+    ParseUnnamed(u64, Option<Box<(Unnamed, u64)>>),
     /// A Parse of ours ahead of a client's Bind or Describe.
     OwnParse(Parsed),
     /// A client's Bind.
@@ -83,8 +84,11 @@ pub enum Own {
 #[derive(Debug, Default)]
 pub struct Pipeline {
     queue: VecDeque<Expect>,
-    /// How many in it end in a ReadyForQuery.
-    units: usize,
+    /// Units, that is, messages answered by a ReadyForQuery: how many were ever sent, and how many answered.
+    sent: u64,
+    done: u64,
+    /// The last unit that changes which statements the server holds.
+    renames: u64,
     /// Messages were sent that no Sync has followed yet.
     open: bool,
     /// One of them failed: the server reads on to the Sync and answers nothing before it.
@@ -104,10 +108,13 @@ impl Pipeline {
 
     /// Owes one more.
     pub fn push(&mut self, expect: Expect) {
+        if changes_names(&expect) {
+            self.renames = self.unit();
+        }
         if let Some(open) = opens(&expect) {
             self.open = open;
             self.skips &= open;
-            self.units += usize::from(!open);
+            self.sent += u64::from(!open);
         }
         self.queue.push_back(expect);
     }
@@ -117,9 +124,29 @@ impl Pipeline {
         self.open
     }
 
-    /// Is there a unit before the one that is open now, or will be?
-    pub fn has_other_units(&self) -> bool {
-        self.units > 0
+    /// The number of the unit that is open now, or will be with the next message.
+    pub fn unit(&self) -> u64 {
+        self.sent + 1
+    }
+
+    /// Is this an earlier unit, sent but not answered yet? Whether its messages will be run is not known.
+    pub fn is_in_flight(&self, unit: u64) -> bool {
+        unit > self.done && unit < self.unit()
+    }
+
+    /// Is there any such unit?
+    pub fn has_units_in_flight(&self) -> bool {
+        self.sent > self.done
+    }
+
+    /// Is there one that changes which statements the server holds?
+    pub fn renames_in_flight(&self) -> bool {
+        self.is_in_flight(self.renames)
+    }
+
+    /// What is sent next may change which statements the server holds, though it is no message for that.
+    pub fn may_rename(&mut self) {
+        self.renames = self.unit();
     }
 
     /// Does the server skip everything up to the next Sync?
@@ -135,7 +162,7 @@ impl Pipeline {
     /// Takes what comes next.
     pub fn pop(&mut self) -> Option<Expect> {
         let expect = self.queue.pop_front()?;
-        self.units -= usize::from(opens(&expect) == Some(false));
+        self.done += u64::from(opens(&expect) == Some(false));
         Some(expect)
     }
 
@@ -158,26 +185,29 @@ impl Pipeline {
             }
             undo(self.pop().expect("the head was just seen"));
         }
-        self.skips = true;
+        // A Query among them was skipped too: it did not end the batch.
+        (self.open, self.skips) = (true, true);
     }
 
-    /// The server began to read COPY data for the head: Syncs sent before the CopyDone do not count.
+    /// The server began to read COPY data for the head: Syncs sent before the CopyDone do not count. Any other message
+    /// ends the COPY with an error, and Syncs behind it count again.
     ///
     /// Returns whether the client's CopyDone or CopyFail is still to come.
     pub fn copy_in(&mut self) -> bool {
-        let mut at = 1;
         let mut comes = true;
-        while comes && at < self.queue.len() {
-            match self.queue[at] {
+        let mut at = 1;
+        while comes && let Some(expect) = self.queue.get(at) {
+            match expect {
                 Expect::Sync => {
                     self.queue.remove(at);
-                    self.units -= 1;
+                    self.done += 1;
                 }
                 Expect::CopyEnd => {
                     self.queue.remove(at);
                     comes = false;
                 }
-                _ => at += 1,
+                Expect::SayParsed(_) | Expect::SayClosed(_) => at += 1,
+                _ => comes = false,
             }
         }
         self.open = self.queue.iter().rev().find_map(opens).unwrap_or(false);
@@ -190,7 +220,7 @@ fn opens(expect: &Expect) -> Option<bool> {
     match expect {
         Expect::Query | Expect::FunctionCall | Expect::Sync | Expect::Own(_) => Some(false),
         Expect::Parse(_)
-        | Expect::ParseUnnamed(_)
+        | Expect::ParseUnnamed(..)
         | Expect::OwnParse(_)
         | Expect::Bind
         | Expect::DescribeStatement
@@ -199,6 +229,26 @@ fn opens(expect: &Expect) -> Option<bool> {
         | Expect::Close
         | Expect::OwnClose(_) => Some(true),
         Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::CopyEnd => None,
+    }
+}
+
+/// Is a message about a named statement coming into being or ending?
+fn changes_names(expect: &Expect) -> bool {
+    match expect {
+        Expect::Parse(_) | Expect::OwnParse(_) | Expect::OwnClose(_) | Expect::SayParsed(_) | Expect::SayClosed(_) => {
+            true
+        }
+        Expect::Query
+        | Expect::FunctionCall
+        | Expect::Sync
+        | Expect::Own(_)
+        | Expect::ParseUnnamed(..)
+        | Expect::Bind
+        | Expect::DescribeStatement
+        | Expect::DescribePortal
+        | Expect::Execute
+        | Expect::Close
+        | Expect::CopyEnd => false,
     }
 }
 

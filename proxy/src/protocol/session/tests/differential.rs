@@ -72,11 +72,12 @@ const PARTS: [&str; 23] = [
     "E{nobody}",
 ];
 
+/// Each ends with a Query, lest a later Bind repeats the COPY and its data never comes.
 const COPIES: [&str; 4] = [
-    "P{|copy t from stdin} B{} E S d{row} c S",
-    "P{|copy t from stdin} B{} E d{row} c S",
-    "P{|copy t from stdin} B{} E S d{bad} c S",
-    "P{|copy t from stdin} B{} E S d{row} f{why} S",
+    "P{|copy t from stdin} B{} E S d{row} c S Q{}",
+    "P{|copy t from stdin} B{} E d{row} c S Q{}",
+    "P{|copy t from stdin} B{} E S d{bad} c S Q{}",
+    "P{|copy t from stdin} B{} E S d{row} f{why} S Q{}",
 ];
 
 fn unit(chance: &mut Chance) -> String {
@@ -132,7 +133,7 @@ fn run(seed: u64) {
             alone,
             "seed {seed}: client {who} said {text}\nand heard {}\nits server {:?}",
             told(heard),
-            world.idle.iter().chain(&world.clients[who].server).map(|server| asked(&server.postgres.heard).replace(std::str::from_utf8(super::super::probe::QUESTION).unwrap(), "PROBE")).collect::<Vec<_>>()
+            world.idle.iter().chain(&world.clients[who].server).map(|server| asked(&server.postgres.heard).replace(std::str::from_utf8(super::super::probe::QUESTION).expect("text"), "PROBE")).collect::<Vec<_>>()
         );
         assert!(
             world.clients[who].inbox.is_empty(),

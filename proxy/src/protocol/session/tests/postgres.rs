@@ -169,6 +169,9 @@ impl Postgres {
             b'P' => {
                 let parse = Parse::read(body).ok_or("08P01")?;
                 let text = String::from_utf8_lossy(parse.text).into_owned();
+                if parse.name.is_empty() {
+                    self.prepared.remove(&b""[..]);
+                }
                 self.may_run(&text)?;
                 if text.contains("unparsable") {
                     return Err("42601");
