@@ -99,7 +99,11 @@ impl Session {
             }
             self.stream_drops = false;
             let went = match backend.as_deref_mut() {
-                Some(backend) => self.with_server(&frame, backend, desk, sink),
+                Some(backend) => {
+                    let went = self.with_server(&frame, backend, desk, sink);
+                    self.awaits = matches!(went, Went::Not(Next::Drain)) && !backend.is_probed();
+                    went
+                }
                 None => self.alone(&frame, desk, sink),
             };
             match went {
@@ -218,7 +222,7 @@ impl Session {
         sink: &mut Sink,
     ) -> Went {
         let kind = frame.header.kind;
-        if matches!(backend.pipeline.head(), Some(Expect::Own(Own::Probe))) && kind != b'X' {
+        if backend.is_probed() && kind != b'X' {
             return Went::Not(Next::Drain);
         }
         if backend.pipeline.skips()
@@ -296,7 +300,6 @@ impl Session {
             backend.pipeline.push(Expect::Own(Own::Begin));
             backend.unnamed = 0;
         }
-        self.awaits_settings = wait;
         wait
     }
 

@@ -56,8 +56,7 @@ impl Session {
                 Err(_) => return (at, Heard::Broken("a message of impossible length")),
             };
             let have = header.total.min(input.len() - at);
-            let probing =
-                header.kind == b'D' && matches!(backend.pipeline.head(), Some(Expect::Own(Own::Probe)));
+            let probing = header.kind == b'D' && backend.is_probed();
             if have < header.total && (is_read(header.kind) || probing) {
                 if header.total > WHOLE_MAX {
                     return (at, Heard::Broken("a status message too long to be one"));

@@ -192,9 +192,9 @@ impl Postgres {
             b'D' => match Named::read(body).ok_or("08P01")? {
                 Named::Statement(name) => {
                     let text = self.prepared.get(name).ok_or("26000")?.clone();
-                    if returns_rows(&text) {
-                        self.may_run(&text)?;
-                    }
+                    // A PostgreSQL describes what returns no rows in a failed transaction as well. pgshunt may have to
+                    // prepare it anew for that, which fails; nobody is known to mind.
+                    self.may_run(&text)?;
                     reply::frame(out, b't', |out| out.extend([0; 2]));
                     describe(&text, out);
                 }
