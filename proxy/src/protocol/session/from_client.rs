@@ -241,6 +241,10 @@ impl Session {
         {
             return Went::Not(Next::Drain);
         }
+        if self.copy_in && !matches!(kind, b'd' | b'c' | b'f' | b'H' | b'S' | b'X') {
+            // The server leaves copy mode over it, with an error; a Sync behind it counts.
+            (self.copy_in, self.held_syncs) = (false, 0);
+        }
         match kind {
             b'Q' => return self.query(frame, backend, sink),
             b'P' => self.parse(frame, backend, desk, sink),

@@ -282,7 +282,10 @@ impl Session {
             return Some(heard);
         }
         self.speak(input, backend, sink);
-        (header.kind == b'Z' && backend.pipeline.is_empty()).then_some(Heard::Settled)
+        // A client that waits for answers, and not for its turn to copy, waits for ever: the server shall tell it so.
+        let stuck = header.kind == b'G' && self.copy_in && self.awaits;
+        let settled = header.kind == b'Z' && backend.pipeline.is_empty();
+        (settled || stuck).then_some(Heard::Settled)
     }
 
     /// Says what it is pgshunt's turn to say, unless the server is in the middle of a frame.

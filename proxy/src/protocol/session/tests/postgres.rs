@@ -28,6 +28,8 @@ pub(super) struct Postgres {
     skips: bool,
     copies: Option<Copies>,
     listens: bool,
+    /// The TimeZone last reported, if not the default it began with.
+    reported: Option<String>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -256,7 +258,7 @@ impl Postgres {
                 "ROLLBACK"
             }
             ["set", name, value] => {
-                self.set(name, value, out)?;
+                self.set(name, value)?;
                 "SET"
             }
             ["reset" | "RESET", rest @ ..] => {
@@ -321,18 +323,11 @@ impl Postgres {
         reply::command_complete(out, tag);
     }
 
-    fn set(&mut self, name: &str, value: &str, out: &mut Vec<u8>) -> Fails<()> {
+    fn set(&mut self, name: &str, value: &str) -> Fails<()> {
         if value == "ghost" {
             return Err("22023");
         }
-        let changed = self
-            .settings
-            .insert(name.to_lowercase(), value.to_owned())
-            .as_deref()
-            != Some(value);
-        if name.eq_ignore_ascii_case("timezone") && changed {
-            reply::parameter_status(out, b"TimeZone", value.as_bytes());
-        }
+        self.settings.insert(name.to_lowercase(), value.to_owned());
         Ok(())
     }
 
@@ -341,7 +336,7 @@ impl Postgres {
         for call in text.split("set_config(").skip(1) {
             let mut quoted = call.split('\'').skip(1).step_by(2);
             let (name, value) = (quoted.next().expect("a name"), quoted.next().expect("a value"));
-            self.set(name, value, out)?;
+            self.set(name, value)?;
         }
         Ok(self.rows(&["".into()], true, "SELECT 1", out))
     }
@@ -398,7 +393,12 @@ impl Postgres {
         }
     }
 
-    fn ready(&self, out: &mut Vec<u8>) {
+    fn ready(&mut self, out: &mut Vec<u8>) {
+        let zone = self.value("timezone");
+        if self.reported.as_ref() != Some(&zone) && (self.reported.is_some() || zone != "default") {
+            reply::parameter_status(out, b"TimeZone", zone.as_bytes());
+            self.reported = Some(zone);
+        }
         reply::ready_for_query(out, self.status.byte());
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::super::prepared::{Schema, Statements};
+use super::super::reported::Reported;
 use super::super::settings::Settings;
 use super::super::{Afterwards, Backend, Desk, Heard, Next, Session, Sink};
 use super::notation::{asked, messages, told};
@@ -44,7 +45,7 @@ impl World {
     pub(super) fn new(clients: usize, servers: usize) -> World {
         let server = |_| Server {
             postgres: Postgres::default(),
-            backend: Backend::new(Arc::from(&b"app"[..]), Arc::default()),
+            backend: Backend::new(Arc::from(&b"app"[..]), reported()),
             to_come: Vec::new(),
             inbox: Vec::new(),
         };
@@ -234,12 +235,17 @@ impl World {
     }
 }
 
+/// What every server reports at first.
+fn reported() -> Reported {
+    Arc::new(Settings::collect([(b"TimeZone".to_vec(), b"default".to_vec())]))
+}
+
 fn client(settings: &[(&str, &str)]) -> Client {
     let settings = settings
         .iter()
         .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
     Client {
-        session: Session::new(Arc::new(Settings::collect(settings)), Arc::default()),
+        session: Session::new(Arc::new(Settings::collect(settings)), reported()),
         server: None,
         heard: Vec::new(),
         inbox: Vec::new(),
