@@ -9,6 +9,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 only=${1:-}
+# A failed test says what it saw; where the harness stands while it says so is of no interest.
+export RUST_BACKTRACE=0
 failed=()
 
 say() { printf '\n== %s\n' "$*"; }

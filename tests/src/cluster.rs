@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock, mpsc};
 
 use pgshunt::cli::demo::cluster::{Installation, Node, Plan, SUPERUSER, Scratch, Template};
@@ -85,6 +86,7 @@ impl Cluster {
         std::thread::spawn(move || {
             let node = private(&Plan::default());
             let _ = send.send(Cluster::of(&node));
+            remove_after_us(node.socket_folder().parent().expect("the scratch folder"));
             loop {
                 std::thread::park();
             }
@@ -169,6 +171,19 @@ pub fn private(plan: &Plan<'_>) -> Node {
         ..*plan
     };
     Node::primary(&scratch, &template, &plan).expect("a PostgreSQL server")
+}
+
+/// Nothing is dropped when a process ends: a shell waits for the end of its input, which is ours, and clears up.
+fn remove_after_us(folder: &Path) {
+    let shell = Command::new("sh")
+        .args(["-c", "cat; sleep 1; rm -rf -- \"$0\""])
+        .arg(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    // Its input stays open as long as this process lives.
+    std::mem::forget(shell);
 }
 
 /// A name nobody else has: for databases, roles, channels.

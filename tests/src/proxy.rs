@@ -20,6 +20,7 @@ pub struct Config {
     listen: String,
     limits: String,
     pool: String,
+    console: String,
     database: String,
     servers: String,
     shard: String,
@@ -34,6 +35,7 @@ impl Config {
             listen: String::new(),
             limits: String::new(),
             pool: String::new(),
+            console: String::new(),
             database: format!(
                 "name = \"{}\"\ncontrol = \"postgres://{SUPERUSER}@/postgres\"\n",
                 database.name
@@ -68,6 +70,12 @@ impl Config {
         self
     }
 
+    /// A line of `[console]` beside its admins.
+    pub fn console(mut self, line: &str) -> Config {
+        self.console += &format!("{line}\n");
+        self
+    }
+
     /// A line of `[[database]]`.
     pub fn database(mut self, line: &str) -> Config {
         self.database += &format!("{line}\n");
@@ -77,6 +85,18 @@ impl Config {
     /// Another address of the server: `unix:/folder:port`.
     pub fn server(mut self, address: &str) -> Config {
         self.servers = address.into();
+        self
+    }
+
+    /// Another control role: `postgres://ROLE@/DBNAME`.
+    pub fn control(mut self, dsn: &str) -> Config {
+        let others = self
+            .database
+            .lines()
+            .filter(|line| !line.starts_with("control ="));
+        let mut database: String = others.flat_map(|line| [line, "\n"]).collect();
+        database += &format!("control = \"{dsn}\"\n");
+        self.database = database;
         self
     }
 
@@ -98,12 +118,13 @@ impl Config {
         Proxy::start(self)
     }
 
-    fn text(&self, port: u16, admin: u16) -> String {
+    fn text(&self, Ports { clients, admin, http }: Ports) -> String {
         let Config {
             threads,
             listen,
             limits,
             pool,
+            console,
             database,
             servers,
             shard,
@@ -111,18 +132,26 @@ impl Config {
         } = self;
         format!(
             "threads = {threads}\n\
-             [listen]\nclients = [\"127.0.0.1:{port}\"{listen}]\nadmin = \"127.0.0.1:{admin}\"\n\
-             [limits]\n{limits}\n[pool]\n{pool}\n[console]\nadmins = [\"{SUPERUSER}\"]\n\
+             [listen]\nclients = [\"127.0.0.1:{clients}\"{listen}]\nadmin = \"127.0.0.1:{admin}\"\n\
+             http = \"127.0.0.1:{http}\"\n\
+             [limits]\n{limits}\n[pool]\n{pool}\n[console]\nadmins = [\"{SUPERUSER}\"]\n{console}\n\
              [[database]]\n{database}\n[[database.shard]]\nservers = [\"{servers}\"]\n{shard}\n{more}"
         )
     }
 }
 
+/// Where it listens at 127.0.0.1.
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    clients: u16,
+    admin: u16,
+    http: u16,
+}
+
 /// A running pgshunt. When dropped it is told to stop, and must end well and without a panic.
 #[derive(Debug)]
 pub struct Proxy {
-    port: u16,
-    admin: u16,
+    ports: Ports,
     process: Option<Child>,
     scratch: Scratch,
 }
@@ -137,19 +166,20 @@ impl Proxy {
     /// From a command line: `--to` and what goes with it; clients and console come in on ports of our choice.
     #[track_caller]
     pub fn to(dsn: &str) -> Proxy {
-        Proxy::on_free_ports(|scratch, port, admin| {
+        Proxy::on_free_ports(|scratch, ports| {
             let mut serve = serve(scratch);
-            serve.args(["--to", dsn, "--listen", &format!("127.0.0.1:{port}")]);
-            serve.args(["--admin", &format!("127.0.0.1:{admin}")]);
+            serve.args(["--to", dsn, "--listen", &format!("127.0.0.1:{}", ports.clients)]);
+            serve.args(["--admin", &format!("127.0.0.1:{}", ports.admin)]);
+            serve.args(["--http", &format!("127.0.0.1:{}", ports.http)]);
             serve
         })
     }
 
     #[track_caller]
     fn start(config: &Config) -> Proxy {
-        Proxy::on_free_ports(|scratch, port, admin| {
+        Proxy::on_free_ports(|scratch, ports| {
             let file = scratch.join("pgshunt.toml");
-            fs::write(&file, config.text(port, admin)).expect("a file");
+            fs::write(&file, config.text(ports)).expect("a file");
             let mut serve = serve(scratch);
             serve.arg("-c").arg(file);
             serve
@@ -157,25 +187,28 @@ impl Proxy {
     }
 
     #[track_caller]
-    fn on_free_ports(command: impl Fn(&Path, u16, u16) -> Command) -> Proxy {
+    fn on_free_ports(command: impl Fn(&Path, Ports) -> Command) -> Proxy {
         let scratch = Scratch::new("proxy").expect("a folder");
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let (port, admin) = (free_port(), free_port());
+            let ports = Ports {
+                clients: free_port(),
+                admin: free_port(),
+                http: free_port(),
+            };
             let log = File::create(scratch.path().join("log")).expect("a log");
-            let mut command = command(scratch.path(), port, admin);
+            let mut command = command(scratch.path(), ports);
             let mut child = command.stderr(log).spawn().expect("pgshunt");
             let mut ended = None;
             until("pgshunt to listen", || {
                 ended = child.try_wait().expect("a child");
-                ended.is_some() || TcpStream::connect(("127.0.0.1", port)).is_ok()
+                ended.is_some() || TcpStream::connect(("127.0.0.1", ports.clients)).is_ok()
             });
             let log = fs::read_to_string(scratch.path().join("log")).unwrap_or_default();
             match ended {
                 None => {
                     return Proxy {
-                        port,
-                        admin,
+                        ports,
                         process: Some(child),
                         scratch,
                     };
@@ -190,7 +223,7 @@ impl Proxy {
     /// The way in as the owner of a database, by TCP.
     pub fn door(&self, database: &Database) -> Door {
         Door {
-            port: self.port,
+            port: self.ports.clients,
             ..database.door()
         }
     }
@@ -199,7 +232,7 @@ impl Proxy {
     pub fn console(&self) -> Door {
         Door {
             host: "127.0.0.1".into(),
-            port: self.admin,
+            port: self.ports.admin,
             user: SUPERUSER.into(),
             password: PASSWORD.into(),
             database: "pgshunt".into(),
@@ -208,7 +241,12 @@ impl Proxy {
 
     /// Clients come in at this port.
     pub fn port(&self) -> u16 {
-        self.port
+        self.ports.clients
+    }
+
+    /// Where HTTP is.
+    pub fn http(&self) -> u16 {
+        self.ports.http
     }
 
     /// Its process id.

@@ -141,6 +141,24 @@ fn a_transaction_keeps_its_server() {
     assert_eq!(a.value("SELECT count(*) FROM t"), "0");
 }
 
+/// Whichever workers the clients are on, one of them waits while the other worker has a server and nothing to do.
+#[test]
+fn a_free_server_serves_clients_of_every_worker() {
+    let database = cluster::database();
+    let proxy = Proxy::sized(&database, 2);
+    let door = proxy.door(&database);
+    let mut clients: Vec<_> = (0..4).map(|_| door.wire()).collect();
+    for holder in 0..4 {
+        clients[holder].run("BEGIN");
+        clients[holder].run("SELECT txid_current()");
+        for other in (0..4).filter(|other| *other != holder) {
+            assert_eq!(clients[other].value("SELECT 1"), "1");
+        }
+        clients[holder].run("COMMIT");
+    }
+    assert!(database.servers() <= 2);
+}
+
 /// One worker has one queue. Clients log in before the only server is taken.
 #[test]
 fn waiting_clients_are_served_in_order() {

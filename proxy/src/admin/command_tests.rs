@@ -1,3 +1,5 @@
+//! Tests of this module.
+
 use super::*;
 
 fn one(text: &str) -> Command {
@@ -161,4 +163,11 @@ fn what_nobody_understands_is_a_syntax_error_with_a_hint() {
         );
     }
     assert!(parse("SHOW 'pools").is_err());
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "(?is)(show|set|select|kill_client|[a-z;'\"/*$=(),-]|.| ){0,12}") {
+        let _ = parse(&text);
+    }
 }

@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use super::command::Role;
 use super::driver::SETTINGS;
 use crate::client::arrive::adopt;
-use crate::client::authenticate::Credential;
+use crate::client::certificate::held_against;
 use crate::client::credentials::Found;
 use crate::client::handshake::{Arrived, Ended, Opened, greet, refuse};
 use crate::client::worker::{Accepted, Common};
@@ -45,7 +45,7 @@ pub struct Guest {
 /// Verifiers of console roles that have been proven: what they are held against while no server can be asked, which is
 /// when the console is needed most. At most as many as the configuration lists.
 #[derive(Default)]
-pub struct Remembered(RefCell<HashMap<String, Credential>>);
+pub struct Remembered(RefCell<HashMap<String, Found>>);
 
 /// Lets one connection in, or tells it why not. The caller bounds the time.
 pub async fn log_in(common: &Arc<Common>, remembered: &Remembered, accepted: Accepted) -> Option<Guest> {
@@ -84,22 +84,18 @@ async fn admit(common: &Arc<Common>, remembered: &Remembered, mut arrived: Arriv
     let snapshot = common.snapshot.load_full();
     let user = arrived.startup.user.clone();
     let role = role_of(&snapshot.console, &user);
-    let credential = match find(common, &snapshot, &user).await {
-        Ok(found) => found.credential,
+    let found = match find(common, &snapshot, &user).await {
+        Ok(found) => found,
         Err(fault) => {
-            let known = remembered
-                .0
-                .borrow()
-                .get(&user)
-                .filter(|_| role.is_some())
-                .cloned();
-            match known {
-                Some(credential) => credential,
+            let known = remembered.0.borrow().get(&user).cloned();
+            match known.filter(|_| role.is_some()) {
+                Some(found) => found,
                 None => return Err(refuse(&mut arrived.stream, fault).await),
             }
         }
     };
-    arrived.authenticate(credential.clone()).await?;
+    let credential = held_against(&found, &arrived);
+    arrived.authenticate(credential).await?;
     // Only now: whoever has proved nothing does not learn who may use the console.
     let Some(role) = role else {
         let text = format!("role \"{user}\" may not use the console");
@@ -113,7 +109,7 @@ async fn admit(common: &Arc<Common>, remembered: &Remembered, mut arrived: Arriv
             .hint("This is the console; its database is pgshunt. Statements go to the port for clients.");
         return Err(refuse(&mut arrived.stream, fault).await);
     }
-    remembered.0.borrow_mut().insert(user, credential);
+    remembered.0.borrow_mut().insert(user, found);
     welcome(arrived, role)
         .await
         .map_err(|error| Ended::Gone(Some(error)))
@@ -128,16 +124,11 @@ fn role_of(console: &Console, user: &str) -> Option<Role> {
 }
 
 async fn find(common: &Common, snapshot: &Arc<Snapshot>, user: &str) -> Result<Found, Fault> {
-    let first = snapshot.databases.first();
-    let target = first.and_then(|database| common.targets.load().get(&database.name)?.first().cloned());
-    let (Some(database), Some(target)) = (first, target) else {
+    let Some(first) = snapshot.databases.first() else {
         let text = "pgshunt has no database to look this role up in";
         return Err(Fault::fatal(sqlstate::INVALID_AUTHORIZATION, text));
     };
-    common
-        .lookup
-        .find(snapshot.clone(), target, &database.name, user)
-        .await
+    common.look_up(snapshot, &first.name, user).await
 }
 
 async fn welcome(arrived: Arrived, role: Role) -> std::io::Result<Guest> {

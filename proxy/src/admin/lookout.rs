@@ -6,14 +6,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::command::Patience;
+use super::process;
 use super::rates::{Rates, STATS_PERIOD, Sample, Samples, Twelve};
 use crate::client::worker::{Common, Order};
-use crate::metrics::Census;
+use crate::metrics::{Census, Process};
 use crate::snapshot::Snapshot;
 
 /// How long a worker may take to answer.
@@ -58,6 +59,27 @@ pub struct Seen {
     pub cancels: usize,
     /// When pgshunt started.
     pub started: SystemTime,
+}
+
+impl Seen {
+    /// The numbers of the whole process.
+    pub fn process(&self) -> Process {
+        Process {
+            start_s: self
+                .started
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs_f64(),
+            connections: self.connections,
+            connections_max: self.snapshot.limits.max_client_conn,
+            login_clients: self.census.login_clients,
+            cancels: self.cancels,
+            workers: self.snapshot.threads,
+            workers_silent: self.silent.len(),
+            is_stopping: self.stopping,
+            ..process::memory()
+        }
+    }
 }
 
 /// Too many look at one time.

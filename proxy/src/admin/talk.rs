@@ -381,3 +381,33 @@ fn no_portal(name: &[u8]) -> Fault {
 fn violation(text: impl Into<String>) -> Fault {
     Fault::fatal(sqlstate::PROTOCOL_VIOLATION, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_formats_are_counted() {
+        assert_eq!(result_formats(b"\0\0\0\0\0\0", 2), Ok(vec![]));
+        assert_eq!(result_formats(b"\0\x01\0\0\0\0\0\x01\0\x01", 2), Ok(vec![1]));
+        assert_eq!(result_formats(b"\0\0\0\0\0\x02\0\x01\0\0", 2), Ok(vec![1, 0]));
+        for (rest, code) in [
+            (&b"\0\0\0\0\0"[..], "08P01"),
+            (b"\xff\xff\0\0\0\0", "08P01"),
+            (b"\0\0\0\x01\0\0", "08P01"),
+            (b"\0\0\0\0\0\x01\0\x02", "22023"),
+            (b"\0\0\0\0\0\x03\0\0\0\0\0\0", "08P01"),
+            (b"\0\0\0\0\0\0x", "08P01"),
+        ] {
+            let fault = result_formats(rest, 2).expect_err("refused");
+            assert_eq!(fault.code.as_str(), code, "{rest:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_formats_or_refused(rest: Vec<u8>, columns in 0usize..30) {
+            let _ = result_formats(&rest, columns);
+        }
+    }
+}

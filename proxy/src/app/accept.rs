@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::StartFault;
 use crate::admin::console::Console;
+use crate::admin::http::Site;
 use crate::client::worker::{Accepted, Common, Order};
 use crate::snapshot::Endpoint;
 
@@ -82,6 +83,14 @@ pub async fn accept(listener: Listener, common: Arc<Common>) {
 pub async fn accept_console(listener: Listener, console: Rc<Console>) {
     let serve = |accepted| {
         tokio::task::spawn_local(console.clone().serve(accepted));
+    };
+    each(&listener, serve).await;
+}
+
+/// Accepts visitors of HTTP until it is aborted.
+pub async fn accept_http(listener: Listener, site: Rc<Site>) {
+    let serve = |accepted| {
+        tokio::task::spawn_local(site.clone().serve(accepted));
     };
     each(&listener, serve).await;
 }

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod build;
+pub mod notify;
 
 use std::fmt;
 use std::io;
@@ -15,11 +16,12 @@ use tokio::sync::mpsc;
 
 use crate::admin::command::Patience;
 use crate::admin::console::Console;
+use crate::admin::http::Site;
 use crate::admin::lookout::Lookout;
 use crate::client::credentials;
 use crate::client::worker::{Common, Order, Worker};
 use crate::net::tls::TlsFault;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Endpoint, Snapshot};
 
 /// Where the configuration came from, and can be read again.
 #[derive(Clone, Debug)]
@@ -89,11 +91,13 @@ async fn oversee(parts: build::Parts) -> Result<(), StartFault> {
         .collect();
     let mut terminate = signal(SignalKind::terminate()).map_err(StartFault::System)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartFault::System)?;
+    notify::tell(notify::State::Ready);
     let patience = tokio::select! {
         _ = terminate.recv() => Patience::Transactions,
         _ = interrupt.recv() => Patience::Transactions,
         Some(patience) = wishes.recv() => patience,
     };
+    notify::tell(notify::State::Stopping);
     lookout.stops();
     accepting.iter().for_each(|task| task.abort());
     let limit = begin_to_stop(&common, patience);
@@ -111,7 +115,7 @@ async fn oversee(parts: build::Parts) -> Result<(), StartFault> {
     Ok(())
 }
 
-/// Opens the doors of the console.
+/// Opens the doors of the console and of HTTP.
 async fn open_for_operators(lookout: &Rc<Lookout>) -> Result<(), StartFault> {
     let listen = lookout.common.snapshot.load().listen.clone();
     if let Some(endpoint) = &listen.admin {
@@ -119,6 +123,11 @@ async fn open_for_operators(lookout: &Rc<Lookout>) -> Result<(), StartFault> {
         tracing::info!(address = %endpoint, "console");
         let console = Console::new(lookout.clone());
         tokio::task::spawn_local(accept::accept_console(listener, console));
+    }
+    if let Some(address) = listen.http {
+        let listener = accept::open(&Endpoint::Tcp(address)).await?;
+        tracing::info!(%address, "HTTP");
+        tokio::task::spawn_local(accept::accept_http(listener, Site::new(lookout.clone())));
     }
     Ok(())
 }

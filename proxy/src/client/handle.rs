@@ -57,8 +57,8 @@ pub struct Handle {
     pub id: u64,
     /// The process id it was given to cancel with.
     pub pid: i32,
-    /// The secret it was given.
-    pub secret: [u8; 4],
+    /// The secret it was given: 4 bytes, or 32 in protocol 3.2.
+    pub secret: Box<[u8]>,
     /// Its pool.
     pub pool: Rc<Pool>,
     /// Where it comes from; `None` on a Unix socket.
@@ -98,7 +98,7 @@ pub struct Identity {
     /// The process id it is given.
     pub pid: i32,
     /// The secret it is given.
-    pub secret: [u8; 4],
+    pub secret: Box<[u8]>,
     /// Where it comes from.
     pub peer: Option<SocketAddr>,
     /// Where it came in.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use crate::fault::Fault;
 use crate::net::inbox::{Inbox, InboxError};
 use crate::net::stream::{Socket, Stream};
-use crate::net::tls::{FromClient, description};
+use crate::net::tls::{FromClient, common_name, description};
 use crate::protocol::auth::messages;
 use crate::protocol::sqlstate;
 use crate::protocol::startup::{self, Opening, Startup, StartupError};
@@ -57,8 +57,10 @@ pub struct TlsFacts {
     pub description: String,
     /// What SCRAM-SHA-256-PLUS binds to.
     pub end_point: Option<Vec<u8>>,
-    /// The client brought a certificate, and its CA is ours.
-    pub has_certificate: bool,
+    /// The name in the client's certificate, if it brought one that names anybody; its CA is ours.
+    pub common_name: Option<String>,
+    /// That name must be the role's (`mode = "verify-full"`).
+    pub names_roles: bool,
 }
 
 /// Listens until the client has named itself, with TLS as `tls` wants it. Answers NegotiateProtocolVersion where the
@@ -109,7 +111,10 @@ async fn greet_encrypted(socket: Socket, tls: &FromClient, is_direct: bool) -> O
         TlsFacts {
             description: description(session),
             end_point: tls.end_point().map(<[u8]>::to_vec),
-            has_certificate: session.peer_certificates().is_some_and(|c| !c.is_empty()),
+            common_name: session
+                .peer_certificates()
+                .and_then(|chain| common_name(chain.first()?)),
+            names_roles: tls.names_roles(),
         }
     };
     let mut inbox = Inbox::default();

@@ -13,7 +13,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-pub use certificate::end_point;
+pub use certificate::{common_name, end_point};
 pub use from_client::FromClient;
 pub use to_server::ToServer;
 

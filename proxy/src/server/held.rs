@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::net::buffer::{Buffers, Inbox, Outbox};
 use crate::net::stream::Stream;
@@ -212,14 +213,21 @@ impl Server {
         }
     }
 
-    /// Says goodbye as far as that needs no waiting; the stream closes with the value.
-    pub fn terminate(mut self) {
-        let mut cx = Context::from_waker(Waker::noop());
+    /// Says goodbye and waits for the server to hang up, for a moment.
+    pub async fn say_goodbye(mut self: Box<Self>) {
         let mut bye = Vec::new();
         reply::frame(&mut bye, b'X', |_| ());
-        let _ = self.outbox.write(&mut cx, &mut self.stream, &bye);
-        if self.stream.is_tls() {
-            let _ = tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut self.stream), &mut cx);
-        }
+        let goodbye = async {
+            self.write(&bye).await?;
+            self.stream.shutdown().await?;
+            let mut rest = [0; 4096];
+            while self.stream.read(&mut rest).await? > 0 {}
+            Ok::<(), io::Error>(())
+        };
+        // A server that goes on talking, or is gone, is left to itself.
+        let _ = tokio::time::timeout(LAST_MOMENT, goodbye).await;
     }
 }
+
+/// The longest a server may take to hang up.
+const LAST_MOMENT: Duration = Duration::from_secs(1);

@@ -83,7 +83,7 @@ impl World {
             settings.set(name, value);
         }
         let mut world = World {
-            session: Session::new(Arc::new(settings), Arc::default()),
+            session: Session::new(1, Arc::new(settings), Arc::default()),
             backend: None,
             statements: Statements::new(0, Schema::default()),
             totals: Totals::default(),
@@ -217,7 +217,7 @@ impl World {
                 let (used, heard) = self.server_step(&answer[at..]);
                 at += used;
                 match heard {
-                    Heard::Going | Heard::Settled => {}
+                    Heard::Going | Heard::UnitEnded | Heard::Settled => {}
                     Heard::SettingsRefused => {
                         self.session.detach();
                         self.backend = None;
@@ -266,6 +266,7 @@ impl World {
                 start += used;
                 match heard {
                     Heard::Going => break,
+                    Heard::UnitEnded => {}
                     Heard::Settled if used > 0 => {}
                     Heard::Settled => panic!("settled by nothing"),
                     Heard::SettingsRefused | Heard::Ending | Heard::Broken(_) => return,
@@ -279,7 +280,10 @@ impl World {
 
     /// What pgshunt itself has to say was said when its turn came: the queue's head is always the server's to answer.
     fn head_is_the_servers(&self) {
-        let between_frames = self.backend.as_ref().filter(|backend| backend.is_between_frames());
+        let between_frames = self
+            .backend
+            .as_ref()
+            .filter(|backend| backend.is_between_frames());
         let head = between_frames.and_then(|backend| backend.pipeline.head());
         assert!(
             !matches!(

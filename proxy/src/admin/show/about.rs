@@ -3,6 +3,7 @@
 use super::Show;
 use crate::admin::command::{COMMANDS, NOT_YET, Role};
 use crate::admin::lookout::Seen;
+use crate::admin::process;
 use crate::admin::table::{Column, Row, big, int, text};
 
 pub(super) const VERSION: [Column; 1] = [text("version")];
@@ -51,41 +52,18 @@ pub(super) fn state(seen: &Seen) -> Vec<Row> {
 
 /// What Linux says of the process, in KiB and bytes; pgshunt keeps no count of its own allocations.
 pub(super) fn mem(_: &Seen) -> Vec<Row> {
-    mem_of(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
-}
-
-fn mem_of(status: &str) -> Vec<Row> {
-    let named = [("VmRSS", "resident"), ("VmHWM", "resident_max")];
-    let rows = named.into_iter().filter_map(|(theirs, ours)| {
-        let kib = kib(status, theirs)?;
-        Some(vec![
-            ours.into(),
+    let memory = process::memory();
+    let row = |name: &'static str, bytes: u64| {
+        vec![
+            name.into(),
             1024u64.into(),
-            kib.into(),
+            (bytes / 1024).into(),
             0u64.into(),
-            (kib * 1024).into(),
-        ])
-    });
-    rows.collect()
-}
-
-/// One number of `/proc/self/status`.
-fn kib(status: &str, name: &str) -> Option<u64> {
-    let mut lines = status.lines();
-    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    value.split_whitespace().next()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_comes_from_the_kernel() {
-        let rows = mem_of("Name:\tpgshunt\nVmHWM:\t  2048 kB\nVmRSS:\t  1024 kB\n");
-        assert_eq!(rows.len(), 2);
-        assert_eq!(rows[0][0], "resident".into());
-        assert_eq!(rows[0][4], (1024u64 * 1024).into());
-        assert!(mem_of("").is_empty());
-    }
+            bytes.into(),
+        ]
+    };
+    vec![
+        row("resident", memory.resident_bytes),
+        row("resident_max", memory.resident_bytes_max),
+    ]
 }

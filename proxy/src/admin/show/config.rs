@@ -67,6 +67,8 @@ fn limits(rows: &mut Rows, limits: &Limits) {
         max_client_conn_per_user,
         max_client_conn_per_database,
         max_db_connections,
+        max_logins,
+        max_cancels_per_address,
         client_login_timeout,
         max_packet_size,
         shutdown_timeout,
@@ -90,6 +92,12 @@ fn limits(rows: &mut Rows, limits: &Limits) {
     rows.add("max_db_connections", max_db_connections, d.max_db_connections);
     // PgBouncer's limit on a role's servers, which its exporter wants to see; there is none here.
     rows.add("max_user_connections", 0, 0);
+    rows.add("max_logins", max_logins, d.max_logins);
+    rows.add(
+        "max_cancels_per_address",
+        max_cancels_per_address,
+        d.max_cancels_per_address,
+    );
     rows.add(
         "client_login_timeout",
         seconds(*client_login_timeout),
@@ -142,9 +150,10 @@ fn auth(rows: &mut Rows, auth: &Auth) {
     rows.fact("auth.auth_query".into(), &auth.auth_query);
     for user in &auth.users {
         let kind = match user.credential {
-            Credential::Scram(_) => "scram-sha-256",
-            Credential::Md5(_) => "md5",
-            Credential::Password(_) => "password",
+            Some(Credential::Scram(_)) => "scram-sha-256",
+            Some(Credential::Md5(_)) => "md5",
+            Some(Credential::Password(_)) => "password",
+            None => "cert",
         };
         rows.fact(format!("auth.user.{}", user.name), format!("{kind} {MASK}"));
     }

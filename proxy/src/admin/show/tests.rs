@@ -1,3 +1,5 @@
+//! Tests of this module.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -53,7 +55,8 @@ fn snapshot() -> Snapshot {
             mode: AuthMode::Passthrough,
             users: vec![AuthUser {
                 name: "batch".into(),
-                credential: Credential::Password(SecretText::new("hunter3")),
+                credential: Some(Credential::Password(SecretText::new("hunter3"))),
+                cert: None,
             }],
             auth_query: "select 1".into(),
         },

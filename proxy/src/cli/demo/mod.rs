@@ -96,8 +96,8 @@ The same without it:
   {direct}
 Its console:
   {console} -c 'SHOW POOLS'
-Its metrics:
-  http://127.0.0.1:{http}/metrics
+Its status page (metrics are at /metrics):
+  http://127.0.0.1:{http}/
 
 Something to ask:
   SELECT month, order_count, amount, margin FROM mv_monthly_summary

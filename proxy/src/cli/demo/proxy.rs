@@ -24,6 +24,8 @@ pub struct Proxy {
     pub admin: u16,
     /// Where /metrics is.
     pub http: u16,
+    /// Memory it had in use before its first clients, in bytes.
+    pub empty: u64,
 }
 
 /// What the demo's configuration says.
@@ -64,6 +66,7 @@ impl Proxy {
             clients,
             admin,
             http,
+            empty: 0,
         };
         proxy.wait_until_ready(&door(clients))
     }
@@ -72,7 +75,10 @@ impl Proxy {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let refused = match Client::connect(door) {
-                Ok(_) => return Ok(self),
+                Ok(_) => {
+                    self.empty = self.memory()?;
+                    return Ok(self);
+                }
                 Err(refused) => refused,
             };
             if !self.is_running() || Instant::now() >= deadline {

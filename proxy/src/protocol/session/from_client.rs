@@ -2,10 +2,13 @@
 
 use routing_rules::{Control, Effects, read};
 
+use super::pin::Pin;
+
+use super::loose::no_transactions;
 use super::pipeline::{Expect, Own, Parse as ParseOwed, Parsed};
 use super::prepared::{PREFIX, Statement, server_name};
 use super::settings::change;
-use super::{Backend, Desk, Next, Session, Sink, needs_settings};
+use super::{Backend, Desk, Next, Pooling, Session, Sink, needs_settings};
 use crate::fault::Fault;
 use crate::protocol::frame::{self, HEADER, Header};
 use crate::protocol::message::{Bind, Named, Parse, query_text};
@@ -130,6 +133,8 @@ impl Session {
         }
         match frame.header.kind {
             b'X' => Went::Not(Next::Terminate),
+            // Malformed: the server says so in its own words.
+            b'S' | b'H' if frame.header.total > HEADER => Went::Not(Next::Server),
             b'S' => {
                 self.skip_to_sync = false;
                 reply::ready_for_query(out, self.status_alone());
@@ -177,8 +182,14 @@ impl Session {
         let Some(text) = query_text(frame.body()) else {
             return Went::Not(Next::Server);
         };
-        let script = self.script.take().unwrap_or_else(|| read(text, self.lex()));
+        let lex = self.lex();
+        let script = self.script.take().unwrap_or_else(|| read(text, lex));
         let answer = match (&script.control, &self.begin) {
+            (Control::Begin { .. }, None) if self.pooling == Pooling::Statements => {
+                no_transactions().write(out);
+                reply::ready_for_query(out, b'I');
+                return Went::On;
+            }
             (Control::Begin { tag, .. }, None) => {
                 let whole = &frame.input[frame.at..frame.at + frame.header.total];
                 self.begin = Some(whole.into());
@@ -226,13 +237,19 @@ impl Session {
             return Went::Not(Next::Drain);
         }
         if backend.pipeline.skips()
-            && matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'H' | b'd' | b'c' | b'f')
+            && matches!(
+                kind,
+                b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'H' | b'd' | b'c' | b'f'
+            )
         {
             // An error came before these bytes did: the server would skip them up to the Sync, so nothing of them is true.
             self.stream_drops = true;
             return Went::On;
         }
-        if matches!(kind, b'P' | b'B' | b'D' | b'E' | b'C') && !backend.pipeline.is_open() && in_doubt(frame, backend) {
+        if matches!(kind, b'P' | b'B' | b'D' | b'E' | b'C')
+            && !backend.pipeline.is_open()
+            && in_doubt(frame, backend)
+        {
             return Went::Not(Next::Drain);
         }
         if matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'S')
@@ -280,6 +297,47 @@ impl Session {
         Went::On
     }
 
+    /// EXECUTE, PREPARE and DEALLOCATE may speak of statements the client prepared by protocol: the server is told of
+    /// those the text could mean, by the client's own names. While it knows any, the client keeps it.
+    fn tell_own_names(&mut self, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) {
+        let Some(prepared) = &self.prepared else { return };
+        let text = frame.body().to_ascii_lowercase();
+        let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
+        if !has(b"execute") && !has(b"prepare") || !backend.pipeline.is_empty() || backend.status == b'E' {
+            return;
+        }
+        for (name, statement) in prepared.iter() {
+            if name.is_empty() || self.by_own_name.contains(name) || !has(&name.to_ascii_lowercase()) {
+                continue;
+            }
+            let out = sink.forward.made(frame.input);
+            reply::frame(out, b'P', |out| {
+                reply::cstr(out, name);
+                out.extend_from_slice(&statement.body);
+            });
+            reply::frame(out, b'S', |_| ());
+            backend.pipeline.push(Expect::Own(Own::Clean));
+            self.by_own_name.push(name.clone());
+        }
+    }
+
+    /// currval and lastval must tell of this session, and a server remembers whoever used it last: unless that was this
+    /// session, what it remembers is discarded first, and it answers 55000 in its own words.
+    fn before_sequence_state(
+        &mut self,
+        effects: Effects,
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        sink: &mut Sink,
+    ) {
+        let is_strangers = !self.owns_sequences && effects.contains(Effects::SEQUENCE_STATE);
+        if is_strangers && backend.pipeline.is_empty() && backend.status != b'E' {
+            reply::query(sink.forward.made(frame.input), b"DISCARD SEQUENCES");
+            backend.pipeline.push(Expect::Own(Own::Clean));
+        }
+        self.owns_sequences = true;
+    }
+
     /// Before the first frame of a unit: the client's settings and its BEGIN. True if their outcome must be awaited.
     fn prepare_unit(&mut self, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) -> bool {
         let mut wait = false;
@@ -319,11 +377,16 @@ impl Session {
                 self.script = Some(script);
                 return Went::Not(Next::Drain);
             }
+            let is_by_own_name = self.by_own_name.iter().any(|own| **own == **name);
             let is_ours = self
                 .prepared
                 .as_ref()
                 .is_some_and(|map| map.contains_key(&**name));
-            if is_ours && backend.is_silent() && !backend.pipeline.is_open() && backend.status != b'E' {
+            let is_still = backend.is_silent() && !backend.pipeline.is_open() && backend.status != b'E';
+            if is_by_own_name && is_still {
+                self.prepared.as_mut().map(|map| map.remove(&**name));
+                self.by_own_name.retain(|own| **own != **name);
+            } else if is_ours && is_still {
                 self.prepared.as_mut().map(|map| map.remove(&**name));
                 self.unnamed.token = 0;
                 reply::command_complete(&mut sink.back, "DEALLOCATE");
@@ -331,6 +394,10 @@ impl Session {
                 return Went::On;
             }
         }
+        if script.effects.contains(Effects::PROBE) {
+            self.tell_own_names(frame, backend, sink);
+        }
+        self.before_sequence_state(script.effects, frame, backend, sink);
         self.note(script.effects, &script.custom_settings);
         if script.effects.contains(Effects::PROBE) {
             // It may be a DISCARD ALL.
@@ -365,6 +432,7 @@ impl Session {
                 self.unnamed.effects = script.effects;
                 self.follow(&script.custom_settings);
             }
+            self.before_sequence_state(self.unnamed.effects, frame, backend, sink);
             *desk.tokens += 1;
             self.unnamed.token = *desk.tokens;
             backend.unnamed = *desk.tokens;
@@ -375,8 +443,15 @@ impl Session {
             // The server itself says that the name is taken, in its own words, about its own name for it.
             self.hold(&statement, frame, backend, desk, sink);
             write_parse(sink.forward.made(frame.input), &statement);
-            backend.pipeline.push(nothing());
+            backend.pipeline.push(Expect::Parse(Box::new(ParseOwed {
+                name: view.name.into(),
+                stored: Parsed::Nothing,
+            })));
             return;
+        }
+        if self.pins.contains(Pin::SqlPrepare) {
+            // SQL may have taken the name, or may go on to speak of it.
+            return self.forward(frame, backend, sink, nothing());
         }
         let lex = self.lex();
         let statement = desk.statements.intern(view.text, view.rest, lex);
@@ -424,6 +499,7 @@ impl Session {
         };
         desk.totals.bind_count += 1;
         if view.statement.is_empty() {
+            self.before_sequence_state(self.unnamed.effects, frame, backend, sink);
             self.note(self.unnamed.effects, &[]);
             self.hold_unnamed(frame, backend, desk, sink);
             self.forward(frame, backend, sink, Expect::Bind);
@@ -433,6 +509,7 @@ impl Session {
             self.unknown_statement(view.statement, frame, backend, sink, Expect::Bind);
             return Went::On;
         };
+        self.before_sequence_state(statement.effects, frame, backend, sink);
         self.note(statement.effects, &statement.custom);
         self.hold(&statement, frame, backend, desk, sink);
         let mut names = Vec::with_capacity(view.portal.len() + 32);
@@ -478,7 +555,9 @@ impl Session {
             return self.forward(frame, backend, sink, Expect::Close);
         }
         let removed = self.prepared.as_mut().and_then(|map| map.remove_entry(name));
-        if removed.is_none() && !self.pins.is_empty() {
+        let is_by_own_name = self.by_own_name.iter().any(|own| **own == *name);
+        self.by_own_name.retain(|own| **own != *name);
+        if is_by_own_name || removed.is_none() && !self.pins.is_empty() {
             return self.forward(frame, backend, sink, Expect::Close);
         }
         if backend.is_silent() {
@@ -502,6 +581,8 @@ impl Session {
         sink: &mut Sink,
         expect: Expect,
     ) {
+        // What it does is not known here.
+        self.due = true;
         if !name.starts_with(PREFIX) {
             return self.forward(frame, backend, sink, expect);
         }
@@ -539,7 +620,9 @@ impl Session {
         let token = self.unnamed.token;
         if token == 0 {
             // The client has none, so it must meet none: not what another client left there.
-            reply::frame(sink.forward.made(frame.input), b'C', |out| out.extend_from_slice(b"S\0"));
+            reply::frame(sink.forward.made(frame.input), b'C', |out| {
+                out.extend_from_slice(b"S\0")
+            });
             backend.unnamed = 0;
             backend.pipeline.push(Expect::OwnClose(0));
             return;

@@ -7,6 +7,7 @@
 mod from_client;
 mod from_server;
 mod lazy_begin;
+mod loose;
 pub mod pin;
 pub mod pipeline;
 pub mod prepared;
@@ -45,6 +46,8 @@ pub struct Backend {
     pub unnamed: u64,
     /// The unit it came by.
     unnamed_unit: u64,
+    /// The session that had it last, by its number; 0 for none.
+    pub last_session: u64,
     /// Session settings it carries.
     pub settings: Shared,
     /// What it reports.
@@ -155,6 +158,8 @@ pub enum Heard {
     Going,
     /// Nothing is owed any more: see [`Session::afterwards`].
     Settled,
+    /// What waited for the end of a unit may go on, though more is owed.
+    UnitEnded,
     /// The client's settings could not be made: close the server, go on without it.
     SettingsRefused,
     /// The server ends the session (its FATAL has been passed on).
@@ -176,9 +181,23 @@ pub enum Afterwards {
     Release,
 }
 
+/// What of a session outlives its transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// Everything: servers are asked what it left, and what can't travel pins it.
+    #[default]
+    Faithful,
+    /// What PgBouncer's transaction mode keeps: prepared statements and the settings that servers report.
+    Transactions,
+    /// The same, and there are no transactions of several statements.
+    Statements,
+}
+
 /// One client's session.
 #[derive(Debug)]
 pub struct Session {
+    /// What outlives a transaction.
+    pub pooling: Pooling,
     /// What the client was told the server reports.
     pub reported: Reported,
     /// What the client has set.
@@ -186,9 +205,16 @@ pub struct Session {
     /// Why it keeps its server.
     pub pins: Pins,
     startup: Shared,
+    /// Its number, unique on its worker.
+    id: u64,
+    /// Statements known to the server in hand by the client's own names, because SQL speaks of them.
+    by_own_name: Vec<Box<[u8]>>,
+    /// No other session has had the server since this one's last transaction, or this lease has run something.
+    owns_sequences: bool,
     begin: Option<Box<[u8]>>,
+    reading: Reading,
     script: Option<Script>,
-    prepared: Option<Box<HashMap<Box<[u8]>, Rc<Statement>>>>,
+    prepared: Option<Box<Prepared>>,
     unnamed: Unnamed,
     custom: Vec<String>,
     refusal: Option<Box<[u8]>>,
@@ -201,8 +227,37 @@ pub struct Session {
     skip_to_sync: bool,
     copy_in: bool,
     due: bool,
+    /// The client has reset settings of its server (in modes that keep only what is reported).
+    was_reset: bool,
     own_done: Option<Own>,
 }
+
+/// How texts are read.
+#[derive(Debug, Default)]
+struct Reading {
+    /// What was reported when this was found out.
+    under: Reported,
+    lex: Lex,
+    /// A byte of the client's encoding can look like a quote's end: what texts do is not told by reading them.
+    is_unsafe: bool,
+}
+
+impl Reading {
+    fn new(reported: &Reported) -> Self {
+        let off = reported.value(b"standard_conforming_strings") == Some(b"off");
+        let encoding = reported.value(b"client_encoding").unwrap_or_default();
+        Reading {
+            under: reported.clone(),
+            lex: Lex {
+                standard_conforming_strings: !off,
+            },
+            is_unsafe: UNSAFE_ENCODINGS.contains(&encoding),
+        }
+    }
+}
+
+/// A client's prepared statements by its own names.
+type Prepared = HashMap<Box<[u8]>, Rc<Statement>>;
 
 /// The client's unnamed statement, kept because the next Bind may meet another server.
 #[derive(Debug, Default)]
@@ -214,13 +269,18 @@ pub struct Unnamed {
 
 impl Session {
     /// A session that has just logged in with these settings.
-    pub fn new(startup: Shared, reported: Reported) -> Self {
+    pub fn new(id: u64, startup: Shared, reported: Reported) -> Self {
         Session {
+            pooling: Pooling::Faithful,
+            id,
+            by_own_name: Vec::new(),
+            owns_sequences: false,
             reported,
             settings: startup.clone(),
             pins: Pins::default(),
             startup,
             begin: None,
+            reading: Reading::default(),
             script: None,
             prepared: None,
             unnamed: Unnamed::default(),
@@ -233,8 +293,14 @@ impl Session {
             skip_to_sync: false,
             copy_in: false,
             due: false,
+            was_reset: false,
             own_done: None,
         }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Prepared statements the client has.
@@ -249,7 +315,7 @@ impl Session {
 
     /// May what the session left in a server be unknown?
     pub fn is_due(&self) -> bool {
-        self.due
+        self.due && self.pooling == Pooling::Faithful
     }
 
     /// The transaction status a client without a server is told.
@@ -257,15 +323,21 @@ impl Session {
         if self.begin.is_some() { b'T' } else { b'I' }
     }
 
-    fn lex(&self) -> Lex {
-        let off = self.reported.value(b"standard_conforming_strings") == Some(b"off");
-        Lex {
-            standard_conforming_strings: !off,
+    fn lex(&mut self) -> Lex {
+        self.reading().lex
+    }
+
+    /// How texts are to be read under what is reported now. Looked up only when that has changed.
+    fn reading(&mut self) -> &Reading {
+        if !Arc::ptr_eq(&self.reading.under, &self.reported) {
+            self.reading = Reading::new(&self.reported);
         }
+        &self.reading
     }
 
     /// A server was lent: the client hears what is reported differently there.
     pub fn attach(&mut self, backend: &mut Backend, back: &mut Vec<u8>) {
+        self.owns_sequences = std::mem::replace(&mut backend.last_session, self.id) == self.id;
         if !needs_settings(&self.settings, backend) {
             reported::catch_up(back, &mut self.reported, &backend.reported);
         }
@@ -282,8 +354,7 @@ impl Session {
         if backend.status != b'I' || backend.pipeline.is_open() || waits {
             return Afterwards::InTransaction;
         }
-        if self.due {
-            self.due = false;
+        if std::mem::take(&mut self.due) && self.pooling == Pooling::Faithful {
             backend.report = Some(Box::default());
             backend.pipeline.push(Expect::Own(Own::Probe));
             backend.unnamed = 0;
@@ -332,6 +403,7 @@ impl Session {
         self.held_syncs = 0;
         self.awaits = false;
         self.unnamed.token = 0;
+        self.by_own_name.clear();
     }
 
     /// Takes in what a probe found.
@@ -365,10 +437,22 @@ impl Session {
 
     /// Takes note of what a statement on its way to a server may do.
     fn note(&mut self, effects: Effects, custom: &[String]) {
+        if self.pooling != Pooling::Faithful {
+            // In those modes nothing is asked and nothing pins.
+            return;
+        }
+        // CLOSE ends a held cursor, and is too common a statement to ask after each.
+        self.due |= self.pins.contains(Pin::HeldCursors);
+        if self.reading().is_unsafe {
+            self.due = true;
+        }
         if effects.is_empty() {
             return;
         }
         self.due |= effects.contains(Effects::PROBE);
+        if effects.contains(Effects::COMPUTED_SETTING) && effects.contains(Effects::PROBE) {
+            self.pins.insert(Pin::UnknownSettings);
+        }
         for (effect, pin) in [
             (Effects::BACKEND_PID, Pin::BackendPid),
             (Effects::SET_SEED, Pin::RandomSeed),
@@ -384,19 +468,36 @@ impl Session {
     /// Custom settings the session may have set from now on: a probe must ask for them by name.
     fn follow(&mut self, custom: &[String]) {
         for name in custom {
-            if !self.custom.contains(name) && self.custom.len() < CUSTOM_MAX {
-                self.custom.push(name.clone());
+            if self.custom.contains(name) {
+                continue;
             }
+            if self.custom.len() >= CUSTOM_MAX {
+                self.pins.insert(Pin::UnknownSettings);
+                return;
+            }
+            self.custom.push(name.clone());
         }
     }
 
     fn forget_prepared(&mut self, backend: &mut Backend) {
         self.prepared = None;
+        self.by_own_name.clear();
         backend.held.clear();
     }
 }
 
-/// Custom settings one session may name before new ones are no longer followed.
+/// Client encodings in which the second byte of a character may be a backslash or another ASCII sign.
+const UNSAFE_ENCODINGS: [&[u8]; 7] = [
+    b"SJIS",
+    b"SHIFT_JIS_2004",
+    b"BIG5",
+    b"GBK",
+    b"UHC",
+    b"GB18030",
+    b"JOHAB",
+];
+
+/// Custom settings one session may name before it keeps its server.
 const CUSTOM_MAX: usize = 64;
 
 /// Must the server be told of other settings? Equal ones become the same one, so that the next look is short.

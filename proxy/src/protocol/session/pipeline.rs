@@ -40,12 +40,15 @@ pub enum Expect {
     /// ParseComplete for this name, said by pgshunt when its turn comes.
     SayParsed(Box<[u8]>),
     /// CloseComplete, said by pgshunt; the name comes back should the batch fail before.
-    SayClosed(Option<Box<(Box<[u8]>, Rc<Statement>)>>),
+    SayClosed(Option<Box<Closed>>),
     /// The client's CopyDone or CopyFail: no answer, but Syncs before it do not count while copying.
     CopyEnd,
     /// A simple query of ours.
     Own(Own),
 }
+
+/// A name given up, and what it stood for.
+pub type Closed = (Box<[u8]>, Rc<Statement>);
 
 /// What a successful Parse stores where.
 #[derive(Debug)]
@@ -235,9 +238,11 @@ fn opens(expect: &Expect) -> Option<bool> {
 /// Is a message about a named statement coming into being or ending?
 fn changes_names(expect: &Expect) -> bool {
     match expect {
-        Expect::Parse(_) | Expect::OwnParse(_) | Expect::OwnClose(_) | Expect::SayParsed(_) | Expect::SayClosed(_) => {
-            true
-        }
+        Expect::Parse(_)
+        | Expect::OwnParse(_)
+        | Expect::OwnClose(_)
+        | Expect::SayParsed(_)
+        | Expect::SayClosed(_) => true,
         Expect::Query
         | Expect::FunctionCall
         | Expect::Sync

@@ -68,7 +68,10 @@ fn a_sync_held_back_before_the_bad_row_does_not_count_either() {
 #[test]
 fn a_client_may_give_up() {
     let mut world = one();
-    assert_eq!(world.say(0, "P{|copy t from stdin} B{} E S d{row} f{why} S"), "1 2 G E{57014} Z{I}");
+    assert_eq!(
+        world.say(0, "P{|copy t from stdin} B{} E S d{row} f{why} S"),
+        "1 2 G E{57014} Z{I}"
+    );
     assert!(is_over(&world));
 }
 

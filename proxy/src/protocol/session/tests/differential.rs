@@ -133,7 +133,15 @@ fn run(seed: u64) {
             alone,
             "seed {seed}: client {who} said {text}\nand heard {}\nits server {:?}",
             told(heard),
-            world.idle.iter().chain(&world.clients[who].server).map(|server| asked(&server.postgres.heard).replace(std::str::from_utf8(super::super::probe::QUESTION).expect("text"), "PROBE")).collect::<Vec<_>>()
+            world
+                .idle
+                .iter()
+                .chain(&world.clients[who].server)
+                .map(|server| asked(&server.postgres.heard).replace(
+                    std::str::from_utf8(super::super::probe::QUESTION).expect("text"),
+                    "PROBE"
+                ))
+                .collect::<Vec<_>>()
         );
         assert!(
             world.clients[who].inbox.is_empty(),

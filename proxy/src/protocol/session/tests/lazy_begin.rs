@@ -27,7 +27,10 @@ fn a_begin_by_the_extended_protocol_is_lazy_too() {
 fn a_transaction_in_which_nothing_ran_reaches_no_server() {
     let mut world = World::new(1, 1);
     assert_eq!(world.say(0, "Q{begin} Q{commit}"), "C{BEGIN} Z{T} C{COMMIT} Z{I}");
-    assert_eq!(world.say(0, "Q{begin} Q{rollback}"), "C{BEGIN} Z{T} C{ROLLBACK} Z{I}");
+    assert_eq!(
+        world.say(0, "Q{begin} Q{rollback}"),
+        "C{BEGIN} Z{T} C{ROLLBACK} Z{I}"
+    );
     assert_eq!(world.asked(0), "");
 }
 
@@ -41,7 +44,10 @@ fn a_begin_ends_the_unnamed_statement_wherever_it_is_answered() {
 #[test]
 fn a_failed_first_statement_fails_the_transaction() {
     let mut world = World::new(1, 1);
-    assert_eq!(world.say(0, "Q{begin} Q{select broken}"), "C{BEGIN} Z{T} E{22012} Z{E}");
+    assert_eq!(
+        world.say(0, "Q{begin} Q{select broken}"),
+        "C{BEGIN} Z{T} E{22012} Z{E}"
+    );
     assert_eq!(world.say(0, "Q{select 1}"), "E{25P02} Z{E}");
     assert_eq!(world.say(0, "Q{commit}"), "C{ROLLBACK} Z{I}");
 }

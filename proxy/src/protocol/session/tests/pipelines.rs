@@ -15,7 +15,10 @@ fn a_query_and_a_batch_in_one_write_are_two_answers() {
 #[test]
 fn an_error_skips_its_own_batch_and_no_other() {
     let mut world = World::new(1, 1);
-    let heard = world.say(0, "P{|select broken} B{} E P{|select 1} B{} E S P{|select 2} B{} E S");
+    let heard = world.say(
+        0,
+        "P{|select broken} B{} E P{|select 1} B{} E S P{|select 2} B{} E S",
+    );
     assert_eq!(heard, "1 2 E{22012} Z{I} 1 2 D{2} C{SELECT 1} Z{I}");
 }
 
@@ -23,7 +26,10 @@ fn an_error_skips_its_own_batch_and_no_other() {
 fn what_comes_after_an_error_was_heard_is_skipped_up_to_its_sync() {
     let mut world = World::new(1, 1);
     assert_eq!(world.say(0, "E{nobody} H"), "E{34000}");
-    assert_eq!(world.say(0, "P{a|select 1} B{a} E Q{select 2} F C{S|a} d{x} c"), "");
+    assert_eq!(
+        world.say(0, "P{a|select 1} B{a} E Q{select 2} F C{S|a} d{x} c"),
+        ""
+    );
     assert_eq!(world.say(0, "S"), "Z{I}");
     assert_eq!(world.say(0, "B{a} S"), "E{26000} Z{I}");
 }

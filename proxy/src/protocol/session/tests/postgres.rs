@@ -265,7 +265,7 @@ impl Postgres {
                 self.settings.remove(&rest.join("_").to_lowercase());
                 "RESET"
             }
-            ["show", name] => return Ok(self.rows(&[self.value(name)], described, "SHOW", out)),
+            ["show", name] => return self.rows(&self.value(name), described, "SHOW", out),
             ["listen", _] => {
                 self.listens = true;
                 "LISTEN"
@@ -286,7 +286,8 @@ impl Postgres {
             }
             ["copy", _, "from", "stdin"] => {
                 self.copies = Some(Copies::Simple);
-                return Ok(reply::frame(out, b'G', |out| out.extend([0; 3])));
+                reply::frame(out, b'G', |out| out.extend([0; 3]));
+                return Ok(());
             }
             ["copy", _, "to", "stdout"] => {
                 reply::frame(out, b'H', |out| out.extend([0; 3]));
@@ -294,12 +295,12 @@ impl Postgres {
                 reply::frame(out, b'c', |_| ());
                 "COPY 1"
             }
-            ["SELECT", "s", ..] => return Ok(self.report(text, out)),
+            ["SELECT", "s", ..] => return self.report(text, out),
             ["SELECT", call, ..] if call.starts_with("pg_catalog.set_config") => {
                 return self.set_all(text, out);
             }
             ["select", "broken"] => return Err("22012"),
-            ["select", value] => return Ok(self.rows(&[(*value).to_owned()], described, "SELECT 1", out)),
+            ["select", value] => return self.rows(value, described, "SELECT 1", out),
             other => panic!("a statement nobody taught: {other:?}"),
         };
         reply::command_complete(out, tag);
@@ -313,14 +314,13 @@ impl Postgres {
             .unwrap_or_else(|| "default".into())
     }
 
-    fn rows(&self, values: &[String], described: bool, tag: &str, out: &mut Vec<u8>) {
+    fn rows(&self, value: &str, described: bool, tag: &str, out: &mut Vec<u8>) -> Fails<()> {
         if described {
             reply::row_description(out, &[]);
         }
-        for value in values {
-            reply::data_row(out, [Some(value.as_bytes())].into_iter());
-        }
+        reply::data_row(out, [Some(value.as_bytes())].into_iter());
         reply::command_complete(out, tag);
+        Ok(())
     }
 
     fn set(&mut self, name: &str, value: &str) -> Fails<()> {
@@ -338,11 +338,11 @@ impl Postgres {
             let (name, value) = (quoted.next().expect("a name"), quoted.next().expect("a value"));
             self.set(name, value)?;
         }
-        Ok(self.rows(&["".into()], true, "SELECT 1", out))
+        self.rows("", true, "SELECT 1", out)
     }
 
     /// The answer to the probe.
-    fn report(&self, text: &str, out: &mut Vec<u8>) {
+    fn report(&self, text: &str, out: &mut Vec<u8>) -> Fails<()> {
         let mut row = |values: [&str; 3]| reply::data_row(out, values.iter().map(|v| Some(v.as_bytes())));
         row(["u", "session_authorization", "app"]);
         for (name, value) in &self.settings {
@@ -355,6 +355,7 @@ impl Postgres {
             row(["l", "", ""]);
         }
         reply::command_complete(out, "SELECT 1");
+        Ok(())
     }
 
     fn fail(&mut self, code: &str, out: &mut Vec<u8>) {

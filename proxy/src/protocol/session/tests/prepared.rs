@@ -19,7 +19,10 @@ fn an_equal_text_is_prepared_once_on_one_server() {
     let mut world = World::new(2, 1);
     world.say(0, "P{a|select 1} S");
     world.asked(0);
-    assert_eq!(world.say(1, "P{b|select 1} B{b} E S"), "1 2 D{1} C{SELECT 1} Z{I}");
+    assert_eq!(
+        world.say(1, "P{b|select 1} B{b} E S"),
+        "1 2 D{1} C{SELECT 1} Z{I}"
+    );
     assert_eq!(world.asked(1), "B{#} E S");
 }
 
@@ -27,9 +30,15 @@ fn an_equal_text_is_prepared_once_on_one_server() {
 fn a_taken_name_is_refused_as_postgresql_refuses_it() {
     // pgbouncer#1118
     let mut world = World::new(1, 1);
-    assert_eq!(world.say(0, "P{a|select 1} S P{a|select 1} S"), "1 Z{I} E{42P05} Z{I}");
+    assert_eq!(
+        world.say(0, "P{a|select 1} S P{a|select 1} S"),
+        "1 Z{I} E{42P05} Z{I}"
+    );
     assert_eq!(world.say(0, "B{a} E S"), "2 D{1} C{SELECT 1} Z{I}");
-    assert_eq!(world.say(0, "C{S|a} P{a|select 2} B{a} E S"), "3 1 2 D{2} C{SELECT 1} Z{I}");
+    assert_eq!(
+        world.say(0, "C{S|a} P{a|select 2} B{a} E S"),
+        "3 1 2 D{2} C{SELECT 1} Z{I}"
+    );
 }
 
 #[test]
@@ -39,7 +48,10 @@ fn a_failed_parse_leaves_nothing_behind() {
     assert_eq!(world.say(0, "P{a|unparsable} S"), "E{42601} Z{I}");
     assert_eq!(world.say(0, "B{a} S"), "E{26000} Z{I}");
     assert_eq!(world.say(1, "P{a|unparsable} S"), "E{42601} Z{I}");
-    assert_eq!(world.say(0, "P{a|select 1} B{a} E S"), "1 2 D{1} C{SELECT 1} Z{I}");
+    assert_eq!(
+        world.say(0, "P{a|select 1} B{a} E S"),
+        "1 2 D{1} C{SELECT 1} Z{I}"
+    );
 }
 
 #[test]
@@ -48,7 +60,10 @@ fn a_parse_that_was_skipped_leaves_nothing_behind() {
     let mut world = World::new(2, 1);
     assert_eq!(world.say(0, "E{nobody} P{a|select 1} S"), "E{34000} Z{I}");
     assert_eq!(world.say(0, "B{a} S"), "E{26000} Z{I}");
-    assert_eq!(world.say(1, "P{a|select 1} B{a} E S"), "1 2 D{1} C{SELECT 1} Z{I}");
+    assert_eq!(
+        world.say(1, "P{a|select 1} B{a} E S"),
+        "1 2 D{1} C{SELECT 1} Z{I}"
+    );
 }
 
 #[test]
@@ -81,7 +96,10 @@ fn nothing_used_in_the_current_batch_is_evicted() {
     world.say(0, "P{c|select 3} S");
     world.asked(0);
     assert_eq!(world.say(0, "B{a} E S"), "2 D{1} C{SELECT 1} Z{I}");
-    assert!(world.asked(0).starts_with("C{S|#} P{#|select 1} B{#}"), "the oldest made room");
+    assert!(
+        world.asked(0).starts_with("C{S|#} P{#|select 1} B{#}"),
+        "the oldest made room"
+    );
 }
 
 #[test]
@@ -97,7 +115,10 @@ fn our_answers_take_their_turn_among_the_servers() {
 fn a_parse_answered_by_us_comes_before_the_error_behind_it() {
     let mut world = World::new(2, 1);
     world.say(1, "P{x|select 1} S");
-    assert_eq!(world.say(0, "P{|select 2} P{a|select 1} E{nobody} S"), "1 1 E{34000} Z{I}");
+    assert_eq!(
+        world.say(0, "P{|select 2} P{a|select 1} E{nobody} S"),
+        "1 1 E{34000} Z{I}"
+    );
     assert_eq!(world.say(0, "B{a} E S"), "2 D{1} C{SELECT 1} Z{I}");
 }
 
@@ -108,7 +129,10 @@ fn in_a_failed_transaction_a_parse_fails_though_the_server_knows_the_text() {
     world.say(0, "Q{begin} Q{select broken}");
     assert_eq!(world.say(0, "P{a|select 1} S"), "E{25P02} Z{E}");
     // The end of the transaction and a Parse in one write.
-    assert_eq!(world.say(0, "Q{rollback} P{a|select 1} B{a} E S"), "C{ROLLBACK} Z{I} 1 2 D{1} C{SELECT 1} Z{I}");
+    assert_eq!(
+        world.say(0, "Q{rollback} P{a|select 1} B{a} E S"),
+        "C{ROLLBACK} Z{I} 1 2 D{1} C{SELECT 1} Z{I}"
+    );
     assert_eq!(world.say(1, "B{x} E S"), "2 D{1} C{SELECT 1} Z{I}");
 }
 
@@ -145,7 +169,10 @@ fn a_skipped_unnamed_parse_leaves_the_one_before_and_a_failed_one_leaves_none() 
     world.say(0, "P{|select 1} S");
     assert_eq!(world.say(0, "E{nobody} P{|select 2} S"), "E{34000} Z{I}");
     assert_eq!(world.say(0, "B{} E S"), "2 D{1} C{SELECT 1} Z{I}");
-    assert_eq!(world.say(0, "P{|unparsable} S B{} S"), "E{42601} Z{I} E{26000} Z{I}");
+    assert_eq!(
+        world.say(0, "P{|unparsable} S B{} S"),
+        "E{42601} Z{I} E{26000} Z{I}"
+    );
 }
 
 #[test]
@@ -160,7 +187,10 @@ fn a_name_of_ours_reaches_no_other_clients_statement() {
 #[test]
 fn deallocate_and_discard_are_heard_of() {
     let mut world = World::new(1, 1);
-    assert_eq!(world.say(0, "P{a|select 1} S Q{deallocate a}"), "1 Z{I} C{DEALLOCATE} Z{I}");
+    assert_eq!(
+        world.say(0, "P{a|select 1} S Q{deallocate a}"),
+        "1 Z{I} C{DEALLOCATE} Z{I}"
+    );
     assert_eq!(world.say(0, "B{a} S"), "E{26000} Z{I}");
     for all in ["Q{deallocate all}", "Q{discard all}"] {
         world.say(0, "P{a|select 1} S");

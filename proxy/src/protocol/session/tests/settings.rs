@@ -9,7 +9,10 @@ fn settings_go_ahead_of_the_clients_bytes() {
     let heard = world.say(0, "Q{show timezone}");
     assert_eq!(heard, "S{TimeZone=west} T D{west} C{SHOW} Z{I}");
     let asked = world.asked(0);
-    assert_eq!(asked, "Q{SELECT pg_catalog.set_config(E'timezone',E'west',false)} Q{show timezone}");
+    assert_eq!(
+        asked,
+        "Q{SELECT pg_catalog.set_config(E'timezone',E'west',false)} Q{show timezone}"
+    );
 }
 
 #[test]
@@ -25,9 +28,15 @@ fn settings_go_ahead_of_the_begin_that_was_answered_before() {
 #[test]
 fn what_one_client_sets_no_other_sees() {
     let mut world = World::new(2, 1);
-    assert_eq!(world.say(0, "Q{set timezone = 'west'}"), "C{SET} S{TimeZone=west} Z{I}");
+    assert_eq!(
+        world.say(0, "Q{set timezone = 'west'}"),
+        "C{SET} S{TimeZone=west} Z{I}"
+    );
     assert_eq!(world.say(1, "Q{show timezone}"), "T D{default} C{SHOW} Z{I}");
-    assert_eq!(world.say(0, "P{|show timezone} B{} E S"), "1 2 D{west} C{SHOW} Z{I}");
+    assert_eq!(
+        world.say(0, "P{|show timezone} B{} E S"),
+        "1 2 D{west} C{SHOW} Z{I}"
+    );
 }
 
 #[test]
@@ -60,9 +69,15 @@ fn a_client_that_waits_for_its_settings_keeps_the_server_they_are_made_on() {
 #[test]
 fn a_probe_follows_what_may_have_changed_the_session_and_only_that() {
     let mut world = World::new(1, 1);
-    world.say(0, "Q{select 1} Q{begin} Q{select 1} Q{commit} P{|select 2} B{} E S");
+    world.say(
+        0,
+        "Q{select 1} Q{begin} Q{select 1} Q{commit} P{|select 2} B{} E S",
+    );
     assert_eq!(world.totals.probe_count, 0);
-    world.say(0, "Q{begin} Q{set timezone = 'west'} Q{set timezone = 'east'} Q{commit}");
+    world.say(
+        0,
+        "Q{begin} Q{set timezone = 'west'} Q{set timezone = 'east'} Q{commit}",
+    );
     assert_eq!(world.totals.probe_count, 1, "one at the end of the transaction");
     world.say(0, "P{|set timezone = 'west'} B{} E S");
     assert_eq!(world.totals.probe_count, 2);
