@@ -13,8 +13,11 @@ use routing_rules::{Lex, read};
 
 pub use conversation::{both_sides, client_side, server_side};
 
-/// A subject and its name, as `tests/fuzz/run.sh` takes it.
-pub const SUBJECTS: [(&str, fn(&[u8])); 7] = [
+/// A subject: it takes any bytes, and panics where they break a promise.
+pub type Subject = fn(&[u8]);
+
+/// Each subject by its name, as `tests/fuzz/run.sh` takes it.
+pub const SUBJECTS: [(&str, Subject); 7] = [
     ("frames", frames),
     ("views", views),
     ("opening", opening),

@@ -44,6 +44,8 @@ pub struct Backend {
     pub held: Held,
     /// Whose unnamed statement it holds; 0 for nobody's.
     pub unnamed: u64,
+    /// The unit it came by.
+    unnamed_unit: u64,
     /// The session that had it last, by its number; 0 for none.
     pub last_session: u64,
     /// Session settings it carries.
@@ -95,9 +97,19 @@ impl Backend {
         self.settings = Shared::default();
     }
 
+    /// Is it being asked what the session has left in it?
+    fn is_probed(&self) -> bool {
+        matches!(self.pipeline.head(), Some(Expect::Own(Own::Probe)))
+    }
+
+    /// Owes nothing and is in the middle of no frame: what is said to the client now comes in its place.
+    fn is_silent(&self) -> bool {
+        self.pipeline.is_empty() && self.stream_left == 0
+    }
+
     /// Owes nothing, in no transaction, in the middle of no frame.
     pub fn is_idle(&self) -> bool {
-        self.pipeline.is_empty() && !self.pipeline.is_open() && self.status == b'I' && self.stream_left == 0
+        self.is_silent() && !self.pipeline.is_open() && self.status == b'I'
     }
 }
 
@@ -210,10 +222,8 @@ pub struct Session {
     /// The rest of the frame goes nowhere.
     stream_drops: bool,
     held_syncs: u32,
-    /// A frame of the client's waits for the outcome of its settings: the server is not free, though it is idle.
-    awaits_settings: bool,
-    /// A frame of the client's waits for the end of a unit sent before it.
-    awaits_unit: bool,
+    /// A frame of the client's waits for answers to what was sent before it: the server is not free, though it is idle.
+    awaits: bool,
     skip_to_sync: bool,
     copy_in: bool,
     due: bool,
@@ -279,8 +289,7 @@ impl Session {
             stream_left: 0,
             stream_drops: false,
             held_syncs: 0,
-            awaits_settings: false,
-            awaits_unit: false,
+            awaits: false,
             skip_to_sync: false,
             copy_in: false,
             due: false,
@@ -341,7 +350,7 @@ impl Session {
         desk: &mut Desk<'_>,
         to_server: &mut Vec<u8>,
     ) -> Afterwards {
-        let waits = self.stream_left > 0 || self.copy_in || self.awaits_settings;
+        let waits = self.stream_left > 0 || backend.stream_left > 0 || self.copy_in || self.awaits;
         if backend.status != b'I' || backend.pipeline.is_open() || waits {
             return Afterwards::InTransaction;
         }
@@ -392,8 +401,7 @@ impl Session {
     pub fn detach(&mut self) {
         self.copy_in = false;
         self.held_syncs = 0;
-        self.awaits_settings = false;
-        self.awaits_unit = false;
+        self.awaits = false;
         self.unnamed.token = 0;
         self.by_own_name.clear();
     }
