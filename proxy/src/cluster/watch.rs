@@ -180,6 +180,5 @@ fn publish(cluster: &Cluster, roles: &Roles) {
             .is_readable
             .store(standing == Standing::Standby, Ordering::Release);
     }
-    let _ = at;
     cluster.looked.notify_waiters();
 }
