@@ -163,6 +163,17 @@ impl<'a> Place<'a> {
         self.seen = seen;
     }
 
+    /// Any mark but a parenthesis.
+    pub fn mark(&mut self, mark: u8) {
+        self.other(match mark {
+            b'.' => Seen::Dot,
+            b':' if self.seen == Seen::Colon => Seen::Cast,
+            b':' => Seen::Colon,
+            b']' => Seen::Constant,
+            _ => Seen::Other,
+        });
+    }
+
     /// `(`: what is called by it, if anything.
     pub fn open(&mut self) -> Option<Call> {
         let call = self.called();
@@ -246,6 +257,24 @@ impl<'a> Place<'a> {
                 self.update_open = false;
             }
             _ => {}
+        }
+    }
+
+    /// Whose call the `(` that comes next would be: the function's name, if it is one without a schema or with
+    /// pg_catalog's. `Some(None)`: a call of something else. `None`: no call.
+    pub fn function(&self) -> Option<Option<&'a [u8]>> {
+        let chain = &self.chain;
+        if self.seen == Seen::Coded {
+            return Some(None);
+        }
+        if chain.parts == 0 || self.seen == Seen::Dot || self.is_name_of_no_function() {
+            return None;
+        }
+        let is_syntax = matches!(chain.meaning.call, Call::Syntax | Call::Reserved) && !chain.quoted;
+        match chain.schema {
+            Schema::None if is_syntax && chain.parts == 1 => None,
+            Schema::None | Schema::Catalog => Some(Some(chain.text)),
+            Schema::Information | Schema::Other => Some(None),
         }
     }
 

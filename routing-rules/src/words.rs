@@ -34,14 +34,18 @@ pub enum Keyword {
     Explain,
     Fetch,
     FirstNext,
+    For,
     ForceNull,
     GroupOrder,
     Grouping,
     Hold,
     Insert,
     Into,
+    Key,
     Load,
     Merge,
+    /// `NO`, as in FOR NO KEY UPDATE.
+    NoKey,
     On,
     Operator,
     OrReplace,
@@ -52,6 +56,7 @@ pub enum Keyword {
     Select,
     Set,
     Sets,
+    Share,
     Show,
     Start,
     StdInOut,
@@ -59,6 +64,7 @@ pub enum Keyword {
     Then,
     Ties,
     Time,
+    To,
     /// Begins a statement that leaves no trace and needs no closer look: SAVEPOINT, LOCK, CHECKPOINT, …
     Trackless,
     Uescape,
@@ -167,6 +173,14 @@ impl Words {
         }
     }
 
+    /// Does a builtin write, or answer for one server only? Asked of functions that leave no trace in the session.
+    pub fn needs_primary(&self, name: &[u8]) -> bool {
+        if let Some(rest) = name.strip_prefix(b"pg_") {
+            return !ANYWHERE.iter().any(|known| known.as_bytes() == rest);
+        }
+        name.starts_with(b"lo_") || ON_PRIMARY.iter().any(|known| known.as_bytes() == name)
+    }
+
     /// The meaning of a word in any case.
     pub fn folded(&self, word: &[u8]) -> Meaning {
         let mut lower = [0; NAME_MAX];
@@ -221,6 +235,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("explain", Keyword::Explain),
     ("fetch", Keyword::Fetch),
     ("first", Keyword::FirstNext),
+    ("for", Keyword::For),
     ("force_not_null", Keyword::ForceNull),
     ("force_null", Keyword::ForceNull),
     ("force_quote", Keyword::ForceNull),
@@ -230,12 +245,14 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("hold", Keyword::Hold),
     ("insert", Keyword::Insert),
     ("into", Keyword::Into),
+    ("key", Keyword::Key),
     ("load", Keyword::Load),
     ("lock", Keyword::Trackless),
     ("merge", Keyword::Merge),
     ("move", Keyword::Trackless),
     ("nchar", Keyword::Character),
     ("next", Keyword::FirstNext),
+    ("no", Keyword::NoKey),
     ("notify", Keyword::Trackless),
     ("on", Keyword::On),
     ("operator", Keyword::Operator),
@@ -252,6 +269,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("select", Keyword::Select),
     ("set", Keyword::Set),
     ("sets", Keyword::Sets),
+    ("share", Keyword::Share),
     ("show", Keyword::Show),
     ("start", Keyword::Start),
     ("stdin", Keyword::StdInOut),
@@ -260,6 +278,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("then", Keyword::Then),
     ("ties", Keyword::Ties),
     ("time", Keyword::Time),
+    ("to", Keyword::To),
     ("truncate", Keyword::Trackless),
     ("uescape", Keyword::Uescape),
     ("update", Keyword::Update),
@@ -278,6 +297,23 @@ const TELLING: &[(&str, Call)] = &[
     ("currval", Call::SequenceState),
     ("lastval", Call::SequenceState),
     ("pg_backend_pid", Call::BackendPid),
+];
+
+/// What begins with `pg_` and is the same on every server.
+const ANYWHERE: &[&str] = &[
+    "char_to_encoding", "client_encoding", "collation_for", "column_compression", "column_size", "describe_object",
+    "encoding_max_length", "encoding_to_char", "get_constraintdef", "get_expr", "get_function_arguments",
+    "get_function_identity_arguments", "get_function_result", "get_functiondef", "get_indexdef", "get_keywords",
+    "get_partkeydef", "get_ruledef", "get_serial_sequence", "get_triggerdef", "get_userbyid", "get_viewdef", "size_bytes",
+    "size_pretty", "sleep", "sleep_for", "sleep_until", "table_is_visible", "timezone_abbrevs", "timezone_names", "typeof",
+    "input_error_info", "input_is_valid", "basetype",
+];
+
+/// What writes, needs a transaction id, or answers for one server.
+const ON_PRIMARY: &[&str] = &[
+    "brin_desummarize_range", "brin_summarize_new_values", "brin_summarize_range", "gin_clean_pending_list",
+    "inet_server_addr", "inet_server_port", "loread", "lowrite", "nextval", "setval", "txid_current",
+    "txid_current_if_assigned", "txid_current_snapshot", "txid_status", "current_query",
 ];
 
 /// PostgreSQL's reserved words.
