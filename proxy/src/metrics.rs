@@ -45,6 +45,51 @@ impl Histogram {
     }
 }
 
+/// A limit on clients that somebody met; `client::gate` counts how often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Clients in all.
+    MaxClientConn,
+    /// Clients from one address.
+    MaxClientConnPerAddress,
+    /// Clients of one role.
+    MaxClientConnPerUser,
+    /// Clients of one database.
+    MaxClientConnPerDatabase,
+    /// Logins at one time: one had to wait.
+    MaxLogins,
+    /// Cancel requests from one address in one second.
+    MaxCancelsPerAddress,
+    /// Time to log in.
+    ClientLoginTimeout,
+}
+
+impl Limit {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Limit; 7] = [
+        Limit::MaxClientConn,
+        Limit::MaxClientConnPerAddress,
+        Limit::MaxClientConnPerUser,
+        Limit::MaxClientConnPerDatabase,
+        Limit::MaxLogins,
+        Limit::MaxCancelsPerAddress,
+        Limit::ClientLoginTimeout,
+    ];
+
+    /// The key in `[limits]`, which is the label too.
+    pub fn word(self) -> &'static str {
+        match self {
+            Limit::MaxClientConn => "max_client_conn",
+            Limit::MaxClientConnPerAddress => "max_client_conn_per_address",
+            Limit::MaxClientConnPerUser => "max_client_conn_per_user",
+            Limit::MaxClientConnPerDatabase => "max_client_conn_per_database",
+            Limit::MaxLogins => "max_logins",
+            Limit::MaxCancelsPerAddress => "max_cancels_per_address",
+            Limit::ClientLoginTimeout => "client_login_timeout",
+        }
+    }
+}
+
 /// Running totals of one pool (PgBouncer's SHOW STATS).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -149,6 +194,45 @@ pub struct PoolRow {
     pub totals: Totals,
 }
 
+impl PoolRow {
+    /// Adds what another worker has of the same pool.
+    pub fn add(&mut self, o: &PoolRow) {
+        self.cl_active += o.cl_active;
+        self.cl_waiting += o.cl_waiting;
+        self.cl_active_cancel_req += o.cl_active_cancel_req;
+        self.cl_waiting_cancel_req += o.cl_waiting_cancel_req;
+        self.sv_active += o.sv_active;
+        self.sv_active_cancel += o.sv_active_cancel;
+        self.sv_being_canceled += o.sv_being_canceled;
+        self.sv_idle += o.sv_idle;
+        self.sv_used += o.sv_used;
+        self.sv_tested += o.sv_tested;
+        self.sv_login += o.sv_login;
+        self.maxwait = self.maxwait.max(o.maxwait);
+        self.totals.add(&o.totals);
+    }
+
+    /// Servers of any kind, those still logging in too.
+    pub fn servers(&self) -> u64 {
+        self.logged_in_servers() + self.sv_login
+    }
+
+    /// Servers that have logged in.
+    pub fn logged_in_servers(&self) -> u64 {
+        self.sv_active
+            + self.sv_active_cancel
+            + self.sv_being_canceled
+            + self.sv_idle
+            + self.sv_used
+            + self.sv_tested
+    }
+
+    /// Clients of any kind.
+    pub fn clients(&self) -> u64 {
+        self.cl_active + self.cl_waiting
+    }
+}
+
 /// Why a client keeps its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinRow {
@@ -218,9 +302,201 @@ pub struct Census {
     pub login_clients: u64,
 }
 
+impl Census {
+    /// What several workers say together: one row for each pool, everything in a fixed order.
+    pub fn sum(parts: impl IntoIterator<Item = Census>) -> Census {
+        let mut sum = Census::default();
+        for part in parts {
+            sum.pools.extend(part.pools);
+            sum.clients.extend(part.clients);
+            sum.servers.extend(part.servers);
+            sum.pins.extend(part.pins);
+            sum.login_clients += part.login_clients;
+        }
+        sum.pools
+            .sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
+        sum.pools.dedup_by(|other, row| {
+            let is_same = (&other.database, &other.user) == (&row.database, &row.user);
+            if is_same {
+                row.add(other);
+            }
+            is_same
+        });
+        sum.clients.sort_by_key(|row| row.id);
+        sum.servers.sort_by_key(|row| row.id);
+        sum.pins.sort_by_key(|row| row.client_id);
+        sum
+    }
+}
+
+/// How a number behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+/// One metric of `/metrics`: a number of `T`.
+pub struct Metric<T> {
+    /// Its whole name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// What it means, in one line.
+    pub help: &'static str,
+    /// Its value.
+    pub value: fn(&T) -> f64,
+}
+
+/// A histogram of `/metrics`.
+pub struct Times {
+    /// Its whole name.
+    pub name: &'static str,
+    /// What it means, in one line.
+    pub help: &'static str,
+    /// Where it is.
+    pub of: fn(&Totals) -> &Histogram,
+}
+
+/// The labels of every metric of a pool. Their values come from logins that succeeded, so their number is that of
+/// databases and roles.
+pub const POOL_LABELS: [&str; 2] = ["database", "user"];
+
+macro_rules! metrics {
+    ($of:ty: $($kind:ident $name:literal $help:literal $value:expr;)*) => {
+        &[$(Metric::<$of> { name: $name, kind: Kind::$kind, help: $help, value: $value }),*]
+    };
+}
+
+/// What is measured of every pool, with [`POOL_LABELS`].
+pub static OF_POOL: &[Metric<PoolRow>] = metrics! { PoolRow:
+    Gauge "pgshunt_clients_active" "Clients that are idle or have a server." |p| p.cl_active as f64;
+    Gauge "pgshunt_clients_waiting" "Clients that wait for a server." |p| p.cl_waiting as f64;
+    Gauge "pgshunt_client_wait_seconds_max" "How long the client that waits longest has waited." |p| p.maxwait.as_secs_f64();
+    Gauge "pgshunt_servers_active" "Server connections lent to clients." |p| p.sv_active as f64;
+    Gauge "pgshunt_servers_idle" "Server connections that are free." |p| p.sv_idle as f64;
+    Gauge "pgshunt_servers_tested" "Server connections being reset or asked for a login." |p| p.sv_tested as f64;
+    Gauge "pgshunt_servers_login" "Server connections being made." |p| p.sv_login as f64;
+    Gauge "pgshunt_servers_being_canceled" "Server connections kept back until a cancel request has ended." |p| p.sv_being_canceled as f64;
+    Gauge "pgshunt_pool_size" "The most server connections of the pool." |p| p.pool_size as f64;
+    Counter "pgshunt_logins_total" "Clients that have logged in." |p| p.totals.client_login_count as f64;
+    Counter "pgshunt_server_assignments_total" "Times a server connection was lent." |p| p.totals.server_assignment_count as f64;
+    Counter "pgshunt_transactions_total" "Transactions, and statements outside of one." |p| p.totals.xact_count as f64;
+    Counter "pgshunt_pinned_transactions_total" "Transactions on a server connection that its client keeps." |p| p.totals.pinned_xact_count as f64;
+    Counter "pgshunt_queries_total" "Simple queries and Syncs." |p| p.totals.query_count as f64;
+    Counter "pgshunt_received_bytes_total" "Bytes from clients." |p| p.totals.bytes_received as f64;
+    Counter "pgshunt_sent_bytes_total" "Bytes to clients." |p| p.totals.bytes_sent as f64;
+    Counter "pgshunt_client_parses_total" "Parse messages from clients." |p| p.totals.client_parse_count as f64;
+    Counter "pgshunt_server_parses_total" "Parse messages to servers." |p| p.totals.server_parse_count as f64;
+    Counter "pgshunt_binds_total" "Bind messages." |p| p.totals.bind_count as f64;
+    Counter "pgshunt_probes_total" "Questions to a server about the state a session left in it." |p| p.totals.probe_count as f64;
+    Counter "pgshunt_faults_total" "Errors that pgshunt itself answered." |p| p.totals.fault_count as f64;
+    Counter "pgshunt_cancels_total" "Cancel requests passed on." |p| p.totals.cancel_count as f64;
+    Counter "pgshunt_server_connects_total" "Server connections made." |p| p.totals.server_connect_count as f64;
+    Counter "pgshunt_server_connect_failures_total" "Server connections that could not be made." |p| p.totals.server_connect_failure_count as f64;
+};
+
+/// The times of every pool, with [`POOL_LABELS`].
+pub static TIMES: [Times; 3] = [
+    Times {
+        name: "pgshunt_wait_seconds",
+        help: "How long clients waited for a server connection.",
+        of: |totals| &totals.wait_time,
+    },
+    Times {
+        name: "pgshunt_query_seconds",
+        help: "How long queries took, from their first byte to ReadyForQuery.",
+        of: |totals| &totals.query_time,
+    },
+    Times {
+        name: "pgshunt_transaction_seconds",
+        help: "How long transactions held their server connection.",
+        of: |totals| &totals.xact_time,
+    },
+];
+
+/// What the whole process says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Process {
+    /// When it started, in seconds since 1970.
+    pub start_s: f64,
+    /// Connections, logged in or not.
+    pub connections: usize,
+    /// `max_client_conn`.
+    pub connections_max: usize,
+    /// Clients logging in.
+    pub login_clients: u64,
+    /// Cancel requests being passed on.
+    pub cancels: usize,
+    /// Worker threads.
+    pub workers: usize,
+    /// Worker threads that did not answer in time.
+    pub workers_silent: usize,
+    /// Is it about to stop?
+    pub is_stopping: bool,
+    /// Memory in use.
+    pub resident_bytes: u64,
+    /// The most memory it ever had in use.
+    pub resident_bytes_max: u64,
+    /// Processor time used.
+    pub cpu_s: f64,
+    /// Open files and sockets.
+    pub open_fds: u64,
+}
+
+/// What is measured of the process, without labels.
+pub static OF_PROCESS: &[Metric<Process>] = metrics! { Process:
+    Gauge "pgshunt_connections" "Client connections, logged in or not." |p| p.connections as f64;
+    Gauge "pgshunt_connections_max" "The most client connections (max_client_conn)." |p| p.connections_max as f64;
+    Gauge "pgshunt_clients_login" "Clients that log in at this moment." |p| p.login_clients as f64;
+    Gauge "pgshunt_cancels_active" "Cancel requests being passed on at this moment." |p| p.cancels as f64;
+    Gauge "pgshunt_workers" "Worker threads." |p| p.workers as f64;
+    Gauge "pgshunt_workers_silent" "Worker threads that did not answer in time: their numbers are missing." |p| p.workers_silent as f64;
+    Gauge "pgshunt_stopping" "1 while pgshunt waits for its last clients." |p| f64::from(p.is_stopping);
+    Gauge "process_start_time_seconds" "Start time of the process since unix epoch in seconds." |p| p.start_s;
+    Gauge "process_resident_memory_bytes" "Resident memory size in bytes." |p| p.resident_bytes as f64;
+    Gauge "process_open_fds" "Number of open file descriptors." |p| p.open_fds as f64;
+    Counter "process_cpu_seconds_total" "Total user and system CPU time spent in seconds." |p| p.cpu_s;
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_parts_of_a_pool_become_one_row() {
+        let part = |user: &str, idle, seconds, queries| Census {
+            pools: vec![PoolRow {
+                database: "app".into(),
+                user: user.into(),
+                sv_idle: idle,
+                maxwait: Duration::from_secs(seconds),
+                pool_size: 20,
+                totals: Totals {
+                    query_count: queries,
+                    ..Totals::default()
+                },
+                ..PoolRow::default()
+            }],
+            login_clients: 1,
+            ..Census::default()
+        };
+        let sum = Census::sum([part("bob", 1, 3, 10), part("ann", 5, 0, 1), part("bob", 2, 1, 20)]);
+        let rows: Vec<_> = sum.pools.iter().map(|row| (&row.user[..], row.sv_idle)).collect();
+        assert_eq!(rows, [("ann", 5), ("bob", 3)]);
+        let bob = &sum.pools[1];
+        assert_eq!((bob.maxwait.as_secs(), bob.totals.query_count), (3, 30));
+        assert_eq!((bob.pool_size, sum.login_clients), (20, 3));
+    }
+
+    #[test]
+    fn limits_have_their_numbers() {
+        for (number, limit) in Limit::ALL.into_iter().enumerate() {
+            assert_eq!(limit as usize, number, "{}", limit.word());
+        }
+    }
 
     #[test]
     fn a_duration_falls_into_the_first_bucket_that_holds_it() {

@@ -101,6 +101,10 @@ pub struct Limits {
     pub max_client_conn_per_database: usize,
     /// The most servers of one database, over all its pools (0: none).
     pub max_db_connections: usize,
+    /// The most clients that log in at one time; more wait for their turn (0: no limit).
+    pub max_logins: usize,
+    /// The most cancel requests from one address in one second; more are dropped (0: no limit).
+    pub max_cancels_per_address: usize,
     /// Time a client has to log in (0: for ever).
     pub client_login_timeout: Duration,
     /// The largest message a client may send, in bytes.
@@ -117,6 +121,8 @@ impl Default for Limits {
             max_client_conn_per_user: 0,
             max_client_conn_per_database: 0,
             max_db_connections: 0,
+            max_logins: 1000,
+            max_cancels_per_address: 100,
             client_login_timeout: Duration::from_secs(60),
             max_packet_size: MAX_PACKET_SIZE,
             shutdown_timeout: Duration::from_secs(60),
@@ -234,8 +240,10 @@ pub enum AuthMode {
 pub struct AuthUser {
     /// The role.
     pub name: String,
-    /// What it is checked against.
-    pub credential: Credential,
+    /// What its password is checked against; `None`: its certificate alone lets it in.
+    pub credential: Option<Credential>,
+    /// The common name of the client certificate that lets it in without a password.
+    pub cert: Option<String>,
 }
 
 /// What a role is checked against. All three are as good as a password to whoever reads them.
@@ -256,6 +264,9 @@ pub enum Credential {
 pub const DEFAULT_AUTH_QUERY: &str = "\
 SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL ELSE rolpassword END \
 FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin";
+
+/// Where [`DEFAULT_AUTH_QUERY`] may not read `pg_authid`: the function that `pgshunt setup` makes.
+pub const SETUP_AUTH_QUERY: &str = "SELECT name, verifier FROM pgshunt.verifier_of($1)";
 
 /// Which roles may log in to the console; nobody else may.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -68,7 +68,9 @@ impl fmt::Display for Why {
             Why::Catalog(name) => write!(f, "{name} is each server's own"),
             Why::Unclear => f.write_str("its text could not be read to the end"),
             Why::Empty => f.write_str("it holds no statement"),
-            Why::NamesUnknown => f.write_str("the database's functions and views have not been looked up yet"),
+            Why::NamesUnknown => {
+                f.write_str("the database's functions and views have not been looked up yet")
+            }
         }
     }
 }
@@ -164,7 +166,9 @@ impl<'a> Reader<'a> {
         match self.head {
             Head::Begin => self.begin(meaning.keyword, text)?,
             Head::Explain if self.place.depth == 0 => self.explained(meaning.keyword, text)?,
-            Head::Copy if self.place.depth == 0 && last == Keyword::To && meaning.keyword == Keyword::StdInOut => {
+            Head::Copy
+                if self.place.depth == 0 && last == Keyword::To && meaning.keyword == Keyword::StdInOut =>
+            {
                 self.head = Head::CopyOut;
             }
             Head::Explain | Head::Query | Head::Copy | Head::CopyOut if !is_label => {
@@ -280,5 +284,7 @@ fn lossy(name: &[u8]) -> Box<str> {
 }
 
 fn upper(word: &[u8]) -> Box<str> {
-    String::from_utf8_lossy(&word[..word.len().min(40)]).to_uppercase().into()
+    String::from_utf8_lossy(&word[..word.len().min(40)])
+        .to_uppercase()
+        .into()
 }

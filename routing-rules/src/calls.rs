@@ -287,11 +287,8 @@ impl<'a> Place<'a> {
             return None;
         }
         let may_be_builtin = matches!(chain.schema, Schema::None | Schema::Catalog);
-        match chain.meaning.call {
-            Call::SetConfig | Call::SetSeed | Call::SequenceState | Call::BackendPid if may_be_builtin => {
-                return Some(chain.meaning.call);
-            }
-            _ => {}
+        if may_be_builtin && chain.meaning.call.is_telling() {
+            return Some(chain.meaning.call);
         }
         if self.is_name_of_no_function() {
             return None;

@@ -184,12 +184,8 @@ impl Found {
 
     fn call_in_code(&mut self, word: &[u8], tokens: &Tokens<'_>) {
         let call = WORDS.folded(word).call;
-        let is_telling = matches!(
-            call,
-            Call::SetConfig | Call::SetSeed | Call::SequenceState | Call::BackendPid
-        );
         let mut arguments = tokens.clone();
-        if !is_telling || arguments.next() != Some(Token::Mark(b'(')) {
+        if !call.is_telling() || arguments.next() != Some(Token::Mark(b'(')) {
             return;
         }
         match call {

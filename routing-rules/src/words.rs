@@ -9,7 +9,6 @@ use std::sync::LazyLock;
 
 /// Keywords with a part in the reader's decisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Keyword {
     /// A word without a part here.
     No,
@@ -98,6 +97,16 @@ pub enum Call {
     BackendPid,
 }
 
+impl Call {
+    /// Must the session hear of it, whatever stands around it?
+    pub fn is_telling(self) -> bool {
+        matches!(
+            self,
+            Call::SetConfig | Call::SetSeed | Call::SequenceState | Call::BackendPid
+        )
+    }
+}
+
 /// A word looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meaning {
@@ -145,7 +154,7 @@ impl Words {
     }
 
     fn entry(&mut self, name: &'static [u8]) -> &mut Meaning {
-        let slot = self.slot(name);
+        let slot = self.slot(name, |a, b| a == b);
         if self.slots[slot] == 0 {
             self.entries.push((name, UNKNOWN));
             self.slots[slot] = self.entries.len() as u16;
@@ -154,20 +163,19 @@ impl Words {
     }
 
     /// Where a name is, or would be.
-    fn slot(&self, name: &[u8]) -> usize {
+    fn slot(&self, name: &[u8], same: fn(&[u8], &[u8]) -> bool) -> usize {
         let mut slot = hash(name) & (SLOTS - 1);
         loop {
             match self.slots[slot] {
                 0 => return slot,
-                at if self.entries[usize::from(at) - 1].0 == name => return slot,
+                at if same(self.entries[usize::from(at) - 1].0, name) => return slot,
                 _ => slot = (slot + 1) & (SLOTS - 1),
             }
         }
     }
 
-    /// The meaning of a name in lower case.
-    pub fn exact(&self, name: &[u8]) -> Meaning {
-        match self.slots[self.slot(name)] {
+    fn at(&self, slot: usize) -> Meaning {
+        match self.slots[slot] {
             0 => UNKNOWN,
             at => self.entries[usize::from(at) - 1].1,
         }
@@ -181,24 +189,25 @@ impl Words {
         name.starts_with(b"lo_") || ON_PRIMARY.iter().any(|known| known.as_bytes() == name)
     }
 
+    /// The meaning of a quoted name: only lower case is known.
+    pub fn exact(&self, name: &[u8]) -> Meaning {
+        self.at(self.slot(name, |a, b| a == b))
+    }
+
     /// The meaning of a word in any case.
     pub fn folded(&self, word: &[u8]) -> Meaning {
-        let mut lower = [0; NAME_MAX];
-        let Some(lower) = lower.get_mut(..word.len()) else {
+        if word.len() > NAME_MAX {
             return UNKNOWN;
-        };
-        for (to, from) in lower.iter_mut().zip(word) {
-            *to = from.to_ascii_lowercase();
         }
-        self.exact(lower)
+        self.at(self.slot(word, <[u8]>::eq_ignore_ascii_case))
     }
 }
 
-/// FNV-1a, its high half folded in.
+/// FNV-1a of the name in lower case, its high half folded in.
 fn hash(name: &[u8]) -> usize {
     let mut hash: u32 = 0x811c_9dc5;
-    for &byte in name {
-        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    for byte in name {
+        hash = (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193);
     }
     (hash ^ (hash >> 15)) as usize
 }
@@ -301,19 +310,59 @@ const TELLING: &[(&str, Call)] = &[
 
 /// What begins with `pg_` and is the same on every server.
 const ANYWHERE: &[&str] = &[
-    "char_to_encoding", "client_encoding", "collation_for", "column_compression", "column_size", "describe_object",
-    "encoding_max_length", "encoding_to_char", "get_constraintdef", "get_expr", "get_function_arguments",
-    "get_function_identity_arguments", "get_function_result", "get_functiondef", "get_indexdef", "get_keywords",
-    "get_partkeydef", "get_ruledef", "get_serial_sequence", "get_triggerdef", "get_userbyid", "get_viewdef", "size_bytes",
-    "size_pretty", "sleep", "sleep_for", "sleep_until", "table_is_visible", "timezone_abbrevs", "timezone_names", "typeof",
-    "input_error_info", "input_is_valid", "basetype",
+    "char_to_encoding",
+    "client_encoding",
+    "collation_for",
+    "column_compression",
+    "column_size",
+    "describe_object",
+    "encoding_max_length",
+    "encoding_to_char",
+    "get_constraintdef",
+    "get_expr",
+    "get_function_arguments",
+    "get_function_identity_arguments",
+    "get_function_result",
+    "get_functiondef",
+    "get_indexdef",
+    "get_keywords",
+    "get_partkeydef",
+    "get_ruledef",
+    "get_serial_sequence",
+    "get_triggerdef",
+    "get_userbyid",
+    "get_viewdef",
+    "size_bytes",
+    "size_pretty",
+    "sleep",
+    "sleep_for",
+    "sleep_until",
+    "table_is_visible",
+    "timezone_abbrevs",
+    "timezone_names",
+    "typeof",
+    "input_error_info",
+    "input_is_valid",
+    "basetype",
 ];
 
 /// What writes, needs a transaction id, or answers for one server.
 const ON_PRIMARY: &[&str] = &[
-    "brin_desummarize_range", "brin_summarize_new_values", "brin_summarize_range", "gin_clean_pending_list",
-    "inet_server_addr", "inet_server_port", "loread", "lowrite", "nextval", "setval", "txid_current",
-    "txid_current_if_assigned", "txid_current_snapshot", "txid_status", "current_query",
+    "brin_desummarize_range",
+    "brin_summarize_new_values",
+    "brin_summarize_range",
+    "gin_clean_pending_list",
+    "inet_server_addr",
+    "inet_server_port",
+    "loread",
+    "lowrite",
+    "nextval",
+    "setval",
+    "txid_current",
+    "txid_current_if_assigned",
+    "txid_current_snapshot",
+    "txid_status",
+    "current_query",
 ];
 
 /// PostgreSQL's reserved words.

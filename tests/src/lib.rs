@@ -1,1 +1,43 @@
-//! What the tests share.
+//! What the tests share: real PostgreSQL servers, the real pgshunt binary, a raw protocol client, PostgreSQL's own programs.
+//!
+//! A test opens a [`Database`], puts a [`Proxy`] in front of it and goes through one [`Door`] or the other: what
+//! PostgreSQL does directly is what it must do through pgshunt.
+
+pub mod certificates;
+pub mod cluster;
+pub mod door;
+pub mod frame;
+pub mod fuzzing;
+pub mod messages;
+pub mod programs;
+pub mod proxy;
+pub mod wire;
+
+use std::time::{Duration, Instant};
+
+pub use cluster::{Cluster, Database};
+pub use door::Door;
+pub use frame::Frame;
+pub use messages::Messages;
+pub use proxy::{Config, Proxy};
+pub use wire::Wire;
+
+/// Longer than anything here takes, even on a busy machine. A test that waits this long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Looks again and again until it sees what it waits for, at most [`PATIENCE`]; then fails, naming it.
+pub fn until(awaited: &str, mut seen: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !seen() {
+        assert!(Instant::now() < deadline, "waited in vain for {awaited}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Does the same through both doors and compares what was seen, line by line.
+#[track_caller]
+pub fn same(direct: &Door, through: &Door, script: impl Fn(&mut Wire) -> Vec<String>) {
+    let expected = script(&mut direct.wire());
+    let seen = script(&mut through.wire());
+    assert_eq!(expected, seen, "left: PostgreSQL itself, right: through pgshunt");
+}

@@ -1,1 +1,23 @@
-//! admin
+//! What operators see and say: the console on its own port, and HTTP for monitoring.
+//!
+//! `lookout` asks every worker for its census and adds it up; `show` turns that into PgBouncer's rows, `exposition`
+//! into Prometheus' text, `page` into a page for people; `ready` says whether statements can be served. `command` and
+//! `driver` know what may be said at the console, `login` lets people in, `talk` speaks the protocol, `run` does what
+//! they ask; `console` and `http` have the sockets.
+
+pub mod command;
+pub mod console;
+pub mod driver;
+pub mod exposition;
+pub mod http;
+pub mod login;
+pub mod lookout;
+pub mod page;
+pub mod process;
+pub mod rates;
+pub mod ready;
+pub mod run;
+pub mod show;
+pub mod table;
+pub mod talk;
+pub mod words;

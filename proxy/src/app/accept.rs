@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,6 +10,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::StartFault;
+use crate::admin::console::Console;
+use crate::admin::http::Site;
 use crate::client::worker::{Accepted, Common, Order};
 use crate::snapshot::Endpoint;
 
@@ -58,18 +61,43 @@ pub async fn open(endpoint: &Endpoint) -> Result<Listener, StartFault> {
 
 /// Removes the files of Unix sockets.
 pub fn remove_sockets(common: &Common) {
-    for endpoint in &common.snapshot.load().listen.clients {
+    let listen = &common.snapshot.load().listen;
+    for endpoint in listen.clients.iter().chain(&listen.admin) {
         if let Endpoint::Unix { directory, port } = endpoint {
             let _ = std::fs::remove_file(socket_file(directory, *port));
         }
     }
 }
 
-/// Accepts until it is aborted.
+/// Accepts clients until it is aborted.
 pub async fn accept(listener: Listener, common: Arc<Common>) {
     let next = AtomicUsize::new(0);
+    let give = |accepted| {
+        let turn = next.fetch_add(1, Ordering::Relaxed);
+        let _ = common.doors[turn % common.doors.len()].send(Order::Arrive(accepted));
+    };
+    each(&listener, give).await;
+}
+
+/// Accepts operators until it is aborted.
+pub async fn accept_console(listener: Listener, console: Rc<Console>) {
+    let serve = |accepted| {
+        tokio::task::spawn_local(console.clone().serve(accepted));
+    };
+    each(&listener, serve).await;
+}
+
+/// Accepts visitors of HTTP until it is aborted.
+pub async fn accept_http(listener: Listener, site: Rc<Site>) {
+    let serve = |accepted| {
+        tokio::task::spawn_local(site.clone().serve(accepted));
+    };
+    each(&listener, serve).await;
+}
+
+async fn each(listener: &Listener, take: impl Fn(Accepted)) {
     loop {
-        let accepted = match &listener {
+        let accepted = match listener {
             Listener::Tcp(tcp) => tcp
                 .accept()
                 .await
@@ -80,10 +108,7 @@ pub async fn accept(listener: Listener, common: Arc<Common>) {
                 .and_then(|(unix, _)| Ok(Accepted::Unix(unix.into_std()?))),
         };
         match accepted {
-            Ok(accepted) => {
-                let turn = next.fetch_add(1, Ordering::Relaxed);
-                let _ = common.doors[turn % common.doors.len()].send(Order::Arrive(accepted));
-            }
+            Ok(accepted) => take(accepted),
             Err(error) => {
                 // Out of file descriptors, most likely: a pause lets some close.
                 tracing::warn!(%error, "a connection could not be accepted");

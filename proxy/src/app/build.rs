@@ -41,6 +41,7 @@ pub fn build(snapshot: Snapshot) -> Result<Parts, StartFault> {
         server_ids: Arc::new(AtomicU64::new(1)),
         client_ids: AtomicU64::new(1),
         connections: AtomicUsize::new(0),
+        gate: Default::default(),
         doors: senders,
         targets: ArcSwap::from_pointee(targets),
         cancels: AtomicUsize::new(0),
@@ -68,7 +69,7 @@ fn from_client(snapshot: &Snapshot) -> Result<FromClient, StartFault> {
 }
 
 /// The servers of each database's first shard.
-fn targets(snapshot: &Snapshot) -> Result<HashMap<String, Vec<Arc<Target>>>, StartFault> {
+pub fn targets(snapshot: &Snapshot) -> Result<HashMap<String, Vec<Arc<Target>>>, StartFault> {
     let mut targets = HashMap::new();
     for database in &snapshot.databases {
         let Some(shard) = database.shards.first() else {

@@ -2,20 +2,26 @@
 
 pub mod accept;
 pub mod build;
+pub mod notify;
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::admin::command::Patience;
+use crate::admin::console::Console;
+use crate::admin::http::Site;
+use crate::admin::lookout::Lookout;
 use crate::client::credentials;
 use crate::client::worker::{Common, Order, Worker};
 use crate::net::tls::TlsFault;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Endpoint, Snapshot};
 
 /// Where the configuration came from, and can be read again.
 #[derive(Clone, Debug)]
@@ -69,6 +75,8 @@ async fn oversee(parts: build::Parts) -> Result<(), StartFault> {
         questions,
     } = parts;
     let listeners = accept::listen(&common).await?;
+    let (lookout, mut wishes) = Lookout::new(common.clone());
+    open_for_operators(&lookout).await?;
     let mut workers = Vec::new();
     let (ended, mut all_ended) = mpsc::channel::<()>(1);
     for (index, orders) in doors.into_iter().enumerate() {
@@ -76,28 +84,68 @@ async fn oversee(parts: build::Parts) -> Result<(), StartFault> {
     }
     drop(ended);
     tokio::task::spawn_local(credentials::serve(questions));
+    tokio::task::spawn_local(lookout.clone().keep_samples());
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| tokio::task::spawn_local(accept::accept(listener, common.clone())))
         .collect();
     let mut terminate = signal(SignalKind::terminate()).map_err(StartFault::System)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartFault::System)?;
-    tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-    tracing::info!("stopping: running transactions may end");
+    notify::tell(notify::State::Ready);
+    let patience = tokio::select! {
+        _ = terminate.recv() => Patience::Transactions,
+        _ = interrupt.recv() => Patience::Transactions,
+        Some(patience) = wishes.recv() => patience,
+    };
+    notify::tell(notify::State::Stopping);
+    lookout.stops();
     accepting.iter().for_each(|task| task.abort());
-    tell(&common, || Order::Stop);
-    let patience = common.snapshot.load().limits.shutdown_timeout;
+    let limit = begin_to_stop(&common, patience);
     tokio::select! {
         _ = all_ended.recv() => {}
-        _ = tokio::time::sleep(patience) => tracing::warn!("shutdown_timeout is over"),
+        _ = tokio::time::sleep(limit) => tracing::info!("not waiting any longer"),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        Some(_) = wishes.recv() => {}
     }
     tell(&common, || Order::Kill);
     let _ = tokio::time::timeout(Duration::from_secs(2), all_ended.recv()).await;
     accept::remove_sockets(&common);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Opens the doors of the console and of HTTP.
+async fn open_for_operators(lookout: &Rc<Lookout>) -> Result<(), StartFault> {
+    let listen = lookout.common.snapshot.load().listen.clone();
+    if let Some(endpoint) = &listen.admin {
+        let listener = accept::open(endpoint).await?;
+        tracing::info!(address = %endpoint, "console");
+        let console = Console::new(lookout.clone());
+        tokio::task::spawn_local(accept::accept_console(listener, console));
+    }
+    if let Some(address) = listen.http {
+        let listener = accept::open(&Endpoint::Tcp(address)).await?;
+        tracing::info!(%address, "HTTP");
+        tokio::task::spawn_local(accept::accept_http(listener, Site::new(lookout.clone())));
+    }
+    Ok(())
+}
+
+/// Tells the workers to stop, and says how long they may take.
+fn begin_to_stop(common: &Common, patience: Patience) -> Duration {
+    tracing::info!(waits_for = ?patience, "stopping");
+    match patience {
+        Patience::None => Duration::ZERO,
+        Patience::Transactions => {
+            tell(common, || Order::Stop);
+            common.snapshot.load().limits.shutdown_timeout
+        }
+        Patience::Clients => {
+            tell(common, || Order::Drain);
+            Duration::MAX
+        }
+    }
 }
 
 fn tell(common: &Common, order: impl Fn() -> Order) {

@@ -1,9 +1,11 @@
 //! The command line: one file per verb. The only place that prints and that chooses exit codes.
 
 mod check;
-mod demo;
+pub mod demo;
+mod import;
 mod route;
 mod serve;
+mod setup;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,8 @@ pub fn run() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Route(args) => route::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Setup(args) => setup::run(&args),
+        Verb::Import(args) => import::run(&args),
     }
 }
 
@@ -53,6 +57,10 @@ enum Verb {
     Check(check::Args),
     /// Say where a statement would go and why, without a connection
     Route(route::Args),
+    /// Make the role pgshunt itself uses on the servers, or show the SQL
+    Setup(setup::Args),
+    /// Turn a PgBouncer configuration into ours
+    Import(import::Args),
     /// Start a PostgreSQL and pgshunt on this machine and show what it does
     Demo(demo::Args),
 }
@@ -118,6 +126,11 @@ mod tests {
             ("demo --seconds 3 --keep-dir", true),
             ("demo --check", true),
             ("demo --check --seconds 3", false),
+            ("setup --to postgres://h/d --to postgres://i/d", true),
+            ("setup --print", true),
+            ("setup", false),
+            ("import pgbouncer.ini --users userlist.txt --secrets s", true),
+            ("import", false),
             ("", false),
         ] {
             let words = ["pgshunt"].into_iter().chain(line.split_whitespace());

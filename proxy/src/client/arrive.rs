@@ -4,27 +4,31 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 
+use super::certificate::held_against;
+use super::gate::{Arrival, Pass};
 use super::handle::{Handle, Identity};
 use super::handshake::{Arrived, Ended, Opened, greet, refuse};
 use super::introduce::{NotWelcome, introduce};
 use super::relay::Client;
 use super::replicate::{self, Replication};
-use super::worker::{Accepted, Counted, Worker};
+use super::worker::{Accepted, Common, Counted, Worker};
 use crate::fault::{Fault, Severity};
+use crate::metrics::Limit;
 use crate::net::buffer::{Inbox, Outbox};
 use crate::net::socket;
 use crate::net::stream::{Socket, Stream};
 use crate::pool::settings::Mode;
 use crate::pool::{Key, Pool};
-use crate::protocol::auth::messages;
-use crate::protocol::session::Session;
+use crate::protocol::auth::{Secret, messages};
 use crate::protocol::session::pin::Pin;
 use crate::protocol::session::settings::{Settings, Shared};
+use crate::protocol::session::{Pooling, Session};
 use crate::protocol::startup::Startup;
 use crate::protocol::{reply, sqlstate};
 use crate::server::address::Target;
@@ -37,25 +41,36 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let client = Box::pin(log_in(&worker, accepted)).await;
     worker.logging_in.set(worker.logging_in.get() - 1);
     match client {
-        Some((LoggedIn::Client(client), _counted)) => client.run().await,
-        Some((LoggedIn::Replication(replication), _counted)) => replication.run().await,
+        Some((LoggedIn::Client(client), _stay)) => client.run().await,
+        Some((LoggedIn::Replication(replication), _stay)) => replication.run().await,
         None => {}
     }
 }
 
 /// A client that has proved who it is.
 enum LoggedIn {
-    Client(Client),
+    Client(Box<Client>),
     Replication(Box<Replication>),
 }
 
-async fn log_in(worker: &Rc<Worker>, accepted: Accepted) -> Option<(LoggedIn, Counted)> {
+/// The places a client takes while it is here.
+struct Stay {
+    _counted: Counted,
+    _arrival: Arrival,
+    _passes: [Pass; 2],
+}
+
+async fn log_in(worker: &Rc<Worker>, accepted: Accepted) -> Option<(LoggedIn, Stay)> {
     let snapshot = worker.common.snapshot.load_full();
+    let patiently = log_in_patiently(worker, &snapshot, accepted);
     let limit = snapshot.limits.client_login_timeout;
-    let within = tokio::time::timeout(limit, log_in_patiently(worker, &snapshot, accepted));
-    match within.await {
+    if limit.is_zero() {
+        return patiently.await;
+    }
+    match tokio::time::timeout(limit, patiently).await {
         Ok(client) => client,
         Err(_) => {
+            worker.common.gate.meets(Limit::ClientLoginTimeout);
             tracing::info!("a client took longer than client_login_timeout to log in");
             None
         }
@@ -66,13 +81,19 @@ async fn log_in_patiently(
     worker: &Rc<Worker>,
     snapshot: &Arc<Snapshot>,
     accepted: Accepted,
-) -> Option<(LoggedIn, Counted)> {
+) -> Option<(LoggedIn, Stay)> {
     let (socket, peer) = adopt(accepted)?;
+    let address = peer.map(|peer| peer.ip());
+    let gate = &worker.common.gate;
+    let mut arrival = gate.arrives(address, &snapshot.limits)?;
+    let turn = gate.begins_login(&snapshot.limits).await;
     let tls = worker.common.tls.load_full();
-    let arrived = match greet(socket, &tls).await {
+    let mut arrived = match greet(socket, &tls).await {
         Opened::Client(arrived) => *arrived,
         Opened::Cancel { pid, secret } => {
-            worker.pass_cancel(pid, secret);
+            if gate.may_cancel(address, &snapshot.limits, Instant::now()) {
+                worker.pass_cancel(pid, secret);
+            }
             return None;
         }
         Opened::Refused(fault) => {
@@ -82,8 +103,22 @@ async fn log_in_patiently(
         Opened::Gone(_) => return None,
     };
     let user = arrived.startup.user.clone();
-    match admit(worker, snapshot, arrived, peer).await {
-        Ok(client) => Some(client),
+    let admitted = match arrival.refused.take() {
+        Some(fault) => {
+            gate.meets(Limit::MaxClientConnPerAddress);
+            Err(refuse(&mut arrived.stream, fault).await)
+        }
+        None => admit(worker, snapshot, arrived, (peer, turn)).await,
+    };
+    match admitted {
+        Ok((client, counted, passes)) => {
+            let stay = Stay {
+                _counted: counted,
+                _arrival: arrival,
+                _passes: passes,
+            };
+            Some((client, stay))
+        }
         Err(Ended::Refused(fault)) => {
             tracing::info!(?peer, user, %fault, "a login was refused");
             None
@@ -92,7 +127,8 @@ async fn log_in_patiently(
     }
 }
 
-fn adopt(accepted: Accepted) -> Option<(Socket, Option<SocketAddr>)> {
+/// Makes an accepted socket one of this thread's.
+pub fn adopt(accepted: Accepted) -> Option<(Socket, Option<SocketAddr>)> {
     let adopted = match accepted {
         Accepted::Tcp(tcp, peer) => TcpStream::from_std(tcp).and_then(|tcp| {
             socket::tune(&tcp, &socket::Settings::default())?;
@@ -105,70 +141,45 @@ fn adopt(accepted: Accepted) -> Option<(Socket, Option<SocketAddr>)> {
         .ok()
 }
 
+/// From a name to a client: its proof, its places, its server's greeting.
 async fn admit(
     worker: &Rc<Worker>,
     snapshot: &Arc<Snapshot>,
     mut arrived: Arrived,
-    peer: Option<SocketAddr>,
-) -> Result<(LoggedIn, Counted), Ended> {
+    (peer, turn): (Option<SocketAddr>, Pass),
+) -> Result<(LoggedIn, Counted, [Pass; 2]), Ended> {
     let common = &worker.common;
-    let Some(counted) = Counted::new(common, snapshot.limits.max_client_conn) else {
-        let fault = Fault::fatal(
-            sqlstate::TOO_MANY_CONNECTIONS,
-            "no more connections allowed (max_client_conn)",
-        );
-        return Err(refuse(&mut arrived.stream, fault).await);
+    let counted = match before_the_proof(worker, snapshot, &arrived.startup) {
+        Ok(counted) => counted,
+        Err(fault) => return Err(refuse(&mut arrived.stream, fault).await),
     };
-    if worker.stopping.get() {
-        let fault = Fault::fatal(
-            sqlstate::CANNOT_CONNECT_NOW,
-            "the database system is shutting down",
-        );
-        return Err(refuse(&mut arrived.stream, fault).await);
-    }
-    if let Some(fault) = unsupported(&arrived.startup) {
-        return Err(refuse(&mut arrived.stream, fault).await);
-    }
     let key = Key {
         database: arrived.startup.database.clone(),
         user: arrived.startup.user.clone(),
     };
-    // An unknown database meets the same exchange as a known one, and hears of it only afterwards.
-    let target = any_target(worker, snapshot, &key.database);
-    let found = match target {
-        Some(target) => {
-            common
-                .lookup
-                .find(snapshot.clone(), target, &key.database, &key.user)
-                .await
-        }
-        None => Err(Fault::fatal(
-            sqlstate::NO_SUCH_DATABASE,
-            format!("database \"{}\" does not exist", key.database),
-        )),
-    };
-    let found = match found {
-        Ok(found) => found,
+    let secret = prove(common, snapshot, &mut arrived, &key).await?;
+    // From here on it may have to wait for a server, which is nobody else's fault.
+    drop(turn);
+    // Only whoever has proved to be somebody learns which databases there are.
+    if snapshot.database(&key.database).is_none() {
+        return Err(refuse(&mut arrived.stream, no_such_database(&key.database)).await);
+    }
+    let passes = match common.gate.admits(snapshot, &key.database, &key.user) {
+        Ok(passes) => passes,
         Err(fault) => return Err(refuse(&mut arrived.stream, fault).await),
     };
-    let proof = arrived.authenticate(found.credential).await?;
     if replicate::is_asked_for(&arrived.startup) {
         let targets = all_targets(worker, snapshot, &key.database);
-        let secret = found.login.unwrap_or(proof);
         let replication = replicate::begin(worker, arrived, &targets, &secret).await?;
-        return Ok((LoggedIn::Replication(Box::new(replication)), counted));
+        return Ok((LoggedIn::Replication(Box::new(replication)), counted, passes));
     }
     let Some(pool) = worker.pool(key.clone(), snapshot) else {
-        let fault = Fault::fatal(
-            sqlstate::NO_SUCH_DATABASE,
-            format!("database \"{}\" does not exist", key.database),
-        );
-        return Err(refuse(&mut arrived.stream, fault).await);
+        return Err(refuse(&mut arrived.stream, no_such_database(&key.database)).await);
     };
-    pool.know(found.login.unwrap_or(proof));
+    pool.know(secret);
     let startup = startup_settings(&arrived.startup);
-    let reported = match introduce(&pool, &startup, &worker.buffers).await {
-        Ok(reported) => reported,
+    let (startup, reported) = match introduce(&pool, startup, &worker.buffers).await {
+        Ok(known) => known,
         Err(NotWelcome::Fault(fault)) => {
             let fault = Fault {
                 severity: Severity::Fatal,
@@ -177,14 +188,62 @@ async fn admit(
             return Err(refuse(&mut arrived.stream, fault).await);
         }
     };
-    let mut session = Session::new(startup, reported);
-    if pool.plan.settings.mode == Mode::Session {
-        session.pins.insert(Pin::SessionMode);
+    let id = common.client_ids.fetch_add(1, Ordering::Relaxed);
+    let mut session = Session::new(id, startup, reported);
+    match pool.plan.settings.mode {
+        Mode::Auto => {}
+        Mode::Session => session.pins.insert(Pin::SessionMode),
+        Mode::Transaction => session.pooling = Pooling::Transactions,
+        Mode::Statement => session.pooling = Pooling::Statements,
     }
     let client = welcome(worker, snapshot, arrived, (peer, pool), session).await;
     client
-        .map(|client| (LoggedIn::Client(client), counted))
+        .map(|client| (LoggedIn::Client(Box::new(client)), counted, passes))
         .map_err(|error| Ended::Gone(Some(error)))
+}
+
+/// What can be refused whoever it is.
+fn before_the_proof(worker: &Worker, snapshot: &Snapshot, startup: &Startup) -> Result<Counted, Fault> {
+    let Some(counted) = Counted::new(&worker.common, snapshot.limits.max_client_conn) else {
+        worker.common.gate.meets(Limit::MaxClientConn);
+        return Err(Fault::fatal(
+            sqlstate::TOO_MANY_CONNECTIONS,
+            "no more connections allowed (max_client_conn)",
+        ));
+    };
+    if worker.stopping.get() || worker.draining.get() {
+        return Err(Fault::fatal(
+            sqlstate::CANNOT_CONNECT_NOW,
+            "the database system is shutting down",
+        ));
+    }
+    match unsupported(startup) {
+        Some(fault) => Err(fault),
+        None => Ok(counted),
+    }
+}
+
+/// The client proves who it is; what to log in to servers with.
+async fn prove(
+    common: &Common,
+    snapshot: &Arc<Snapshot>,
+    arrived: &mut Arrived,
+    key: &Key,
+) -> Result<Secret, Ended> {
+    let found = match common.look_up(snapshot, &key.database, &key.user).await {
+        Ok(found) => found,
+        Err(fault) => return Err(refuse(&mut arrived.stream, fault).await),
+    };
+    match arrived.authenticate(held_against(&found, arrived)).await {
+        Ok(proof) => Ok(found.login.unwrap_or(proof)),
+        Err(end) => {
+            if matches!(&end, Ended::Refused(fault) if fault.code == sqlstate::INVALID_PASSWORD) {
+                common.doubt(snapshot, &key.database, &key.user);
+                tracing::info!(user = key.user, because = found.because, "a proof failed");
+            }
+            Err(end)
+        }
+    }
 }
 
 /// What a client may ask for at startup that this version can't give.
@@ -197,8 +256,11 @@ fn unsupported(startup: &Startup) -> Option<Fault> {
     })
 }
 
-fn any_target(worker: &Worker, snapshot: &Snapshot, database: &str) -> Option<Arc<Target>> {
-    all_targets(worker, snapshot, database).into_iter().next()
+fn no_such_database(name: &str) -> Fault {
+    Fault::fatal(
+        sqlstate::NO_SUCH_DATABASE,
+        format!("database \"{name}\" does not exist"),
+    )
 }
 
 fn all_targets(worker: &Worker, snapshot: &Snapshot, database: &str) -> Vec<Arc<Target>> {
@@ -229,9 +291,9 @@ async fn welcome(
         .as_ref()
         .map(|tls| tls.description.as_str().into())
         .unwrap_or_default();
+    let mut secret = vec![0; arrived.startup.cancel_secret_bytes()].into_boxed_slice();
     let (mut stream, _, rest): (Stream, Startup, Vec<u8>) = arrived.into_parts();
-    let id = worker.common.client_ids.fetch_add(1, Ordering::Relaxed);
-    let mut secret = [0; 4];
+    let id = session.id();
     SystemRandom::new()
         .fill(&mut secret)
         .map_err(|_| std::io::Error::other("the system gives no random bytes"))?;
@@ -253,6 +315,7 @@ async fn welcome(
         pid,
         secret,
         peer,
+        local: stream.local_addr(),
         tls,
         application_name,
     };

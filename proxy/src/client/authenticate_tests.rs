@@ -1,3 +1,5 @@
+//! What `authenticate` does, case by case.
+
 use std::num::NonZeroU32;
 
 use super::super::handshake::TlsFacts;
@@ -26,7 +28,8 @@ fn arrived(end_point: Option<Vec<u8>>) -> (Arrived<DuplexStream>, DuplexStream) 
     let tls = end_point.map(|hash| TlsFacts {
         description: String::new(),
         end_point: Some(hash),
-        has_certificate: false,
+        common_name: None,
+        names_roles: false,
     });
     let startup = Startup {
         user: "ann".into(),

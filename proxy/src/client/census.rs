@@ -1,6 +1,7 @@
 //! Counts what a worker has, in the rows of `metrics`.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
@@ -8,7 +9,7 @@ use super::handle::{Doing, Handle};
 use crate::metrics::{Census, PeerRow, PinRow, PoolRow};
 use crate::pool::{Key, Pool};
 use crate::server::address::Address;
-use crate::server::held::Server;
+use crate::server::held::{Facts, Server};
 
 /// Looks at everything once.
 pub fn take<'a>(
@@ -22,35 +23,54 @@ pub fn take<'a>(
         ..Census::default()
     };
     let mut rows: HashMap<Key, PoolRow> = HashMap::new();
+    let mut out: HashMap<u64, (Rc<Facts>, Rc<Pool>)> = HashMap::new();
     for pool in pools {
-        let row = pool_row(pool, now);
-        pool.each_free(|server, state| census.servers.push(server_row(server, &pool.plan.key, state)));
-        rows.insert(pool.plan.key.clone(), row);
+        pool.each_known(|facts| {
+            out.insert(facts.id, (facts, pool.clone()));
+        });
+        pool.each_free(|server, state| {
+            out.remove(&server.id);
+            census.servers.push(free_row(server, &pool.plan.key, state));
+        });
+        rows.insert(pool.plan.key.clone(), pool_row(pool, now));
     }
     for client in clients {
-        if let Some(row) = rows.get_mut(&client.pool.plan.key) {
+        let mut row = rows.get_mut(&client.pool.plan.key);
+        if let Some(row) = &mut row {
             match client.doing.get() {
                 Doing::Waiting => row.cl_waiting += 1,
                 Doing::Idle | Doing::Working | Doing::InTransaction | Doing::Pinned => row.cl_active += 1,
             }
-            row.sv_active += u64::from(client.link.get() != 0);
         }
-        census.clients.push(client_row(client, now));
-        if client.link.get() != 0 {
-            census.servers.push(lent_row(client));
+        let client_row = client_row(client, now);
+        if let Some((facts, _)) = out.remove(&client.link.get()) {
+            if let Some(row) = row {
+                row.sv_active += 1;
+            }
+            census.servers.push(lent_row(&facts, &client_row));
         }
-        for pin in client.pins.get().iter() {
-            census.pins.push(PinRow {
-                database: client.pool.plan.key.database.clone(),
-                user: client.pool.plan.key.user.clone(),
-                client_id: client.id,
-                server_pid: client.server_pid.get(),
-                reason: pin.reason(),
-            });
+        census.clients.push(client_row);
+        census.pins.extend(pins(client));
+    }
+    // With a client that logs in or has left: introduced, drained, reset.
+    for (facts, pool) in out.into_values() {
+        if let Some(row) = rows.get_mut(&pool.plan.key) {
+            row.sv_tested += 1;
         }
+        census.servers.push(server_row(&facts, &pool.plan.key, "tested"));
     }
     census.pools = rows.into_values().collect();
     census
+}
+
+fn pins(client: &Handle) -> impl Iterator<Item = PinRow> {
+    client.pins.get().iter().map(|pin| PinRow {
+        database: client.pool.plan.key.database.clone(),
+        user: client.pool.plan.key.user.clone(),
+        client_id: client.id,
+        server_pid: client.server_pid.get(),
+        reason: pin.reason(),
+    })
 }
 
 fn pool_row(pool: &Rc<Pool>, now: Instant) -> PoolRow {
@@ -75,6 +95,8 @@ fn pool_row(pool: &Rc<Pool>, now: Instant) -> PoolRow {
 fn client_row(client: &Handle, now: Instant) -> PeerRow {
     let doing = client.doing.get();
     let ago = now.saturating_duration_since(client.since.get());
+    let (addr, port) = shown(client.peer);
+    let (local_addr, local_port) = shown(client.local);
     PeerRow {
         user: client.pool.plan.key.user.clone(),
         database: client.pool.plan.key.database.clone(),
@@ -83,12 +105,10 @@ fn client_row(client: &Handle, now: Instant) -> PeerRow {
             Doing::Waiting => "waiting",
             Doing::Working | Doing::InTransaction | Doing::Pinned => "active",
         },
-        addr: client
-            .peer
-            .map_or_else(|| "unix".into(), |peer| peer.ip().to_string()),
-        port: client.peer.map_or(0, |peer| peer.port()),
-        local_addr: String::new(),
-        local_port: 0,
+        addr,
+        port,
+        local_addr,
+        local_port,
         connect_time: client.connect_time,
         request_time: SystemTime::now().checked_sub(ago).unwrap_or(client.connect_time),
         wait: if doing == Doing::Waiting {
@@ -106,60 +126,66 @@ fn client_row(client: &Handle, now: Instant) -> PeerRow {
     }
 }
 
-fn place(address: &Address) -> (String, u16) {
-    match address {
-        Address::Tcp { host, port } => (host.clone(), *port),
-        Address::Unix { port, .. } => ("unix".into(), *port),
-    }
+/// PgBouncer's word for a Unix socket is `unix`.
+fn shown(address: Option<SocketAddr>) -> (String, u16) {
+    address.map_or_else(
+        || ("unix".into(), 0),
+        |address| (address.ip().to_string(), address.port()),
+    )
 }
 
-fn server_row(server: &Server, key: &Key, state: &'static str) -> PeerRow {
-    let (addr, port) = place(&server.cancel.target.address);
+/// What is known of a server whoever has it.
+fn server_row(facts: &Facts, key: &Key, state: &'static str) -> PeerRow {
+    let (addr, port) = match &facts.target.address {
+        Address::Tcp { host, port } => (host.clone(), *port),
+        Address::Unix { port, .. } => ("unix".into(), *port),
+    };
+    let (local_addr, local_port) = shown(facts.local);
     PeerRow {
         user: key.user.clone(),
         database: key.database.clone(),
         state,
         addr,
         port,
-        local_addr: String::new(),
-        local_port: 0,
-        connect_time: server.connect_time,
-        request_time: server.request_time,
+        local_addr,
+        local_port,
+        connect_time: facts.connect_time,
+        request_time: facts.connect_time,
         wait: Default::default(),
         close_needed: false,
         link: 0,
-        remote_pid: server.cancel.pid,
-        tls: if server.stream.is_tls() {
-            "TLS".into()
-        } else {
-            String::new()
-        },
-        application_name: text(server.backend.reported.value(b"application_name")),
-        prepared_statements: server.backend.held.len() as u64,
-        id: server.id,
+        remote_pid: facts.pid,
+        tls: facts.tls.to_string(),
+        application_name: String::new(),
+        prepared_statements: 0,
+        id: facts.id,
     }
 }
 
-/// A lent server is in its client's task: what is shown of it is what the client's handle knows.
-fn lent_row(client: &Handle) -> PeerRow {
-    let (addr, port) = client
-        .pool
-        .plan
-        .targets
-        .first()
-        .map(|target| place(&target.address))
-        .unwrap_or_default();
+fn free_row(server: &Server, key: &Key, state: &'static str) -> PeerRow {
+    let name = server.backend.reported.value(b"application_name");
     PeerRow {
-        state: "active",
-        addr,
-        port,
-        link: client.id,
-        id: client.link.get(),
-        remote_pid: client.server_pid.get(),
-        ..client_row(client, Instant::now())
+        request_time: SystemTime::now()
+            .checked_sub(server.idle_since.elapsed())
+            .unwrap_or(server.facts.connect_time),
+        application_name: String::from_utf8_lossy(name.unwrap_or_default()).into_owned(),
+        prepared_statements: server.backend.held.len() as u64,
+        close_needed: server.close_at.is_some_and(|at| at <= Instant::now()),
+        ..server_row(&server.facts, key, state)
     }
 }
 
-fn text(value: Option<&[u8]>) -> String {
-    String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+/// A lent server is in its client's task, which knows what it does with it.
+fn lent_row(facts: &Facts, client: &PeerRow) -> PeerRow {
+    let key = Key {
+        database: client.database.clone(),
+        user: client.user.clone(),
+    };
+    PeerRow {
+        request_time: client.request_time,
+        link: client.id,
+        application_name: client.application_name.clone(),
+        prepared_statements: client.prepared_statements,
+        ..server_row(facts, &key, "active")
+    }
 }

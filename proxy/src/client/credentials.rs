@@ -1,32 +1,27 @@
-//! What a client's proof is held against: the configuration's users, or the servers' own verifiers, asked for over one
-//! control connection per database. Not for the exchange itself (`authenticate`).
+//! What a client's proof is held against: the configuration's users, or the servers' own verifiers (`clerk`).
+//! Not for the exchange itself (`authenticate`).
+//!
+//! One task answers for the whole process, and one more for each database whose servers are asked. Nobody's existence
+//! shows in an answer or in the time it takes: a role that is not there is remembered like one that is, and a database
+//! that is not there has its roles looked up where another one's are.
+
+mod clerk;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot};
 
 use super::authenticate::Credential;
+use super::worker::Common;
 use crate::fault::Fault;
 use crate::protocol::auth::verifier::Verifier;
 use crate::protocol::auth::{Secret, md5};
 use crate::protocol::sqlstate;
 use crate::server::address::Target;
-use crate::server::ask::{AskFault, Asker};
-use crate::server::connect::ConnectFault;
-use crate::snapshot::{self, AuthMode, Database, Snapshot};
-
-/// How long what a server said of a role is believed.
-const FRESH: Duration = Duration::from_secs(5);
-
-/// The longest a server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(15);
-
-/// Roles remembered before the old ones are dropped.
-const REMEMBERED_MAX: usize = 10_000;
+use crate::snapshot::{self, AuthMode, AuthUser, Database, Snapshot};
 
 /// What is known of a role.
 #[derive(Clone, Debug)]
@@ -35,6 +30,29 @@ pub struct Found {
     pub credential: Credential,
     /// What to log in to servers with, where the proof itself is not good for that.
     pub login: Option<Secret>,
+    /// The name in a client certificate that proves this role by itself.
+    pub cert: Option<String>,
+    /// For the log, when the proof fails: what else than a wrong password it may be.
+    pub because: &'static str,
+}
+
+impl Found {
+    fn new(credential: Credential, login: Option<Secret>) -> Found {
+        Found {
+            credential,
+            login,
+            cert: None,
+            because: "wrong password",
+        }
+    }
+
+    /// A role that cannot log in with a password: it meets the same exchange as one that can.
+    fn unknown(mock: Verifier, because: &'static str) -> Found {
+        Found {
+            because,
+            ..Found::new(Credential::Unknown(mock), None)
+        }
+    }
 }
 
 /// The door to the one who knows.
@@ -43,14 +61,30 @@ pub struct Lookup {
     door: mpsc::Sender<Question>,
 }
 
-/// One look-up.
+/// What comes through the door.
 #[derive(Debug)]
 pub struct Question {
     snapshot: Arc<Snapshot>,
-    target: Arc<Target>,
-    database: String,
+    /// Of the database that is asked; `None`: there is none to ask.
+    place: Option<Place>,
     user: String,
-    answer: oneshot::Sender<Result<Found, Fault>>,
+    what: What,
+}
+
+/// Whose servers are asked.
+#[derive(Clone, Debug)]
+struct Place {
+    /// The database's name in the configuration.
+    database: String,
+    targets: Vec<Arc<Target>>,
+}
+
+#[derive(Debug)]
+enum What {
+    /// What is known of this role?
+    Find(oneshot::Sender<Result<Found, Fault>>),
+    /// A proof has failed: what is known may be out of date.
+    Doubt,
 }
 
 impl Lookup {
@@ -59,218 +93,166 @@ impl Lookup {
         let (door, questions) = mpsc::channel(1024);
         (Lookup { door }, questions)
     }
+}
 
+impl Common {
     /// What is known of a role that wants into a database.
     ///
     /// # Errors
     /// No server could be asked, or pgshunt may not ask it.
-    pub async fn find(
+    pub async fn look_up(
         &self,
-        snapshot: Arc<Snapshot>,
-        target: Arc<Target>,
+        snapshot: &Arc<Snapshot>,
         database: &str,
         user: &str,
     ) -> Result<Found, Fault> {
         let gone = || Fault::fatal(sqlstate::CANNOT_CONNECT_NOW, "pgshunt is shutting down");
         let (answer, told) = oneshot::channel();
-        let question = Question {
-            snapshot,
-            target,
-            database: database.into(),
-            user: user.into(),
-            answer,
-        };
-        self.door.send(question).await.map_err(|_| gone())?;
+        let question = self.question(snapshot, database, user, What::Find(answer));
+        self.lookup.door.send(question).await.map_err(|_| gone())?;
         told.await.map_err(|_| gone())?
+    }
+
+    /// This role's proof has failed: the next one is held against what a server says then.
+    pub fn doubt(&self, snapshot: &Arc<Snapshot>, database: &str, user: &str) {
+        // With the door this full, a doubt less makes no difference.
+        let _ = self
+            .lookup
+            .door
+            .try_send(self.question(snapshot, database, user, What::Doubt));
+    }
+
+    fn question(&self, snapshot: &Arc<Snapshot>, database: &str, user: &str, what: What) -> Question {
+        let asked = asked(snapshot, database);
+        let place = asked.and_then(|asked| {
+            Some(Place {
+                database: asked.name.clone(),
+                targets: self.targets.load().get(&asked.name)?.clone(),
+            })
+        });
+        Question {
+            snapshot: snapshot.clone(),
+            place,
+            user: user.into(),
+            what,
+        }
     }
 }
 
-/// Answers look-ups until the last door is closed.
+/// The database whose servers are asked about a role; for a name that no database has, the first one that can be asked.
+fn asked<'a>(snapshot: &'a Snapshot, database: &str) -> Option<&'a Database> {
+    let can_be_asked = |database: &&Database| database.control.is_some();
+    match snapshot.database(database) {
+        Some(named) => Some(named).filter(can_be_asked),
+        None => snapshot.databases.iter().find(can_be_asked),
+    }
+}
+
+/// Answers look-ups until the last door is closed. Runs on a [`tokio::task::LocalSet`].
 pub async fn serve(mut questions: mpsc::Receiver<Question>) {
-    let mut known: HashMap<(String, String), (Instant, Found)> = HashMap::new();
-    let mut askers: HashMap<String, Asker> = HashMap::new();
-    let mut chance = [0u8; 32];
-    if SystemRandom::new().fill(&mut chance).is_err() {
+    let mut mock_key = [0u8; 32];
+    if SystemRandom::new().fill(&mut mock_key).is_err() {
         tracing::error!("the system gives no random bytes: nobody can log in");
         return;
     }
+    let mut written = Written::default();
+    let mut clerks: HashMap<String, mpsc::UnboundedSender<Question>> = HashMap::new();
     while let Some(question) = questions.recv().await {
-        let key = (question.database.clone(), question.user.clone());
-        if let Some((at, found)) = known.get(&key)
-            && at.elapsed() < FRESH
-        {
-            let _ = question.answer.send(Ok(found.clone()));
-            continue;
-        }
-        let found = match tokio::time::timeout(PATIENCE, find(&question, &mut askers, &chance)).await {
-            Ok(found) => found,
-            Err(_) => {
-                askers.remove(&question.database);
-                Err(Fault::fatal(
-                    sqlstate::CANNOT_CONNECT_NOW,
-                    "no server could be asked about this role in time",
-                ))
+        written.learn(&question.snapshot, &mock_key);
+        let (user, auth) = (&question.user, &question.snapshot.auth);
+        let known = match (auth.mode, written.users.get(user), &question.place) {
+            (AuthMode::Trust, known, _) => Found {
+                login: known.and_then(|known| known.login.clone()),
+                ..Found::new(Credential::Trust, None)
+            },
+            (_, Some(known), _) => known.clone(),
+            (AuthMode::Users, None, _) => Found::unknown(
+                mock(&mock_key, user),
+                "not among the [[auth.user]] of the configuration",
+            ),
+            (AuthMode::Passthrough, None, None) => Found::unknown(
+                mock(&mock_key, user),
+                "no [[auth.user]], and no control role to ask with",
+            ),
+            (AuthMode::Passthrough, None, Some(place)) => {
+                let clerk = clerks.entry(place.database.clone()).or_insert_with(|| {
+                    let (door, questions) = mpsc::unbounded_channel();
+                    tokio::task::spawn_local(clerk::serve(questions, mock_key));
+                    door
+                });
+                let _ = clerk.send(question);
+                continue;
             }
         };
-        if let Ok(found) = &found {
-            if known.len() >= REMEMBERED_MAX {
-                known.retain(|_, (at, _)| at.elapsed() < FRESH);
-            }
-            known.insert(key, (Instant::now(), found.clone()));
+        if let What::Find(answer) = question.what {
+            let _ = answer.send(Ok(known));
         }
-        let _ = question.answer.send(found);
     }
 }
 
-async fn find(
-    question: &Question,
-    askers: &mut HashMap<String, Asker>,
-    mock_key: &[u8; 32],
-) -> Result<Found, Fault> {
-    let (auth, user) = (&question.snapshot.auth, &question.user);
-    let mock = || Verifier::mock(mock_key, user, ITERATIONS);
-    if auth.mode == AuthMode::Trust {
-        let written = auth.users.iter().find(|known| known.name == *user);
-        let login = written
-            .and_then(|known| local(&known.credential))
-            .and_then(|found| found.login);
-        return Ok(Found {
-            credential: Credential::Trust,
-            login,
-        });
-    }
-    if let Some(known) = auth.users.iter().find(|known| known.name == *user) {
-        return Ok(local(&known.credential).unwrap_or(Found {
-            credential: Credential::Unknown(mock()),
-            login: None,
-        }));
-    }
-    let unknown = Found {
-        credential: Credential::Unknown(mock()),
-        login: None,
-    };
-    if auth.mode == AuthMode::Users {
-        return Ok(unknown);
-    }
-    let Some(database) = question.snapshot.database(&question.database) else {
-        return Ok(unknown);
-    };
-    let text = match ask(question, database, askers).await {
-        Ok(Some(text)) => text,
-        Ok(None) => return Ok(unknown),
-        Err(refused) => {
-            // A role that may not read verifiers can still prove the password it was configured with.
-            let own = database.control.as_ref().filter(|control| control.user == *user);
-            let password = own.and_then(|control| control.password.as_ref());
-            return match password {
-                Some(password) => Ok(with_password(password.expose())),
-                None => Err(refused),
-            };
+/// The users of the configuration, their passwords hashed once: a role in the file costs as much time as one that is not.
+#[derive(Default)]
+struct Written {
+    of: Option<Arc<Snapshot>>,
+    users: HashMap<String, Found>,
+}
+
+impl Written {
+    fn learn(&mut self, snapshot: &Arc<Snapshot>, mock_key: &[u8; 32]) {
+        if self.of.as_ref().is_some_and(|known| Arc::ptr_eq(known, snapshot)) {
+            return;
         }
+        let users = snapshot.auth.users.iter();
+        self.users = users
+            .map(|user| (user.name.clone(), local(user, mock_key)))
+            .collect();
+        self.of = Some(snapshot.clone());
+    }
+}
+
+fn local(user: &AuthUser, mock_key: &[u8; 32]) -> Found {
+    let mock = mock(mock_key, &user.name);
+    let found = match &user.credential {
+        Some(snapshot::Credential::Scram(text) | snapshot::Credential::Md5(text)) => {
+            // The form has been checked with the file.
+            stored(text.expose()).unwrap_or_else(|| Found::unknown(mock, "an unreadable verifier"))
+        }
+        Some(snapshot::Credential::Password(password)) => with_password(password.expose(), mock.salt),
+        None => Found::unknown(mock, "this role must bring its certificate"),
     };
-    Ok(stored(&text).unwrap_or(unknown))
+    Found {
+        cert: user.cert.clone(),
+        ..found
+    }
+}
+
+fn mock(key: &[u8; 32], user: &str) -> Verifier {
+    Verifier::mock(key, user, ITERATIONS)
 }
 
 /// Iterations of verifiers pgshunt makes itself, PostgreSQL's own number.
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(4096).expect("not zero");
 
-fn local(credential: &snapshot::Credential) -> Option<Found> {
-    match credential {
-        snapshot::Credential::Scram(text) | snapshot::Credential::Md5(text) => stored(text.expose()),
-        snapshot::Credential::Password(password) => Some(with_password(password.expose())),
-    }
-}
-
 /// What `pg_authid.rolpassword` holds.
 fn stored(text: &str) -> Option<Found> {
     if let Some(verifier) = Verifier::parse(text) {
-        return Some(Found {
-            credential: Credential::Verifier(verifier),
-            login: None,
-        });
+        return Some(Found::new(Credential::Verifier(verifier), None));
     }
     md5::is_md5_hash(text).then(|| {
         let secret = Secret::Md5Hash(text.into());
-        Found {
-            credential: Credential::Md5Hash(secret.clone()),
-            login: Some(secret),
-        }
+        Found::new(Credential::Md5Hash(secret.clone()), Some(secret))
     })
 }
 
-fn with_password(password: &str) -> Found {
-    let mut salt = vec![0; 16];
-    // Without randomness the salt is all zero: the verifier never leaves this process.
-    let _ = SystemRandom::new().fill(&mut salt);
+/// The salt is the mock's: a role whose password pgshunt has looks like one that does not exist, try after try.
+fn with_password(password: &str, salt: Vec<u8>) -> Found {
     let verifier = Verifier::from_password(password, salt, ITERATIONS);
-    Found {
-        credential: Credential::Verifier(verifier),
-        login: Some(Secret::Password(password.into())),
-    }
+    Found::new(
+        Credential::Verifier(verifier),
+        Some(Secret::Password(password.into())),
+    )
 }
 
-/// Asks a server for a role's verifier; `None` when there is none.
-async fn ask(
-    question: &Question,
-    database: &Database,
-    askers: &mut HashMap<String, Asker>,
-) -> Result<Option<String>, Fault> {
-    let Some(control) = &database.control else {
-        return Err(Fault::fatal(
-            sqlstate::INVALID_AUTHORIZATION,
-            "pgshunt has no role to look this one up with",
-        )
-        .hint("Name one as control in [[database]], or list this role in [[auth.user]]."));
-    };
-    let sql = &question.snapshot.auth.auth_query;
-    // A connection kept from earlier may have died meanwhile: then a new one is asked once more.
-    for is_last in [false, true] {
-        if is_last || !askers.get(&database.name).is_some_and(|asker| !asker.is_broken()) {
-            let target = Target {
-                dbname: control.dbname.clone(),
-                ..(*question.target).clone()
-            };
-            let secret = control
-                .password
-                .as_ref()
-                .map_or(Secret::None, |p| Secret::Password(p.expose().into()));
-            let search_path = (b"search_path".to_vec(), b"pg_catalog, pg_temp".to_vec());
-            let asker = Asker::connect(&target, &control.user, &secret, &[search_path]).await;
-            askers.insert(database.name.clone(), asker.map_err(|fault| unreachable(&fault))?);
-        }
-        let Some(asker) = askers.get_mut(&database.name) else {
-            continue;
-        };
-        match asker.ask(sql, &[Some(&question.user)]).await {
-            Ok(rows) => {
-                let value = rows
-                    .into_iter()
-                    .next()
-                    .and_then(|row| row.into_iter().nth(1))
-                    .flatten();
-                return Ok(value.and_then(|bytes| String::from_utf8(bytes).ok()));
-            }
-            Err(AskFault::Server(error)) => {
-                tracing::warn!(user = control.user, %error, "auth_query was refused");
-                return Err(may_not_ask(&question.user));
-            }
-            Err(_) => {
-                askers.remove(&database.name);
-            }
-        }
-    }
-    Err(Fault::fatal(
-        sqlstate::CANNOT_CONNECT_NOW,
-        "the server was lost while it was asked about this role",
-    ))
-}
-
-fn unreachable(fault: &ConnectFault) -> Fault {
-    tracing::warn!(error = %fault, "the control connection could not be made");
-    fault.for_client()
-}
-
-fn may_not_ask(user: &str) -> Fault {
-    Fault::fatal(sqlstate::INVALID_AUTHORIZATION, format!("pgshunt may not look up role \"{user}\""))
-        .hint("The control role needs to read password verifiers; list this role in [[auth.user]], or grant it that.")
-}
+#[cfg(test)]
+#[path = "credentials/tests.rs"]
+mod tests;

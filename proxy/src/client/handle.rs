@@ -57,12 +57,14 @@ pub struct Handle {
     pub id: u64,
     /// The process id it was given to cancel with.
     pub pid: i32,
-    /// The secret it was given.
-    pub secret: [u8; 4],
+    /// The secret it was given: 4 bytes, or 32 in protocol 3.2.
+    pub secret: Box<[u8]>,
     /// Its pool.
     pub pool: Rc<Pool>,
     /// Where it comes from; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
+    /// Where it came in; `None` on a Unix socket.
+    pub local: Option<SocketAddr>,
     /// TLS version and cipher, empty without.
     pub tls: Box<str>,
     /// When it connected.
@@ -96,9 +98,11 @@ pub struct Identity {
     /// The process id it is given.
     pub pid: i32,
     /// The secret it is given.
-    pub secret: [u8; 4],
+    pub secret: Box<[u8]>,
     /// Where it comes from.
     pub peer: Option<SocketAddr>,
+    /// Where it came in.
+    pub local: Option<SocketAddr>,
     /// TLS version and cipher.
     pub tls: Box<str>,
     /// Its application_name at startup.
@@ -114,6 +118,7 @@ impl Handle {
             secret: identity.secret,
             pool,
             peer: identity.peer,
+            local: identity.local,
             tls: identity.tls,
             connect_time: SystemTime::now(),
             doing: Cell::default(),

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use crate::fault::Fault;
 use crate::net::inbox::{Inbox, InboxError};
 use crate::net::stream::{Socket, Stream};
-use crate::net::tls::FromClient;
+use crate::net::tls::{FromClient, common_name, description};
 use crate::protocol::auth::messages;
 use crate::protocol::sqlstate;
 use crate::protocol::startup::{self, Opening, Startup, StartupError};
@@ -57,8 +57,10 @@ pub struct TlsFacts {
     pub description: String,
     /// What SCRAM-SHA-256-PLUS binds to.
     pub end_point: Option<Vec<u8>>,
-    /// The client brought a certificate, and its CA is ours.
-    pub has_certificate: bool,
+    /// The name in the client's certificate, if it brought one that names anybody; its CA is ours.
+    pub common_name: Option<String>,
+    /// That name must be the role's (`mode = "verify-full"`).
+    pub names_roles: bool,
 }
 
 /// Listens until the client has named itself, with TLS as `tls` wants it. Answers NegotiateProtocolVersion where the
@@ -109,7 +111,10 @@ async fn greet_encrypted(socket: Socket, tls: &FromClient, is_direct: bool) -> O
         TlsFacts {
             description: description(session),
             end_point: tls.end_point().map(<[u8]>::to_vec),
-            has_certificate: session.peer_certificates().is_some_and(|c| !c.is_empty()),
+            common_name: session
+                .peer_certificates()
+                .and_then(|chain| common_name(chain.first()?)),
+            names_roles: tls.names_roles(),
         }
     };
     let mut inbox = Inbox::default();
@@ -138,18 +143,6 @@ async fn first_byte(socket: &Socket) -> io::Result<Option<u8>> {
     match socket {
         Socket::Tcp(tcp) => Ok((tcp.peek(&mut first).await? == 1).then_some(first[0])),
         Socket::Unix(_) => Ok(None),
-    }
-}
-
-fn description(session: &rustls::ServerConnection) -> String {
-    let version = match session.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
-        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-        Some(_) | None => "TLS",
-    };
-    match session.negotiated_cipher_suite() {
-        Some(suite) => format!("{version}, cipher {:?}", suite.suite()),
-        None => version.to_owned(),
     }
 }
 
@@ -189,7 +182,7 @@ impl From<Ended> for Opened {
 }
 
 /// Tells the client and closes; that it may be gone already changes nothing.
-pub(super) async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, fault: Fault) -> Ended {
+pub async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, fault: Fault) -> Ended {
     let mut out = Vec::new();
     fault.write(&mut out);
     if stream.write_all(&out).await.is_ok() {

@@ -1,3 +1,5 @@
+//! What `handshake` does, case by case.
+
 use super::*;
 use tokio::io::AsyncReadExt;
 

@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use crate::fault::Fault;
@@ -12,7 +13,7 @@ use crate::pool::Pool;
 use crate::pool::lease::{Answer, Lease};
 use crate::protocol::message::error_field;
 use crate::protocol::session::reported::Reported;
-use crate::protocol::session::settings::{Shared, change};
+use crate::protocol::session::settings::{Settings, Shared, change};
 use crate::protocol::sqlstate::{self, SqlState};
 
 /// Why a client is not let in.
@@ -21,20 +22,61 @@ pub enum NotWelcome {
     Fault(Fault),
 }
 
-/// Combinations of startup settings remembered in each pool.
-const REMEMBERED_MAX: usize = 256;
-
 /// What servers of this pool report to a client with these settings.
-pub async fn introduce(pool: &Rc<Pool>, startup: &Shared, buffers: &Buffers) -> Result<Reported, NotWelcome> {
-    let known = pool
-        .welcomes
-        .borrow()
-        .iter()
-        .find(|(known, _)| known == startup)
-        .map(|(_, reported)| reported.clone());
-    if let Some(reported) = known {
-        return Ok(reported);
+///
+/// `application_name` is reported as it was given, so a client that differs from a known one in nothing else needs no
+/// server to be let in. Clients of one kind share what is returned.
+pub async fn introduce(
+    pool: &Rc<Pool>,
+    startup: Shared,
+    buffers: &Buffers,
+) -> Result<(Shared, Reported), NotWelcome> {
+    let ledger = &pool.plan.ledger;
+    if let Some(known) = ledger.welcome(&startup) {
+        return Ok(known);
     }
+    let (plain, name) = without_name(&startup);
+    let mut welcome = match ledger.welcome(&plain) {
+        Some((_, known)) => known,
+        None => {
+            let asked = ask(pool, &plain, buffers).await?;
+            ledger.learn_welcome(plain, asked.clone());
+            asked
+        }
+    };
+    if let Some(name) = name {
+        welcome = with_name(welcome, &name);
+        ledger.learn_welcome(startup.clone(), welcome.clone());
+    }
+    Ok((startup, welcome))
+}
+
+const NAME: &[u8] = b"application_name";
+
+/// The settings without `application_name`, and its value where it can be told how it will be reported.
+fn without_name(startup: &Shared) -> (Shared, Option<Vec<u8>>) {
+    match startup.value(NAME) {
+        // PostgreSQL replaces what is not printable ASCII and cuts at NAMEDATALEN; both are its own to do.
+        Some(name) if name.len() < 64 && name.iter().all(|c| (0x20..0x7f).contains(c)) => {
+            let others = startup
+                .iter()
+                .filter(|(other, _)| !other.eq_ignore_ascii_case(NAME));
+            let plain = Settings::collect(others.map(|(name, value)| (name.to_vec(), value.to_vec())));
+            (Arc::new(plain), Some(name.to_vec()))
+        }
+        Some(_) | None => (startup.clone(), None),
+    }
+}
+
+fn with_name(mut reported: Reported, name: &[u8]) -> Reported {
+    if reported.value(NAME) != Some(name) {
+        Arc::make_mut(&mut reported).set(NAME, name);
+    }
+    reported
+}
+
+/// Asks a server, with the settings made there.
+async fn ask(pool: &Rc<Pool>, startup: &Shared, buffers: &Buffers) -> Result<Reported, NotWelcome> {
     let mut lease = borrow(pool).await.map_err(NotWelcome::Fault)?;
     if let Some(change) = change(&lease.backend.settings, startup) {
         match lease.run(&change.sql, buffers).await {
@@ -51,11 +93,6 @@ pub async fn introduce(pool: &Rc<Pool>, startup: &Shared, buffers: &Buffers) -> 
     }
     let reported = lease.backend.reported.clone();
     lease.give_back();
-    let mut welcomes = pool.welcomes.borrow_mut();
-    if welcomes.len() >= REMEMBERED_MAX {
-        welcomes.remove(0);
-    }
-    welcomes.push((startup.clone(), reported.clone()));
     Ok(reported)
 }
 

@@ -68,7 +68,7 @@ async fn drain(worker: &Worker, session: &mut Session, lease: &mut Lease) -> Res
         let back = std::mem::take(&mut sink.back);
         worker.recycle(sink);
         match heard {
-            Heard::Going | Heard::Settled => {}
+            Heard::Going | Heard::UnitEnded | Heard::Settled => {}
             Heard::SettingsRefused | Heard::Ending | Heard::Broken(_) => return Err(Lost),
         }
         if let Some(more) = session.wind_up(&mut server.backend)

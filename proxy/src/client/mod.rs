@@ -1,12 +1,14 @@
 //! The data path: a client from its first byte to its last.
 //!
-//! `worker` owns a thread; `arrive` turns a socket into a client by way of `handshake`, `credentials`, `authenticate` and
-//! `introduce`; `relay` serves it (`replicate`, if it speaks the replication protocol); `leave` cleans up behind it; `census` counts.
+//! `worker` owns a thread; `arrive` turns a socket into a client by way of `handshake`, `credentials`, `certificate`,
+//! `authenticate` and `introduce`; `gate` counts who may; `relay` serves it (`replicate`, if it speaks the replication protocol); `leave` cleans up behind it; `census` counts.
 
 pub mod arrive;
 pub mod authenticate;
 pub mod census;
+pub mod certificate;
 pub mod credentials;
+pub mod gate;
 pub mod handle;
 pub mod handshake;
 pub mod introduce;

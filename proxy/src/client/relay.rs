@@ -69,7 +69,7 @@ const HIGH_WATER: usize = 256 * 1024;
 
 impl Client {
     /// Serves the client until it leaves.
-    pub async fn run(mut self) {
+    pub async fn run(mut self: Box<Self>) {
         let then = poll_fn(|cx| self.poll_run(cx)).await;
         self.ticket = None;
         let worker = self.worker.clone();
@@ -97,8 +97,8 @@ impl Client {
     fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<Then> {
         loop {
             let then = match ready!(self.poll_event(cx)) {
-                Event::FromClient => self.from_client(cx),
-                Event::FromServer => self.from_server(cx),
+                Event::FromClient => self.hear_client(cx),
+                Event::FromServer => self.hear_server(cx),
                 Event::ClientGone => Then::Abandon,
                 Event::ServerGone => self.server_gone(cx),
                 Event::Signalled => self.signalled(cx),
@@ -111,7 +111,10 @@ impl Client {
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         self.handle.sleeps(cx);
-        if self.handle.is_signalled() || self.ticket.as_ref().is_some_and(Ticket::is_settled) {
+        if self.handle.is_signalled()
+            || self.ticket.as_ref().is_some_and(Ticket::is_settled)
+            || (self.worker.stopping.get() && self.is_idle())
+        {
             return Poll::Ready(Event::Signalled);
         }
         if let Poll::Ready(Err(_)) = self.outbox.poll_flush(cx, &mut self.stream) {
@@ -124,8 +127,8 @@ impl Client {
             if let Poll::Ready(Err(_)) = server.outbox.poll_flush(cx, &mut server.stream) {
                 return Poll::Ready(Event::ServerGone);
             }
-            server_takes = server.outbox.len() < HIGH_WATER;
-            if self.outbox.len() < HIGH_WATER {
+            server_takes = server.outbox.waiting_bytes() < HIGH_WATER;
+            if self.outbox.waiting_bytes() < HIGH_WATER {
                 match server.inbox.poll_fill(cx, &mut server.stream, buffers) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::ServerGone),
                     Poll::Ready(Ok(_)) => return Poll::Ready(Event::FromServer),
@@ -150,7 +153,7 @@ impl Client {
     }
 
     /// Deals with what the client has sent, as far as that goes now.
-    fn from_client(&mut self, cx: &mut Context<'_>) -> Then {
+    fn hear_client(&mut self, cx: &mut Context<'_>) -> Then {
         loop {
             if self.ticket.is_some() {
                 return Then::Continue;
@@ -208,7 +211,7 @@ impl Client {
     }
 
     /// Deals with what the server has sent.
-    fn from_server(&mut self, cx: &mut Context<'_>) -> Then {
+    fn hear_server(&mut self, cx: &mut Context<'_>) -> Then {
         let Some(lease) = &mut self.lease else {
             return Then::Continue;
         };
@@ -238,10 +241,11 @@ impl Client {
         }
         match heard {
             Heard::Going => Then::Continue,
+            Heard::UnitEnded => self.hear_client(cx),
             Heard::Settled => self.settled(cx),
             Heard::SettingsRefused => {
                 self.drop_server();
-                self.from_client(cx)
+                self.hear_client(cx)
             }
             Heard::Ending => {
                 self.drop_server();
@@ -279,7 +283,7 @@ impl Client {
         if self.inbox.is_empty() {
             Then::Continue
         } else {
-            self.from_client(cx)
+            self.hear_client(cx)
         }
     }
 
@@ -449,7 +453,7 @@ impl Client {
                     self.refuse(&fault);
                 }
             }
-            return self.from_client(cx);
+            return self.hear_client(cx);
         }
         if self.handle.take(Signal::Cancel) {
             return self.cancel(cx);
@@ -457,11 +461,7 @@ impl Client {
         if self.handle.take(Signal::Overdue) {
             return self.overdue(cx);
         }
-        if self.worker.stopping.get()
-            && self.lease.is_none()
-            && self.ticket.is_none()
-            && !self.session.has_begun()
-        {
+        if self.worker.stopping.get() && self.is_idle() {
             self.say(
                 cx,
                 &Fault::fatal(
@@ -475,6 +475,12 @@ impl Client {
         Then::Continue
     }
 
+    /// In no transaction, and nothing is owed to it. Its session may keep a server.
+    fn is_idle(&self) -> bool {
+        let is_pinned = self.handle.doing.get() == Doing::Pinned;
+        (self.lease.is_none() || is_pinned) && self.ticket.is_none() && !self.session.has_begun()
+    }
+
     /// A cancel request: for a client that waits, the waiting ends; for one whose statement runs, the server hears it.
     fn cancel(&mut self, cx: &mut Context<'_>) -> Then {
         if self.ticket.take().is_some() {
@@ -483,7 +489,7 @@ impl Client {
                 sqlstate::QUERY_CANCELED,
                 "canceling statement due to user request",
             ));
-            return self.from_client(cx);
+            return self.hear_client(cx);
         }
         if let Some(lease) = &self.lease
             && lease.backend.works_for_client()

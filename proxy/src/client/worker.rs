@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::arrive;
 use super::credentials::Lookup;
+use super::gate::Gate;
 use super::handle::{Doing, Handle, Overdue, Signal};
 use super::replicate;
 use crate::metrics::Census;
@@ -41,6 +42,10 @@ pub enum Order {
     },
     /// Say what you have.
     Census(oneshot::Sender<Census>),
+    /// End the client of this number, and say whether there was one.
+    End(u64, oneshot::Sender<bool>),
+    /// Take no more clients, let those there are stay as long as they like.
+    Drain,
     /// Take no more clients, let idle ones go, let busy ones finish.
     Stop,
     /// End every client.
@@ -71,8 +76,10 @@ pub struct Common {
     pub server_ids: Arc<AtomicU64>,
     /// Numbers for clients.
     pub client_ids: AtomicU64,
-    /// Connections, logged in or not.
+    /// Clients, logged in or about to be.
     pub connections: AtomicUsize,
+    /// Who else may come in.
+    pub gate: Arc<Gate>,
     /// The door of every worker.
     pub doors: Vec<mpsc::UnboundedSender<Order>>,
     /// Targets of each database, TLS files read.
@@ -108,6 +115,8 @@ pub struct Worker {
     pub logging_in: Cell<u64>,
     /// Is it about to end?
     pub stopping: Cell<bool>,
+    /// Does it take no more clients, and end with the last one?
+    pub draining: Cell<bool>,
     /// Wakes what passes bytes only, when it must end.
     pub ending: Notify,
     pools: RefCell<HashMap<Key, Rc<Pool>>>,
@@ -128,6 +137,7 @@ impl Worker {
             clients: RefCell::default(),
             logging_in: Cell::new(0),
             stopping: Cell::new(false),
+            draining: Cell::new(false),
             ending: Notify::new(),
             pools: RefCell::default(),
             scratch: RefCell::default(),
@@ -148,7 +158,8 @@ impl Worker {
                 // Cancel safe: an interval keeps its place.
                 _ = tick.tick() => self.tidy(Instant::now()),
             }
-            if self.stopping.get() && self.clients.borrow().is_empty() && self.logging_in.get() == 0 {
+            let ends = self.stopping.get() || self.draining.get();
+            if ends && self.clients.borrow().is_empty() && self.logging_in.get() == 0 {
                 return;
             }
         }
@@ -172,6 +183,15 @@ impl Worker {
             Order::Census(reply) => {
                 let _ = reply.send(self.census());
             }
+            Order::End(id, reply) => {
+                let clients = self.clients.borrow();
+                let client = clients.get(&id);
+                if let Some(client) = client {
+                    client.signal(Signal::Kill);
+                }
+                let _ = reply.send(client.is_some());
+            }
+            Order::Drain => self.draining.set(true),
             Order::Stop => {
                 self.stopping.set(true);
                 self.ending.notify_waiters();
@@ -239,6 +259,7 @@ impl Worker {
             schema,
         };
         let pool = Pool::new(plan, self.index as u16, self.buffers.clone());
+        tokio::task::spawn_local(Pool::mind_others(Rc::downgrade(&pool), pool.plan.ledger.clone()));
         self.pools.borrow_mut().insert(key, pool.clone());
         Some(pool)
     }

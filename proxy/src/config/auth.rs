@@ -10,8 +10,8 @@ use super::mistake::Wrong;
 use super::raw::{Section, Written};
 use crate::snapshot::{Auth, AuthMode, AuthUser, Console, Credential, DEFAULT_AUTH_QUERY, SecretText};
 
-/// The `[auth]` section; `None` when there is none.
-pub(super) fn auth(section: Option<&Section>) -> Auth {
+/// The `[auth]` section; `None` when there is none. Certificates count where `[tls]` can check them.
+pub(super) fn auth(section: Option<&Section>, checks_certificates: bool) -> Auth {
     let Some(section) = section else {
         return Auth {
             mode: AuthMode::Passthrough,
@@ -33,33 +33,51 @@ pub(super) fn auth(section: Option<&Section>) -> Auth {
     }
     Auth {
         mode,
-        users: sections.iter().filter_map(user).collect(),
+        users: sections
+            .iter()
+            .filter_map(|section| user(section, checks_certificates))
+            .collect(),
         auth_query: written.map_or(DEFAULT_AUTH_QUERY, |query| query.value).to_owned(),
     }
 }
 
-fn user(section: &Section) -> Option<AuthUser> {
+fn user(section: &Section, checks_certificates: bool) -> Option<AuthUser> {
     if section.place("name").is_none() {
         section.wrong(Wrong::new("[[auth.user]] has no name").hint("add name = \"…\""));
     }
     let name = section.name("name").map(|text| text.value.to_owned());
+    let cert = section.name("cert");
+    if let Some(cert) = cert.filter(|_| !checks_certificates) {
+        let wrong = Wrong::new("needs client_ca in [tls]: nobody checks certificates without it");
+        section.wrong_value("cert", cert.at, wrong);
+    }
     let (verifier, file) = (section.place("verifier"), section.place("password_file"));
     let credential = match (verifier, file) {
-        (Some(_), None) => section.text("verifier").and_then(|text| verified(section, text)),
-        (None, Some(_)) => section.path("password_file").and_then(|path| {
+        (Some(_), None) => Some(section.text("verifier").and_then(|text| verified(section, text))),
+        (None, Some(_)) => Some(section.path("password_file").and_then(|path| {
             let secret = files::secret(&path.value);
             let secret = secret.map_err(|wrong| section.wrong_value("password_file", path.at, wrong));
             secret.ok().map(Credential::Password)
-        }),
-        (None, None) | (Some(_), Some(_)) => {
-            let wrong = Wrong::new("[[auth.user]] needs either a verifier or a password_file");
+        })),
+        (None, None) if section.place("cert").is_some() => None,
+        (None, None) => {
+            let wrong = Wrong::new("[[auth.user]] needs a verifier, a password_file or a cert");
             section.wrong(wrong);
-            None
+            return None;
+        }
+        (Some(_), Some(_)) => {
+            let wrong = Wrong::new("[[auth.user]] has both a verifier and a password_file");
+            section.wrong(wrong.hint("keep one of them"));
+            return None;
         }
     };
     Some(AuthUser {
         name: name?,
-        credential: credential?,
+        credential: match credential {
+            Some(read) => Some(read?),
+            None => None,
+        },
+        cert: cert.map(|text| text.value.to_owned()),
     })
 }
 
@@ -78,7 +96,7 @@ fn verified(section: &Section, written: Written<&str>) -> Option<Credential> {
 }
 
 /// `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>` (PostgreSQL, `parse_scram_secret`).
-fn is_scram(written: &str) -> bool {
+pub(super) fn is_scram(written: &str) -> bool {
     let parts = || {
         let rest = written.strip_prefix("SCRAM-SHA-256$")?;
         let (first, keys) = rest.split_once('$')?;
@@ -93,7 +111,7 @@ fn is_scram(written: &str) -> bool {
     })
 }
 
-fn is_md5(written: &str) -> bool {
+pub(super) fn is_md5(written: &str) -> bool {
     written
         .strip_prefix("md5")
         .is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()))

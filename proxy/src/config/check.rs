@@ -50,7 +50,9 @@ fn whole(root: &Section, environment: &Environment) -> Snapshot {
     let pool = section("pool", &keys::POOL).map_or_else(Settings::default, |found| {
         pool::narrowed(&Settings::default(), &found)
     });
-    let auth = auth::auth(section("auth", &keys::AUTH).as_ref());
+    let tls =
+        section("tls", &keys::TLS).map_or_else(ClientTls::default, |found| tls::towards_clients(&found));
+    let auth = auth::auth(section("auth", &keys::AUTH).as_ref(), tls.client_ca.is_some());
     let inherited = Inherited {
         pool: &pool,
         limits: &limits,
@@ -60,7 +62,7 @@ fn whole(root: &Section, environment: &Environment) -> Snapshot {
     let databases = database::databases(root, &inherited);
     Snapshot {
         listen: section("listen", &keys::LISTEN).map_or_else(default_listen, |found| listen(&found)),
-        tls: section("tls", &keys::TLS).map_or_else(ClientTls::default, |found| tls::towards_clients(&found)),
+        tls,
         console: section("console", &keys::CONSOLE)
             .map_or_else(Console::default, |found| auth::console(&found)),
         log: section("log", &keys::LOG).map_or_else(LogSettings::default, |found| log(&found)),
@@ -144,6 +146,8 @@ fn limits(section: &Section) -> Limits {
         max_db_connections: section
             .count("max_db_connections", 0..=SERVERS_MAX)
             .unwrap_or(d.max_db_connections),
+        max_logins: clients("max_logins").unwrap_or(d.max_logins),
+        max_cancels_per_address: clients("max_cancels_per_address").unwrap_or(d.max_cancels_per_address),
         client_login_timeout: section
             .time("client_login_timeout")
             .unwrap_or(d.client_login_timeout),

@@ -41,6 +41,8 @@ pub(super) const LIMITS: Keys = Keys {
         "max_client_conn_per_user",
         "max_client_conn_per_database",
         "max_db_connections",
+        "max_logins",
+        "max_cancels_per_address",
         "client_login_timeout",
         "max_packet_size",
         "shutdown_timeout",
@@ -123,8 +125,8 @@ pub(super) const AUTH: Keys = Keys {
 
 pub(super) const AUTH_USER: Keys = Keys {
     section: "[[auth.user]]",
-    known: &["name", "verifier", "password_file"],
-    not_yet: &["cert"],
+    known: &["name", "verifier", "password_file", "cert"],
+    not_yet: &[],
 };
 
 pub(super) const CONSOLE: Keys = Keys {

@@ -11,6 +11,7 @@ mod dsn;
 mod duration;
 mod files;
 mod from_dsn;
+mod import;
 mod keys;
 mod mistake;
 mod pool;
@@ -20,12 +21,25 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
+/// What a text means that must be right, for tests elsewhere in this module.
+#[cfg(test)]
+fn tests_read(file: &Path, text: &str) -> Snapshot {
+    let environment = Environment {
+        user: None,
+        password: None,
+        control_password: None,
+        cpus: 1,
+    };
+    check::snapshot(file, text, &environment).unwrap_or_else(|mistakes| panic!("{mistakes:?}\n{text}"))
+}
+
 use std::io::Read;
 use std::path::Path;
 
 use crate::snapshot::{SecretText, Snapshot};
 
 pub use from_dsn::Overrides;
+pub use import::{Imported, Note, import};
 pub use mistake::Mistake;
 
 /// Reads and checks a file.

@@ -122,18 +122,18 @@ pub struct Outbox {
 
 impl Outbox {
     /// How many bytes wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting_bytes(&self) -> usize {
         self.waiting.len() - self.written
     }
 
     /// Does nothing wait?
     pub fn is_empty(&self) -> bool {
-        self.len() == 0 && !self.unflushed
+        self.waiting_bytes() == 0 && !self.unflushed
     }
 
     /// Writes as much as the stream takes now and keeps the rest.
     pub fn write(&mut self, cx: &mut Context<'_>, stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
-        while self.len() == 0 && !bytes.is_empty() {
+        while self.waiting_bytes() == 0 && !bytes.is_empty() {
             match Pin::new(&mut *stream).poll_write(cx, bytes) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(n)) => bytes = &bytes[n..],
@@ -151,7 +151,7 @@ impl Outbox {
 
     /// Writes what waits.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<()>> {
-        while self.len() > 0 {
+        while self.waiting_bytes() > 0 {
             let n = ready!(Pin::new(&mut *stream).poll_write(cx, &self.waiting[self.written..]))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

@@ -1,12 +1,15 @@
 //! One byte stream, whatever it runs over: TCP or a Unix socket, plain or TLS. Reads and writes; no buffers.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
+
+use super::tls::description;
 
 /// A connected stream of bytes. TLS is boxed: it is large, and most streams have none.
 pub enum Stream {
@@ -38,6 +41,29 @@ impl Stream {
     /// Does TLS run on it?
     pub fn is_tls(&self) -> bool {
         matches!(self, Stream::TlsFromClient(_) | Stream::TlsToServer(_))
+    }
+
+    /// TLS version and cipher; empty without TLS.
+    pub fn tls(&self) -> String {
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => String::new(),
+            Stream::TlsFromClient(tls) => description(tls.get_ref().1),
+            Stream::TlsToServer(tls) => description(tls.get_ref().1),
+        }
+    }
+
+    /// Our own address; `None` on a Unix socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        let socket = match self {
+            Stream::Tcp(tcp) => return tcp.local_addr().ok(),
+            Stream::Unix(_) => return None,
+            Stream::TlsFromClient(tls) => tls.get_ref().0,
+            Stream::TlsToServer(tls) => tls.get_ref().0,
+        };
+        match socket {
+            Socket::Tcp(tcp) => tcp.local_addr().ok(),
+            Socket::Unix(_) => None,
+        }
     }
 }
 

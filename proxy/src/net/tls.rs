@@ -13,7 +13,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-pub use certificate::end_point;
+pub use certificate::{common_name, end_point};
 pub use from_client::FromClient;
 pub use to_server::ToServer;
 
@@ -33,6 +33,33 @@ pub enum SslMode {
     VerifyCa,
     /// And name the host.
     VerifyFull,
+}
+
+/// `TLSv1.3, cipher TLS13_AES_256_GCM_SHA384`.
+pub fn description(session: &rustls::CommonState) -> String {
+    let version = match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        Some(_) | None => "TLS",
+    };
+    match session.negotiated_cipher_suite() {
+        Some(suite) => format!("{version}, cipher {:?}", suite.suite()),
+        None => version.to_owned(),
+    }
+}
+
+impl SslMode {
+    /// The word in connection strings and in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            SslMode::Disable => "disable",
+            SslMode::Allow => "allow",
+            SslMode::Prefer => "prefer",
+            SslMode::Require => "require",
+            SslMode::VerifyCa => "verify-ca",
+            SslMode::VerifyFull => "verify-full",
+        }
+    }
 }
 
 /// How to reach servers: part of a shard's settings.

@@ -70,8 +70,7 @@ impl DerefMut for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(server) = self.server.take() {
-            server.terminate();
-            self.pool.closed();
+            self.pool.retire(server);
         }
     }
 }

@@ -1,6 +1,12 @@
 //! How many servers a pool may have, counted over all workers. Numbers only, and never more than the limit.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+
+use crate::protocol::session::reported::Reported;
+use crate::protocol::session::settings::Shared;
 
 /// The count that the workers' parts of one pool share.
 #[derive(Debug)]
@@ -8,9 +14,28 @@ pub struct Ledger {
     limit: AtomicUsize,
     servers: AtomicUsize,
     starving: AtomicUsize,
+    behind: AtomicUsize,
+    /// A worker began to starve, or a place came free while one did.
+    pub changed: Notify,
     workers: usize,
+    welcomes: Mutex<Vec<(Shared, Reported)>>,
     ids: std::sync::Arc<AtomicU64>,
 }
+
+/// How much a worker is in need of a place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Need {
+    /// Nobody waits, or a server is on its way.
+    #[default]
+    None,
+    /// Clients wait, and all places are taken.
+    Starving,
+    /// And the worker has less than its share of them.
+    Behind,
+}
+
+/// Combinations of startup settings remembered for each pool.
+const WELCOMES_MAX: usize = 256;
 
 impl Ledger {
     /// A ledger for at most `limit` servers of `workers` workers that takes their numbers from `ids`.
@@ -19,7 +44,10 @@ impl Ledger {
             limit: AtomicUsize::new(limit),
             servers: AtomicUsize::new(0),
             starving: AtomicUsize::new(0),
+            behind: AtomicUsize::new(0),
+            changed: Notify::new(),
             workers: workers.max(1),
+            welcomes: Mutex::default(),
             ids,
         }
     }
@@ -38,6 +66,9 @@ impl Ledger {
     pub fn release(&self) {
         let before = self.servers.fetch_sub(1, Ordering::AcqRel);
         debug_assert!(before > 0, "a place was given back twice");
+        if self.starving.load(Ordering::Acquire) > 0 {
+            self.changed.notify_waiters();
+        }
     }
 
     /// Are there more servers than the limit, because it was lowered?
@@ -55,19 +86,50 @@ impl Ledger {
         self.limit.load(Ordering::Acquire) / self.workers
     }
 
-    /// One worker more, or one less, has clients that wait, less than its share, and found all places taken.
-    pub fn starve(&self, starving: bool) {
-        if starving {
-            self.starving.fetch_add(1, Ordering::AcqRel);
-        } else {
-            let before = self.starving.fetch_sub(1, Ordering::AcqRel);
-            debug_assert!(before > 0, "a worker stopped starving twice");
+    /// A worker's need has changed.
+    pub fn need(&self, from: Need, to: Need) {
+        let count = |counter: &AtomicUsize, was: bool, is: bool| match (was, is) {
+            (false, true) => counter.fetch_add(1, Ordering::AcqRel),
+            (true, false) => counter.fetch_sub(1, Ordering::AcqRel),
+            (false, false) | (true, true) => 0,
+        };
+        count(&self.starving, from != Need::None, to != Need::None);
+        count(&self.behind, from == Need::Behind, to == Need::Behind);
+        if to != Need::None && from != to {
+            self.changed.notify_waiters();
         }
     }
 
-    /// Does any worker starve?
-    pub fn is_starved(&self) -> bool {
-        self.starving.load(Ordering::Acquire) > 0
+    /// Do workers have clients that wait while all places are taken? `own` is not counted.
+    pub fn others_starve(&self, own: Need) -> bool {
+        self.starving.load(Ordering::Acquire) > usize::from(own != Need::None)
+    }
+
+    /// Do workers that have less than their share? `own` is not counted.
+    pub fn others_are_behind(&self, own: Need) -> bool {
+        self.behind.load(Ordering::Acquire) > usize::from(own == Need::Behind)
+    }
+
+    /// What servers of this pool report to a client with these startup settings, if one of them has been asked; and
+    /// the settings themselves, so that clients of one kind share them.
+    pub fn welcome(&self, startup: &Shared) -> Option<(Shared, Reported)> {
+        let welcomes = self.welcomes();
+        welcomes.iter().find(|(known, _)| known == startup).cloned()
+    }
+
+    /// Remembers what a server reported.
+    pub fn learn_welcome(&self, startup: Shared, reported: Reported) {
+        let mut welcomes = self.welcomes();
+        if welcomes.len() >= WELCOMES_MAX {
+            welcomes.remove(0);
+        }
+        welcomes.push((startup, reported));
+    }
+
+    fn welcomes(&self) -> MutexGuard<'_, Vec<(Shared, Reported)>> {
+        self.welcomes
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// A number for a new server.

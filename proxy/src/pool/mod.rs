@@ -9,7 +9,7 @@ pub mod settings;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -19,14 +19,12 @@ use crate::metrics::Totals;
 use crate::net::buffer::Buffers;
 use crate::protocol::auth::Secret;
 use crate::protocol::session::prepared::{Schema, Statements};
-use crate::protocol::session::reported::Reported;
-use crate::protocol::session::settings::Shared;
 use crate::protocol::sqlstate;
 use crate::server::address::Target;
 use crate::server::connect::{ConnectFault, connect};
-use crate::server::held::Server;
+use crate::server::held::{Facts, Server};
 use lease::{Answer, Lease, Ticket, Waiter};
-use ledger::Ledger;
+use ledger::{Ledger, Need};
 use settings::Settings;
 
 /// Whose servers a pool holds.
@@ -60,19 +58,21 @@ pub struct Pool {
     pub statements: RefCell<Statements>,
     /// What it counts.
     pub totals: RefCell<Totals>,
-    /// What servers of this pool report to clients with these startup settings.
-    pub welcomes: RefCell<Vec<(Shared, Reported)>>,
     /// Clients that have logged in and not left.
     pub clients: Cell<usize>,
     secret: RefCell<Secret>,
+    // Lent and given back as boxes: nothing is moved but a pointer.
+    #[allow(clippy::vec_box)]
     idle: RefCell<Vec<Box<Server>>>,
+    #[allow(clippy::vec_box)]
     canceling: RefCell<Vec<Box<Server>>>,
     waiters: RefCell<VecDeque<Rc<Waiter>>>,
     connecting: Cell<usize>,
     alive: Cell<usize>,
     failure: RefCell<Option<(Instant, Fault)>>,
     preferred: Cell<usize>,
-    starving: Cell<bool>,
+    need: Cell<Need>,
+    known: RefCell<Vec<Weak<Facts>>>,
     buffers: Rc<Buffers>,
 }
 
@@ -91,7 +91,6 @@ impl Pool {
             plan,
             statements: RefCell::new(statements),
             totals: RefCell::default(),
-            welcomes: RefCell::default(),
             clients: Cell::new(0),
             secret: RefCell::default(),
             idle: RefCell::default(),
@@ -101,7 +100,8 @@ impl Pool {
             alive: Cell::new(0),
             failure: RefCell::new(None),
             preferred: Cell::new(0),
-            starving: Cell::new(false),
+            need: Cell::default(),
+            known: RefCell::default(),
             buffers,
         })
     }
@@ -172,12 +172,10 @@ impl Pool {
             || self.plan.ledger.is_over()
             || !server.is_alive(&self.buffers)
         {
-            server.terminate();
-            return self.closed();
+            return self.retire(server);
         }
         if self.gives_way(&server, now) {
-            server.terminate();
-            return self.closed();
+            return self.retire(server);
         }
         server.idle_since = now;
         while let Some(waiter) = self.waiters.borrow_mut().pop_front() {
@@ -192,18 +190,43 @@ impl Pool {
         self.idle.borrow_mut().push(server);
     }
 
-    /// Must this worker give up a server so that another one gets its share?
+    /// Must this worker give up a server so that another one gets its share? Not at once: a connect is dear.
     fn gives_way(&self, server: &Server, now: Instant) -> bool {
-        self.is_ahead() && now.saturating_duration_since(server.connected_at) >= TURN
+        let has_more = self.alive.get() > self.plan.ledger.share();
+        has_more
+            && self.plan.ledger.others_are_behind(self.need.get())
+            && now.saturating_duration_since(server.connected_at) >= TURN
     }
 
-    /// Does another worker starve while this one has more than its share?
-    fn is_ahead(&self) -> bool {
-        self.plan.ledger.is_starved() && !self.starving.get() && self.alive.get() > self.plan.ledger.share()
+    /// Does what other workers' needs ask of this one, for as long as the pool lives.
+    pub async fn mind_others(pool: std::rc::Weak<Pool>, ledger: Arc<Ledger>) {
+        loop {
+            ledger.changed.notified().await;
+            let Some(pool) = pool.upgrade() else { return };
+            pool.mind();
+        }
+    }
+
+    /// A free server nobody here waits for goes to those who starve; who starves tries again.
+    fn mind(self: &Rc<Self>) {
+        if self.need.get() != Need::None {
+            self.connect_more();
+        } else if self.plan.ledger.others_starve(Need::None) && !self.has_waiters() {
+            self.close_one_idle();
+        }
+    }
+
+    /// Closes a server. Its place is free once PostgreSQL has let it go, so that it never counts more than the limit.
+    pub fn retire(self: &Rc<Self>, server: Box<Server>) {
+        let pool = self.clone();
+        tokio::task::spawn_local(async move {
+            server.say_goodbye().await;
+            pool.closed();
+        });
     }
 
     /// A server of this pool is no more.
-    pub fn closed(self: &Rc<Self>) {
+    fn closed(self: &Rc<Self>) {
         self.alive.set(self.alive.get() - 1);
         self.plan.ledger.release();
         self.connect_more();
@@ -215,8 +238,7 @@ impl Pool {
             (!idle.is_empty()).then(|| idle.remove(0))
         };
         if let Some(server) = oldest {
-            server.terminate();
-            self.closed();
+            self.retire(server);
         }
     }
 
@@ -249,14 +271,15 @@ impl Pool {
                 .as_ref()
                 .is_none_or(|(at, _)| at.elapsed() >= self.plan.settings.server_login_retry);
             if connecting >= wanted || connecting >= self.plan.settings.connect_parallel || !patient {
-                return self.starve(false);
+                return self.needs(Need::None);
             }
-            let behind = self.alive.get() < self.plan.ledger.share().max(1);
-            // A place that was just given up is for the one who starves.
-            if (self.plan.ledger.is_starved() && !behind) || !self.plan.ledger.reserve() {
-                return self.starve(behind);
+            let is_behind = self.alive.get() < self.plan.ledger.share().max(1);
+            // A place that was just given up is for those who have less than their share.
+            let yields = !is_behind && self.plan.ledger.others_are_behind(self.need.get());
+            if yields || !self.plan.ledger.reserve() {
+                return self.needs(if is_behind { Need::Behind } else { Need::Starving });
             }
-            self.starve(false);
+            self.needs(Need::None);
             self.connecting.set(connecting + 1);
             self.alive.set(self.alive.get() + 1);
             let pool = self.clone();
@@ -264,9 +287,10 @@ impl Pool {
         }
     }
 
-    fn starve(&self, starving: bool) {
-        if self.starving.replace(starving) != starving {
-            self.plan.ledger.starve(starving);
+    fn needs(&self, need: Need) {
+        let before = self.need.replace(need);
+        if before != need {
+            self.plan.ledger.need(before, need);
         }
     }
 
@@ -277,6 +301,8 @@ impl Pool {
             Ok(server) => {
                 *self.failure.borrow_mut() = None;
                 self.totals.borrow_mut().server_connect_count += 1;
+                self.known.borrow_mut().retain(|facts| facts.strong_count() > 0);
+                self.known.borrow_mut().push(Rc::downgrade(&server.facts));
                 self.give_back(server);
                 self.connect_more();
             }
@@ -375,20 +401,16 @@ impl Pool {
         kept.append(&mut self.idle.borrow_mut());
         *self.idle.borrow_mut() = kept;
         for server in gone {
-            server.terminate();
-            self.closed();
-        }
-        if self.is_ahead() {
-            self.close_one_idle();
+            self.retire(server);
         }
         self.connect_more();
+        self.mind();
     }
 
     /// Closes every free server; those lent are closed when they come back.
     pub fn close_idle(self: &Rc<Self>) {
         for server in std::mem::take(&mut *self.idle.borrow_mut()) {
-            server.terminate();
-            self.closed();
+            self.retire(server);
         }
     }
 
@@ -399,6 +421,11 @@ impl Pool {
             .borrow()
             .iter()
             .for_each(|server| see(server, "being_canceled"));
+    }
+
+    /// Every server that has logged in, lent or free, for the census.
+    pub fn each_known(&self, see: impl FnMut(Rc<Facts>)) {
+        self.known.borrow().iter().filter_map(Weak::upgrade).for_each(see);
     }
 
     /// Servers alive or being connected, those being connected, and how long the oldest client has waited.

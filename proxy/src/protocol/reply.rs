@@ -114,9 +114,14 @@ pub struct Column {
 
 /// `RowDescription`, all columns in text format.
 pub fn row_description(out: &mut Vec<u8>, columns: &[Column]) {
+    row_description_in(out, columns, |_| 0);
+}
+
+/// `RowDescription`, with each column's format by its place: 0 text, 1 binary.
+pub fn row_description_in(out: &mut Vec<u8>, columns: &[Column], format: impl Fn(usize) -> u16) {
     frame(out, b'T', |out| {
         out.extend_from_slice(&(columns.len() as u16).to_be_bytes());
-        for column in columns {
+        for (place, column) in columns.iter().enumerate() {
             cstr(out, column.name.as_bytes());
             out.extend_from_slice(&0u32.to_be_bytes());
             out.extend_from_slice(&0u16.to_be_bytes());
@@ -128,7 +133,7 @@ pub fn row_description(out: &mut Vec<u8>, columns: &[Column]) {
             };
             out.extend_from_slice(&size.to_be_bytes());
             out.extend_from_slice(&(-1i32).to_be_bytes());
-            out.extend_from_slice(&0u16.to_be_bytes());
+            out.extend_from_slice(&format(place).to_be_bytes());
         }
     });
 }

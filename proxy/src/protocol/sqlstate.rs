@@ -52,6 +52,12 @@ states! {
     IDLE_IN_TRANSACTION = b"25P03";
     /// invalid_sql_statement_name
     NO_SUCH_STATEMENT = b"26000";
+    /// invalid_cursor_name
+    NO_SUCH_PORTAL = b"34000";
+    /// duplicate_prepared_statement
+    DUPLICATE_STATEMENT = b"42P05";
+    /// character_not_in_repertoire
+    BAD_ENCODING = b"22021";
     /// invalid_authorization_specification
     INVALID_AUTHORIZATION = b"28000";
     /// invalid_password

@@ -11,7 +11,7 @@ use super::sqlstate::{self, SqlState};
 /// The longest opening packet, its own length included (`MAX_STARTUP_PACKET_LENGTH`).
 pub const PACKET_BYTES_MAX: usize = 10_000;
 /// The newest minor version of protocol 3 spoken here.
-pub const MINOR_NEWEST: u16 = 0;
+pub const MINOR_NEWEST: u16 = 2;
 /// The longest cancel secret (protocol 3.2; 3.0 has 4 bytes).
 pub const CANCEL_SECRET_BYTES_MAX: usize = 256;
 
@@ -85,6 +85,14 @@ impl Startup {
             .iter()
             .rev()
             .find_map(|(n, value)| (n == name).then_some(value.as_slice()))
+    }
+
+    /// How long the cancel key is that the client is given: protocol 3.2 made them longer, 3.0 knows 4 bytes.
+    pub fn cancel_secret_bytes(&self) -> usize {
+        match self.minor {
+            0 | 1 => 4,
+            2.. => 32,
+        }
     }
 
     /// Must the client hear NegotiateProtocolVersion?
@@ -325,7 +333,7 @@ mod tests {
         };
         assert_eq!(
             refusal(&[0, 2, 0, 0, 0]),
-            "0A000 unsupported frontend protocol 2.0: server supports 3.0 to 3.0"
+            "0A000 unsupported frontend protocol 2.0: server supports 3.0 to 3.2"
         );
         assert_eq!(
             refusal(&packet(0, &[("database", "x")])),
@@ -335,11 +343,20 @@ mod tests {
             refusal(b"\0\x03\0\0user\0\xff\0\0"),
             "28000 user name in startup packet is not valid UTF-8"
         );
-        let newer = match opening(&packet(2, &[("user", "u")])).unwrap() {
-            Opening::Startup(s) => s,
-            other => panic!("{other:?}"),
-        };
-        assert!(newer.needs_negotiation());
+    }
+
+    #[test]
+    fn minor_versions() {
+        for (minor, negotiates, secret_bytes) in
+            [(0, false, 4), (1, false, 4), (2, false, 32), (9999, true, 32)]
+        {
+            let startup = match opening(&packet(minor, &[("user", "u")])).unwrap() {
+                Opening::Startup(startup) => startup,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(startup.needs_negotiation(), negotiates, "3.{minor}");
+            assert_eq!(startup.cancel_secret_bytes(), secret_bytes, "3.{minor}");
+        }
     }
 
     proptest::proptest! {

@@ -1,11 +1,14 @@
 //! A server in hand: its stream, what is in flight on it, and what is known of what it holds.
 
 use std::io;
-use std::pin::Pin;
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::net::buffer::{Buffers, Inbox, Outbox};
 use crate::net::stream::Stream;
@@ -30,6 +33,23 @@ pub struct CancelPoint {
     pub on_their_way: AtomicU32,
 }
 
+/// What does not change about a server: it can be counted by this while a client has it in its hands.
+#[derive(Debug)]
+pub struct Facts {
+    /// Its number, unique in the process.
+    pub id: u64,
+    /// Where it is.
+    pub target: Arc<Target>,
+    /// Its process id.
+    pub pid: i32,
+    /// TLS version and cipher; empty without TLS.
+    pub tls: Box<str>,
+    /// Our end of the line; `None` on a Unix socket.
+    pub local: Option<SocketAddr>,
+    /// When it logged in.
+    pub connect_time: SystemTime,
+}
+
 /// A logged-in server.
 pub struct Server {
     /// Its number, unique in the process.
@@ -46,10 +66,8 @@ pub struct Server {
     pub cancel: Arc<CancelPoint>,
     /// When it logged in.
     pub connected_at: Instant,
-    /// The same on the calendar.
-    pub connect_time: SystemTime,
-    /// When its last query began.
-    pub request_time: SystemTime,
+    /// What does not change about it.
+    pub facts: Rc<Facts>,
     /// When it was last given back.
     pub idle_since: Instant,
     /// When it is to be closed once free.
@@ -67,6 +85,14 @@ impl Server {
     pub fn new(id: u64, target: Arc<Target>, login: Arc<[u8]>, logged_in: LoggedIn) -> Self {
         let now = Instant::now();
         let reported = Arc::new(Settings::collect(logged_in.parameters));
+        let facts = Facts {
+            id,
+            target: target.clone(),
+            pid: logged_in.pid,
+            tls: logged_in.stream.tls().into(),
+            local: logged_in.stream.local_addr(),
+            connect_time: SystemTime::now(),
+        };
         let cancel = CancelPoint {
             target,
             pid: logged_in.pid,
@@ -81,8 +107,7 @@ impl Server {
             backend: Backend::new(login, reported),
             cancel: Arc::new(cancel),
             connected_at: now,
-            connect_time: SystemTime::now(),
-            request_time: SystemTime::now(),
+            facts: Rc::new(facts),
             idle_since: now,
             close_at: None,
             idle_max: None,
@@ -188,14 +213,21 @@ impl Server {
         }
     }
 
-    /// Says goodbye as far as that needs no waiting; the stream closes with the value.
-    pub fn terminate(mut self) {
-        let mut cx = Context::from_waker(Waker::noop());
+    /// Says goodbye and waits for the server to hang up, for a moment.
+    pub async fn say_goodbye(mut self: Box<Self>) {
         let mut bye = Vec::new();
         reply::frame(&mut bye, b'X', |_| ());
-        let _ = self.outbox.write(&mut cx, &mut self.stream, &bye);
-        if self.stream.is_tls() {
-            let _ = tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut self.stream), &mut cx);
-        }
+        let goodbye = async {
+            self.write(&bye).await?;
+            self.stream.shutdown().await?;
+            let mut rest = [0; 4096];
+            while self.stream.read(&mut rest).await? > 0 {}
+            Ok::<(), io::Error>(())
+        };
+        // A server that goes on talking, or is gone, is left to itself.
+        let _ = tokio::time::timeout(LAST_MOMENT, goodbye).await;
     }
 }
+
+/// The longest a server may take to hang up.
+const LAST_MOMENT: Duration = Duration::from_secs(1);

@@ -154,9 +154,9 @@ fn users_come_with_verifiers_or_passwords() {
     let [s, m, p] = snapshot.auth.users.as_slice() else {
         panic!("three users")
     };
-    assert!(matches!(s.credential, Credential::Scram(_)));
-    assert!(matches!(m.credential, Credential::Md5(_)));
-    let Credential::Password(password) = &p.credential else {
+    assert!(matches!(s.credential, Some(Credential::Scram(_))));
+    assert!(matches!(m.credential, Some(Credential::Md5(_))));
+    let Some(Credential::Password(password)) = &p.credential else {
         panic!("a password")
     };
     assert_eq!(password.expose(), "päss word");

@@ -30,7 +30,7 @@ impl fmt::Debug for FromClient {
 
 impl FromClient {
     /// Reads certificate chain and key. `allow` means `prefer`. `client_ca` checks the certificates clients bring; in
-    /// `verify-ca` and `verify-full` (which are the same here) they must bring one.
+    /// `verify-ca` and `verify-full` they must bring one, in `verify-full` their own ([`FromClient::names_roles`]).
     pub fn new(
         mode: SslMode,
         certificate: Option<&Path>,
@@ -104,6 +104,11 @@ impl FromClient {
             SslMode::Disable | SslMode::Allow | SslMode::Prefer => false,
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => true,
         }
+    }
+
+    /// Must a client's certificate name the role it logs in as? PostgreSQL's `clientcert=verify-full`.
+    pub fn names_roles(&self) -> bool {
+        self.mode == SslMode::VerifyFull
     }
 
     /// What SCRAM-SHA-256-PLUS binds to; `None` where our certificate has no such hash.

@@ -1,3 +1,5 @@
+//! What `login` does, case by case.
+
 use std::num::NonZeroU32;
 
 use super::super::messages::SaslInitial;

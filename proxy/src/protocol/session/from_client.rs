@@ -1,11 +1,14 @@
 //! What a client's messages mean.
 
-use routing_rules::{Control, read};
+use routing_rules::{Control, Effects, read};
 
+use super::pin::Pin;
+
+use super::loose::no_transactions;
 use super::pipeline::{Expect, Own, Parse as ParseOwed, Parsed};
 use super::prepared::{PREFIX, Statement, server_name};
 use super::settings::change;
-use super::{Backend, Desk, Next, Session, Sink, needs_settings};
+use super::{Backend, Desk, Next, Pooling, Session, Sink, needs_settings};
 use crate::fault::Fault;
 use crate::protocol::frame::{self, HEADER, Header};
 use crate::protocol::message::{Bind, Named, Parse, query_text};
@@ -118,7 +121,7 @@ impl Session {
         if let Some(refusal) = self.refusal.take() {
             out.extend_from_slice(&refusal);
             match frame.header.kind {
-                b'Q' | b'F' => reply::ready_for_query(out, self.status_alone()),
+                b'Q' | b'F' | b'S' => reply::ready_for_query(out, self.status_alone()),
                 _ => self.skip_to_sync = true,
             }
             self.script = None;
@@ -126,13 +129,16 @@ impl Session {
         }
         match frame.header.kind {
             b'X' => Went::Not(Next::Terminate),
+            // Malformed: the server says so in its own words.
+            b'S' | b'H' if frame.header.total > HEADER => Went::Not(Next::Server),
             b'S' => {
                 self.skip_to_sync = false;
                 reply::ready_for_query(out, self.status_alone());
                 Went::On
             }
+            // As at a PostgreSQL (`ignore_till_sync`), a Query in between is not answered either.
+            b'Q' | b'F' | b'P' | b'B' | b'D' | b'E' | b'C' if self.skip_to_sync => Went::On,
             b'H' | b'd' | b'c' | b'f' => Went::On,
-            b'P' | b'B' | b'D' | b'E' | b'C' if self.skip_to_sync => Went::On,
             b'C' => match Named::read(frame.body()) {
                 Some(Named::Statement(name)) if !name.is_empty() => {
                     self.prepared.as_mut().map(|map| map.remove(name));
@@ -174,6 +180,11 @@ impl Session {
         };
         let script = self.script.take().unwrap_or_else(|| read(text, self.lex()));
         let answer = match (&script.control, &self.begin) {
+            (Control::Begin { .. }, None) if self.pooling == Pooling::Statements => {
+                no_transactions().write(out);
+                reply::ready_for_query(out, b'I');
+                return Went::On;
+            }
             (Control::Begin { tag, .. }, None) => {
                 let whole = &frame.input[frame.at..frame.at + frame.header.total];
                 self.begin = Some(whole.into());
@@ -218,10 +229,24 @@ impl Session {
         if matches!(backend.pipeline.head(), Some(Expect::Own(Own::Probe))) && kind != b'X' {
             return Went::Not(Next::Drain);
         }
+        if backend.pipeline.skips()
+            && matches!(
+                kind,
+                b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'H' | b'd' | b'c' | b'f'
+            )
+        {
+            // An error came before these bytes did: the server would skip them up to the Sync, so nothing of them is true.
+            self.stream_drops = true;
+            return Went::On;
+        }
         if matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'S')
             && backend.is_idle()
             && self.prepare_unit(frame, backend, sink)
         {
+            return Went::Not(Next::Drain);
+        }
+        if self.name_is_undecided(frame, backend) {
+            self.awaits_unit = true;
             return Went::Not(Next::Drain);
         }
         match kind {
@@ -232,12 +257,18 @@ impl Session {
             b'C' => self.close(frame, backend, sink),
             b'E' => self.forward(frame, backend, sink, Expect::Execute),
             b'F' => {
-                self.due = true;
+                self.due = self.pooling == Pooling::Faithful;
                 self.forward(frame, backend, sink, Expect::FunctionCall);
             }
             b'S' if self.copy_in => self.held_syncs += 1,
             b'S' => self.forward(frame, backend, sink, Expect::Sync),
-            b'H' | b'd' => pass(frame, sink),
+            b'H' => pass(frame, sink),
+            b'd' | b'c' | b'f' if self.copy_in && self.held_syncs > 0 => {
+                // The client goes on copying: its Sync was for nothing, as at a PostgreSQL in copy mode.
+                self.held_syncs = 0;
+                return self.with_server(frame, backend, desk, sink);
+            }
+            b'd' => pass(frame, sink),
             b'c' | b'f' => {
                 pass(frame, sink);
                 if self.copy_in {
@@ -253,6 +284,64 @@ impl Session {
         Went::On
     }
 
+    /// EXECUTE, PREPARE and DEALLOCATE may speak of statements the client prepared by protocol: the server is told of
+    /// those the text could mean, by the client's own names. While it knows any, the client keeps it.
+    fn tell_own_names(&mut self, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) {
+        let Some(prepared) = &self.prepared else { return };
+        let text = frame.body().to_ascii_lowercase();
+        let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
+        if !has(b"execute") && !has(b"prepare") || !backend.pipeline.is_empty() || backend.status == b'E' {
+            return;
+        }
+        for (name, statement) in prepared.iter() {
+            if name.is_empty() || self.by_own_name.contains(name) || !has(&name.to_ascii_lowercase()) {
+                continue;
+            }
+            let out = sink.forward.made(frame.input);
+            reply::frame(out, b'P', |out| {
+                reply::cstr(out, name);
+                out.extend_from_slice(&statement.body);
+            });
+            reply::frame(out, b'S', |_| ());
+            backend.pipeline.push(Expect::Own(Own::Clean));
+            self.by_own_name.push(name.clone());
+        }
+    }
+
+    /// Does the frame name a statement that a unit sent before and not answered yet may still bring or take away?
+    fn name_is_undecided(&self, frame: &Frame<'_>, backend: &Backend) -> bool {
+        if backend.pipeline.is_empty() {
+            return false;
+        }
+        let name = match frame.header.kind {
+            b'P' => Parse::read(frame.body()).map(|view| view.name),
+            b'B' => Bind::read(frame.body()).map(|view| view.statement),
+            b'D' | b'C' => match Named::read(frame.body()) {
+                Some(Named::Statement(name)) => Some(name),
+                Some(Named::Portal(_)) | None => None,
+            },
+            _ => None,
+        };
+        name.is_some_and(|name| !name.is_empty() && backend.pipeline.decides(name))
+    }
+
+    /// currval and lastval must tell of this session, and a server remembers whoever used it last: unless that was this
+    /// session, what it remembers is discarded first, and it answers 55000 in its own words.
+    fn before_sequence_state(
+        &mut self,
+        effects: Effects,
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        sink: &mut Sink,
+    ) {
+        let is_strangers = !self.owns_sequences && effects.contains(Effects::SEQUENCE_STATE);
+        if is_strangers && backend.pipeline.is_empty() && backend.status != b'E' {
+            reply::query(sink.forward.made(frame.input), b"DISCARD SEQUENCES");
+            backend.pipeline.push(Expect::Own(Own::Clean));
+        }
+        self.owns_sequences = true;
+    }
+
     /// Before the first frame of a unit: the client's settings and its BEGIN. True if their outcome must be awaited.
     fn prepare_unit(&mut self, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) -> bool {
         let mut wait = false;
@@ -261,6 +350,8 @@ impl Session {
         {
             reply::query(sink.forward.made(frame.input), &change.sql);
             backend.pipeline.push(Expect::Own(Own::Settings));
+            // A simple query ends the unnamed statement, ours no less than a client's.
+            backend.unnamed = 0;
             for (name, _) in self.settings.iter().filter(|(name, _)| name.contains(&b'.')) {
                 let name = String::from_utf8_lossy(name).into_owned();
                 if !backend.custom.contains(&name) {
@@ -273,7 +364,9 @@ impl Session {
         if !wait && let Some(begin) = self.begin.take() {
             sink.forward.made(frame.input).extend_from_slice(&begin);
             backend.pipeline.push(Expect::Own(Own::Begin));
+            backend.unnamed = 0;
         }
+        self.awaits_settings = wait;
         wait
     }
 
@@ -293,13 +386,21 @@ impl Session {
                 self.script = Some(script);
                 return Went::Not(Next::Drain);
             }
-            if backend.status != b'E' {
+            let is_by_own_name = self.by_own_name.iter().any(|own| **own == **name);
+            if backend.status != b'E' && is_by_own_name {
+                self.prepared.as_mut().map(|map| map.remove(&**name));
+                self.by_own_name.retain(|own| **own != **name);
+            } else if backend.status != b'E' {
                 self.prepared.as_mut().map(|map| map.remove(&**name));
                 reply::command_complete(&mut sink.back, "DEALLOCATE");
                 reply::ready_for_query(&mut sink.back, backend.status);
                 return Went::On;
             }
         }
+        if script.effects.contains(Effects::PROBE) {
+            self.tell_own_names(frame, backend, sink);
+        }
+        self.before_sequence_state(script.effects, frame, backend, sink);
         self.note(script.effects, &script.custom_settings);
         self.unnamed.token = 0;
         backend.unnamed = 0;
@@ -320,6 +421,9 @@ impl Session {
             return self.forward(frame, backend, sink, nothing());
         };
         if view.name.is_empty() {
+            // Should an error come first, the one before is still there.
+            let before = (backend.pipeline.is_open() && self.unnamed.token != 0)
+                .then(|| Box::new(std::mem::take(&mut self.unnamed)));
             if self.unnamed.body != view.rest {
                 let script = read(view.text, self.lex());
                 self.unnamed.body.clear();
@@ -327,27 +431,38 @@ impl Session {
                 self.unnamed.effects = script.effects;
                 self.follow(&script.custom_settings);
             }
+            self.before_sequence_state(self.unnamed.effects, frame, backend, sink);
             *desk.tokens += 1;
             self.unnamed.token = *desk.tokens;
             backend.unnamed = *desk.tokens;
-            return self.forward(frame, backend, sink, Expect::ParseUnnamed(*desk.tokens));
-        }
-        if backend.status == b'E' {
-            return self.forward(frame, backend, sink, nothing());
+            return self.forward(frame, backend, sink, Expect::ParseUnnamed(before));
         }
         if let Some(statement) = self.statement(view.name) {
             // The server itself says that the name is taken, in its own words, about its own name for it.
             self.hold(&statement, frame, backend, desk, sink);
             write_parse(sink.forward.made(frame.input), &statement);
-            backend.pipeline.push(nothing());
+            backend.pipeline.push(Expect::Parse(Box::new(ParseOwed {
+                name: view.name.into(),
+                stored: Parsed::Nothing,
+            })));
             return;
+        }
+        if self.pins.contains(Pin::SqlPrepare) {
+            // SQL may have taken the name, or may go on to speak of it.
+            return self.forward(frame, backend, sink, nothing());
         }
         let lex = self.lex();
         let statement = desk.statements.intern(view.text, view.rest, lex);
         self.prepared
             .get_or_insert_default()
             .insert(view.name.into(), statement.clone());
-        if backend.held.touch(statement.id) {
+        let is_held = backend.held.touch(statement.id);
+        if is_held && may_have_failed(backend) {
+            // In a failed transaction this Parse must fail too: the server is made to run it again.
+            write_named(sink.forward.made(frame.input), b'C', statement.id);
+            backend.held.remove(statement.id);
+            backend.pipeline.push(Expect::OwnClose(statement.id));
+        } else if is_held {
             desk.totals.server_parse_count -= 1;
             if backend.pipeline.is_empty() {
                 reply::parse_complete(&mut sink.back);
@@ -382,6 +497,7 @@ impl Session {
         };
         desk.totals.bind_count += 1;
         if view.statement.is_empty() {
+            self.before_sequence_state(self.unnamed.effects, frame, backend, sink);
             self.note(self.unnamed.effects, &[]);
             self.hold_unnamed(frame, backend, desk, sink);
             self.forward(frame, backend, sink, Expect::Bind);
@@ -391,6 +507,7 @@ impl Session {
             self.unknown_statement(view.statement, frame, backend, sink, Expect::Bind);
             return Went::On;
         };
+        self.before_sequence_state(statement.effects, frame, backend, sink);
         self.note(statement.effects, &statement.custom);
         self.hold(&statement, frame, backend, desk, sink);
         let mut names = Vec::with_capacity(view.portal.len() + 32);
@@ -436,7 +553,9 @@ impl Session {
             return self.forward(frame, backend, sink, Expect::Close);
         }
         let removed = self.prepared.as_mut().and_then(|map| map.remove_entry(name));
-        if removed.is_none() && !self.pins.is_empty() {
+        let is_by_own_name = self.by_own_name.iter().any(|own| **own == *name);
+        self.by_own_name.retain(|own| **own != *name);
+        if is_by_own_name || removed.is_none() && !self.pins.is_empty() {
             return self.forward(frame, backend, sink, Expect::Close);
         }
         if backend.pipeline.is_empty() {
@@ -460,6 +579,8 @@ impl Session {
         sink: &mut Sink,
         expect: Expect,
     ) {
+        // What it does is not known here.
+        self.due = true;
         if !name.starts_with(PREFIX) {
             return self.forward(frame, backend, sink, expect);
         }
@@ -480,7 +601,7 @@ impl Session {
         desk: &mut Desk<'_>,
         sink: &mut Sink,
     ) {
-        if backend.held.touch(statement.id) || backend.status == b'E' {
+        if backend.held.touch(statement.id) {
             return;
         }
         make_room(frame, backend, desk, sink);
@@ -495,7 +616,16 @@ impl Session {
     /// Makes sure the server's unnamed statement is this client's.
     fn hold_unnamed(&self, frame: &Frame<'_>, backend: &mut Backend, desk: &mut Desk<'_>, sink: &mut Sink) {
         let token = self.unnamed.token;
-        if token == backend.unnamed || token == 0 || backend.status == b'E' {
+        if token == 0 {
+            // The client has none, so it must meet none: not what another client left there.
+            reply::frame(sink.forward.made(frame.input), b'C', |out| {
+                out.extend_from_slice(b"S\0")
+            });
+            backend.unnamed = 0;
+            backend.pipeline.push(Expect::OwnClose(0));
+            return;
+        }
+        if token == backend.unnamed {
             return;
         }
         reply::frame(sink.forward.made(frame.input), b'P', |out| {
@@ -532,6 +662,11 @@ fn make_room(frame: &Frame<'_>, backend: &mut Backend, desk: &Desk<'_>, sink: &m
     if backend.pipeline.is_empty() {
         backend.batch_began = before;
     }
+}
+
+/// Is the transaction failed, or could it be by the time the server reads what is sent now?
+fn may_have_failed(backend: &Backend) -> bool {
+    backend.status == b'E' || backend.pipeline.has_other_units()
 }
 
 fn write_parse(out: &mut Vec<u8>, statement: &Statement) {

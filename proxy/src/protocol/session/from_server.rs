@@ -2,7 +2,8 @@
 
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
-use super::{Backend, Desk, Heard, Session, Sink, reported};
+use super::prepared::PREFIX;
+use super::{Backend, Desk, Heard, Pooling, Session, Sink, Unnamed, reported};
 use crate::protocol::frame::{self, HEADER, Header};
 use crate::protocol::message::error_field;
 use crate::protocol::reply;
@@ -16,6 +17,13 @@ fn is_read(kind: u8) -> bool {
         kind,
         b'Z' | b'E' | b'S' | b'C' | b'1' | b'2' | b'3' | b'n' | b'I' | b's'
     )
+}
+
+/// A frame of a server's, as far as it has come.
+struct Heading<'a> {
+    header: Header,
+    body: &'a [u8],
+    input: &'a [u8],
 }
 
 /// Where a frame goes.
@@ -64,7 +72,8 @@ impl Session {
                 return (at, Heard::Going);
             }
             let body = &input[at + HEADER.min(have)..at + have];
-            let to = self.hear(&header, body, backend, desk, sink);
+            let frame = Heading { header, body, input };
+            let to = self.hear(&frame, backend, desk, sink);
             match to {
                 To::Client => sink.forward.pass(input, at..at + have),
                 To::Nobody => {}
@@ -82,12 +91,12 @@ impl Session {
     /// Takes note of a frame and says whose it is.
     fn hear(
         &mut self,
-        header: &Header,
-        body: &[u8],
+        frame: &Heading<'_>,
         backend: &mut Backend,
         desk: &mut Desk<'_>,
         sink: &mut Sink,
     ) -> To {
+        let Heading { header, body, .. } = *frame;
         let own = matches!(backend.pipeline.head(), Some(Expect::Own(_)));
         match header.kind {
             b'D' if own => self.own_row(body, backend),
@@ -101,6 +110,7 @@ impl Session {
                     return To::Nobody;
                 }
                 reported::note(&mut self.reported, body);
+                self.keep_reported(body, backend);
                 To::Client
             }
             b'E' => {
@@ -108,7 +118,7 @@ impl Session {
                     // "cached plan must not change result type": the schema changed behind our back.
                     desk.statements.schema().changed();
                 }
-                self.error(body, backend, sink)
+                self.error(frame, backend, sink)
             }
             b'Z' => self.ready(body, backend, desk),
             _ if own => To::Nobody,
@@ -116,7 +126,8 @@ impl Session {
                 self.copy_in = backend.pipeline.copy_in();
                 To::Client
             }
-            b'C' if self.due => {
+            b'C' if self.due || self.pooling != Pooling::Faithful => {
+                self.keep_reset(body, backend);
                 if body == b"DISCARD ALL\0" || body == b"DEALLOCATE ALL\0" {
                     self.forget_prepared(backend);
                 }
@@ -168,7 +179,9 @@ impl Session {
         }
     }
 
-    fn error(&mut self, body: &[u8], backend: &mut Backend, sink: &mut Sink) -> To {
+    fn error(&mut self, frame: &Heading<'_>, backend: &mut Backend, sink: &mut Sink) -> To {
+        let body = frame.body;
+        let renamed = self.in_clients_words(body, backend);
         match backend.pipeline.head() {
             Some(Expect::Own(own)) => {
                 backend.own_failed = true;
@@ -184,7 +197,10 @@ impl Session {
             Some(_) => {
                 let (mut lost, mut back) = (Vec::new(), Vec::new());
                 backend.pipeline.fail(|expect| lost.push(expect));
-                lost.into_iter().for_each(|expect| self.undo(expect, backend));
+                // The first of them has failed, the others were never run. The last change is taken back first.
+                lost.into_iter()
+                    .rev()
+                    .for_each(|expect| self.undo(expect, backend));
                 if self.copy_in {
                     self.copy_in = false;
                     for _ in 0..std::mem::take(&mut self.held_syncs) {
@@ -193,9 +209,34 @@ impl Session {
                     }
                     sink.back.extend_from_slice(&back);
                 }
-                To::Client
+                match renamed {
+                    Some(renamed) => {
+                        reply::frame(sink.forward.made(frame.input), b'E', |out| {
+                            out.extend_from_slice(&renamed)
+                        });
+                        To::Nobody
+                    }
+                    None => To::Client,
+                }
             }
         }
+    }
+
+    /// An error that speaks of a statement by the server's name for it, with the client's name instead.
+    fn in_clients_words(&self, body: &[u8], backend: &Backend) -> Option<Vec<u8>> {
+        let at = body.windows(PREFIX.len()).position(|window| window == PREFIX)?;
+        let digits = &body[at + PREFIX.len()..];
+        let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+        let id: u64 = std::str::from_utf8(&digits[..end]).ok()?.parse().ok()?;
+        let name = match backend.pipeline.head() {
+            Some(Expect::Parse(parse)) => &parse.name,
+            _ => self
+                .prepared
+                .as_ref()?
+                .iter()
+                .find_map(|(name, statement)| (statement.id == id).then_some(name))?,
+        };
+        Some([&body[..at], name, &digits[end..]].concat())
     }
 
     /// The server will never run this: what was taken for done is taken back.
@@ -207,11 +248,9 @@ impl Session {
                     self.prepared.as_mut().map(|map| map.remove(&parse.name));
                 }
             }
-            Expect::ParseUnnamed(token) => {
+            Expect::ParseUnnamed(before) => {
                 backend.unnamed = 0;
-                if self.unnamed.token == token {
-                    self.unnamed.token = 0;
-                }
+                self.unnamed = before.map_or_else(Unnamed::default, |before| *before);
             }
             Expect::OwnParse(Parsed::Named(id)) => backend.held.remove(id),
             Expect::OwnParse(_) => backend.unnamed = 0,
@@ -222,6 +261,8 @@ impl Session {
                 let (name, statement) = *entry;
                 self.prepared.get_or_insert_default().insert(name, statement);
             }
+            // The unnamed statement has no number.
+            Expect::OwnClose(0) => {}
             Expect::OwnClose(id) => backend.held.insert(id),
             Expect::SayClosed(None)
             | Expect::Bind
@@ -242,6 +283,9 @@ impl Session {
             return To::Broken("a ReadyForQuery without a status");
         };
         backend.status = status;
+        if status != b'I' && self.pooling == Pooling::Statements {
+            return To::Broken("transaction blocks are not allowed in statement mode");
+        }
         match backend.pipeline.pop() {
             Some(Expect::Query | Expect::Sync | Expect::FunctionCall) => {
                 desk.totals.query_count += 1;
@@ -282,7 +326,14 @@ impl Session {
             }
             backend.pipeline.pop();
         }
-        (header.kind == b'Z' && backend.pipeline.is_empty()).then_some(Heard::Settled)
+        if header.kind != b'Z' {
+            return None;
+        }
+        let waited_for = std::mem::take(&mut self.awaits_unit);
+        match backend.pipeline.is_empty() {
+            true => Some(Heard::Settled),
+            false => waited_for.then_some(Heard::UnitEnded),
+        }
     }
 
     /// A query of ours has ended.

@@ -3,7 +3,8 @@
 
 use routing_rules::{Control, read};
 
-use super::{Desk, Session};
+use super::loose::no_transactions;
+use super::{Desk, Pooling, Session};
 use crate::protocol::frame::{self, HEADER};
 use crate::protocol::message::{Bind, Named, Parse, cstr};
 use crate::protocol::reply;
@@ -70,6 +71,11 @@ impl Session {
         }
         (cstr(frames.next(b'E')?)?.0 == bind.portal).then_some(())?;
         frames.next(b'S')?;
+        if self.pooling == Pooling::Statements {
+            no_transactions().write(out);
+            reply::ready_for_query(out, b'I');
+            return Some(frames.used);
+        }
         if let Some(parse) = parse {
             *desk.tokens += 1;
             self.unnamed.token = *desk.tokens;

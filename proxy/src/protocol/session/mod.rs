@@ -7,6 +7,7 @@
 mod from_client;
 mod from_server;
 mod lazy_begin;
+mod loose;
 pub mod pin;
 pub mod pipeline;
 pub mod prepared;
@@ -14,6 +15,8 @@ pub mod probe;
 pub mod reported;
 pub mod run;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -41,6 +44,8 @@ pub struct Backend {
     pub held: Held,
     /// Whose unnamed statement it holds; 0 for nobody's.
     pub unnamed: u64,
+    /// The session that had it last, by its number; 0 for none.
+    pub last_session: u64,
     /// Session settings it carries.
     pub settings: Shared,
     /// What it reports.
@@ -92,7 +97,7 @@ impl Backend {
 
     /// Owes nothing, in no transaction, in the middle of no frame.
     pub fn is_idle(&self) -> bool {
-        self.pipeline.is_empty() && self.status == b'I' && self.stream_left == 0
+        self.pipeline.is_empty() && !self.pipeline.is_open() && self.status == b'I' && self.stream_left == 0
     }
 }
 
@@ -141,6 +146,8 @@ pub enum Heard {
     Going,
     /// Nothing is owed any more: see [`Session::afterwards`].
     Settled,
+    /// What waited for the end of a unit may go on, though more is owed.
+    UnitEnded,
     /// The client's settings could not be made: close the server, go on without it.
     SettingsRefused,
     /// The server ends the session (its FATAL has been passed on).
@@ -162,9 +169,23 @@ pub enum Afterwards {
     Release,
 }
 
+/// What of a session outlives its transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// Everything: servers are asked what it left, and what can't travel pins it.
+    #[default]
+    Faithful,
+    /// What PgBouncer's transaction mode keeps: prepared statements and the settings that servers report.
+    Transactions,
+    /// The same, and there are no transactions of several statements.
+    Statements,
+}
+
 /// One client's session.
 #[derive(Debug)]
 pub struct Session {
+    /// What outlives a transaction.
+    pub pooling: Pooling,
     /// What the client was told the server reports.
     pub reported: Reported,
     /// What the client has set.
@@ -172,9 +193,15 @@ pub struct Session {
     /// Why it keeps its server.
     pub pins: Pins,
     startup: Shared,
+    /// Its number, unique on its worker.
+    id: u64,
+    /// Statements known to the server in hand by the client's own names, because SQL speaks of them.
+    by_own_name: Vec<Box<[u8]>>,
+    /// No other session has had the server since this one's last transaction, or this lease has run something.
+    owns_sequences: bool,
     begin: Option<Box<[u8]>>,
     script: Option<Script>,
-    prepared: Option<Box<HashMap<Box<[u8]>, Rc<Statement>>>>,
+    prepared: Option<Box<Prepared>>,
     unnamed: Unnamed,
     custom: Vec<String>,
     refusal: Option<Box<[u8]>>,
@@ -182,15 +209,22 @@ pub struct Session {
     /// The rest of the frame goes nowhere.
     stream_drops: bool,
     held_syncs: u32,
+    /// A frame of the client's waits for the outcome of its settings: the server is not free, though it is idle.
+    awaits_settings: bool,
+    /// A frame of the client's waits for the end of a unit sent before it.
+    awaits_unit: bool,
     skip_to_sync: bool,
     copy_in: bool,
     due: bool,
     own_done: Option<Own>,
 }
 
+/// A client's prepared statements by its own names.
+type Prepared = HashMap<Box<[u8]>, Rc<Statement>>;
+
 /// The client's unnamed statement, kept because the next Bind may meet another server.
 #[derive(Debug, Default)]
-struct Unnamed {
+pub struct Unnamed {
     body: Vec<u8>,
     token: u64,
     effects: Effects,
@@ -198,8 +232,12 @@ struct Unnamed {
 
 impl Session {
     /// A session that has just logged in with these settings.
-    pub fn new(startup: Shared, reported: Reported) -> Self {
+    pub fn new(id: u64, startup: Shared, reported: Reported) -> Self {
         Session {
+            pooling: Pooling::Faithful,
+            id,
+            by_own_name: Vec::new(),
+            owns_sequences: false,
             reported,
             settings: startup.clone(),
             pins: Pins::default(),
@@ -213,11 +251,18 @@ impl Session {
             stream_left: 0,
             stream_drops: false,
             held_syncs: 0,
+            awaits_settings: false,
+            awaits_unit: false,
             skip_to_sync: false,
             copy_in: false,
             due: false,
             own_done: None,
         }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Prepared statements the client has.
@@ -249,6 +294,7 @@ impl Session {
 
     /// A server was lent: the client hears what is reported differently there.
     pub fn attach(&mut self, backend: &mut Backend, back: &mut Vec<u8>) {
+        self.owns_sequences = std::mem::replace(&mut backend.last_session, self.id) == self.id;
         if !needs_settings(&self.settings, backend) {
             reported::catch_up(back, &mut self.reported, &backend.reported);
         }
@@ -261,13 +307,15 @@ impl Session {
         desk: &mut Desk<'_>,
         to_server: &mut Vec<u8>,
     ) -> Afterwards {
-        if backend.status != b'I' || self.stream_left > 0 || self.copy_in {
+        let waits = self.stream_left > 0 || self.copy_in || self.awaits_settings;
+        if backend.status != b'I' || backend.pipeline.is_open() || waits {
             return Afterwards::InTransaction;
         }
         if self.due {
             self.due = false;
             backend.report = Some(Box::default());
             backend.pipeline.push(Expect::Own(Own::Probe));
+            backend.unnamed = 0;
             let custom = self.custom.iter().map(String::as_str);
             reply::frame(to_server, b'Q', |out| {
                 probe::question(out, custom);
@@ -300,7 +348,7 @@ impl Session {
         if std::mem::take(&mut self.copy_in) {
             reply::frame(&mut out, b'f', |out| reply::cstr(out, b"the client left"));
         }
-        if backend.pipeline.wants_sync() {
+        if backend.pipeline.is_open() {
             reply::frame(&mut out, b'S', |_| ());
             backend.pipeline.push(Expect::Sync);
         }
@@ -311,7 +359,10 @@ impl Session {
     pub fn detach(&mut self) {
         self.copy_in = false;
         self.held_syncs = 0;
+        self.awaits_settings = false;
+        self.awaits_unit = false;
         self.unnamed.token = 0;
+        self.by_own_name.clear();
     }
 
     /// Takes in what a probe found.
@@ -345,10 +396,21 @@ impl Session {
 
     /// Takes note of what a statement on its way to a server may do.
     fn note(&mut self, effects: Effects, custom: &[String]) {
+        if self.pooling != Pooling::Faithful {
+            return;
+        }
+        // CLOSE ends a held cursor, and is too common a statement to ask after each.
+        self.due |= self.pins.contains(Pin::HeldCursors);
+        if self.lexes_unsafely() {
+            self.due = true;
+        }
         if effects.is_empty() {
             return;
         }
         self.due |= effects.contains(Effects::PROBE);
+        if effects.contains(Effects::COMPUTED_SETTING) && effects.contains(Effects::PROBE) {
+            self.pins.insert(Pin::UnknownSettings);
+        }
         for (effect, pin) in [
             (Effects::BACKEND_PID, Pin::BackendPid),
             (Effects::SET_SEED, Pin::RandomSeed),
@@ -364,19 +426,43 @@ impl Session {
     /// Custom settings the session may have set from now on: a probe must ask for them by name.
     fn follow(&mut self, custom: &[String]) {
         for name in custom {
-            if !self.custom.contains(name) && self.custom.len() < CUSTOM_MAX {
-                self.custom.push(name.clone());
+            if self.custom.contains(name) {
+                continue;
             }
+            if self.custom.len() >= CUSTOM_MAX {
+                self.pins.insert(Pin::UnknownSettings);
+                return;
+            }
+            self.custom.push(name.clone());
         }
+    }
+
+    /// Can a byte of the client's encoding look like a quote's end? Then what its texts do is not told by reading them.
+    fn lexes_unsafely(&self) -> bool {
+        let encoding = self.reported.value(b"client_encoding").unwrap_or_default();
+        // The usual one first.
+        encoding != b"UTF8" && UNSAFE_ENCODINGS.contains(&encoding)
     }
 
     fn forget_prepared(&mut self, backend: &mut Backend) {
         self.prepared = None;
+        self.by_own_name.clear();
         backend.held.clear();
     }
 }
 
-/// Custom settings one session may name before new ones are no longer followed.
+/// Client encodings in which the second byte of a character may be a backslash or another ASCII sign.
+const UNSAFE_ENCODINGS: [&[u8]; 7] = [
+    b"SJIS",
+    b"SHIFT_JIS_2004",
+    b"BIG5",
+    b"GBK",
+    b"UHC",
+    b"GB18030",
+    b"JOHAB",
+];
+
+/// Custom settings one session may name before it keeps its server.
 const CUSTOM_MAX: usize = 64;
 
 /// Must the server be told of other settings? Equal ones become the same one, so that the next look is short.

@@ -25,13 +25,15 @@ pub enum Pin {
     Library,
     /// The pool's mode is `session`.
     SessionMode,
+    /// A setting whose name is not known, or more of them than are followed.
+    UnknownSettings,
     /// The probe failed: what the session left is not known.
     Unknown,
 }
 
 impl Pin {
     /// Every reason.
-    pub const ALL: [Pin; 10] = [
+    pub const ALL: [Pin; 11] = [
         Pin::TemporaryTables,
         Pin::Listen,
         Pin::AdvisoryLocks,
@@ -41,6 +43,7 @@ impl Pin {
         Pin::RandomSeed,
         Pin::Library,
         Pin::SessionMode,
+        Pin::UnknownSettings,
         Pin::Unknown,
     ];
 
@@ -56,6 +59,7 @@ impl Pin {
             Pin::RandomSeed => "setseed()",
             Pin::Library => "LOAD",
             Pin::SessionMode => "session mode",
+            Pin::UnknownSettings => "settings of unknown names",
             Pin::Unknown => "state could not be asked for",
         }
     }

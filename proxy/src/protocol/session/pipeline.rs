@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::Unnamed;
 use super::prepared::Statement;
 
 /// One answer owed.
@@ -19,8 +20,8 @@ pub enum Expect {
     Sync,
     /// A client's Parse; what it stores is undone should the server never run it.
     Parse(Box<Parse>),
-    /// A client's Parse of the unnamed statement, by its token.
-    ParseUnnamed(u64),
+    /// A client's Parse of the unnamed statement, with the one it takes the place of should it not be run.
+    ParseUnnamed(Option<Box<Unnamed>>),
     /// A Parse of ours ahead of a client's Bind or Describe.
     OwnParse(Parsed),
     /// A client's Bind.
@@ -38,12 +39,27 @@ pub enum Expect {
     /// ParseComplete for this name, said by pgshunt when its turn comes.
     SayParsed(Box<[u8]>),
     /// CloseComplete, said by pgshunt; the name comes back should the batch fail before.
-    SayClosed(Option<Box<(Box<[u8]>, Rc<Statement>)>>),
+    SayClosed(Option<Box<Closed>>),
     /// The client's CopyDone or CopyFail: no answer, but Syncs before it do not count while copying.
     CopyEnd,
     /// A simple query of ours.
     Own(Own),
 }
+
+impl Expect {
+    /// The statement's name that it brings or takes away.
+    fn name(&self) -> Option<&[u8]> {
+        match self {
+            Expect::Parse(parse) if !parse.name.is_empty() => Some(&parse.name),
+            Expect::SayParsed(name) => Some(name),
+            Expect::SayClosed(Some(closed)) => Some(&closed.0),
+            _ => None,
+        }
+    }
+}
+
+/// A name given up, and what it stood for.
+pub type Closed = (Box<[u8]>, Rc<Statement>);
 
 /// What a successful Parse stores where.
 #[derive(Debug)]
@@ -82,6 +98,14 @@ pub enum Own {
 #[derive(Debug, Default)]
 pub struct Pipeline {
     queue: VecDeque<Expect>,
+    /// Entries that bring or take away a statement's name.
+    names: usize,
+    /// How many in it end in a ReadyForQuery.
+    units: usize,
+    /// Messages were sent that no Sync has followed yet.
+    open: bool,
+    /// One of them failed: the server reads on to the Sync and answers nothing before it.
+    skips: bool,
 }
 
 impl Pipeline {
@@ -97,7 +121,28 @@ impl Pipeline {
 
     /// Owes one more.
     pub fn push(&mut self, expect: Expect) {
+        self.names += usize::from(expect.name().is_some());
+        if let Some(open) = opens(&expect) {
+            self.open = open;
+            self.skips &= open;
+            self.units += usize::from(!open);
+        }
         self.queue.push_back(expect);
+    }
+
+    /// Is a Sync still to come, whatever has been answered by now? Until then an implicit transaction may be open.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Is there a unit before the one that is open now, or will be?
+    pub fn has_other_units(&self) -> bool {
+        self.units > 0
+    }
+
+    /// Does the server skip everything up to the next Sync?
+    pub fn skips(&self) -> bool {
+        self.skips
     }
 
     /// What comes next.
@@ -107,20 +152,25 @@ impl Pipeline {
 
     /// Takes what comes next.
     pub fn pop(&mut self) -> Option<Expect> {
-        self.queue.pop_front()
+        let expect = self.queue.pop_front()?;
+        self.units -= usize::from(opens(&expect) == Some(false));
+        self.names -= usize::from(expect.name().is_some());
+        Some(expect)
     }
 
-    /// Does it end in something that no ReadyForQuery will follow?
-    pub fn wants_sync(&self) -> bool {
-        let last = self
-            .queue
-            .iter()
-            .rev()
-            .find(|expect| !matches!(expect, Expect::CopyEnd));
-        !matches!(
-            last,
-            None | Some(Expect::Sync | Expect::Query | Expect::FunctionCall | Expect::Own(_))
-        )
+    /// Does an earlier unit, not answered yet, decide what this name stands for?
+    pub fn decides(&self, name: &[u8]) -> bool {
+        if self.names == 0 {
+            return false;
+        }
+        let mut decides = false;
+        for expect in &self.queue {
+            match expect {
+                Expect::Sync if decides => return true,
+                expect => decides |= expect.name() == Some(name),
+            }
+        }
+        false
     }
 
     /// Gives back memory a long pipeline took.
@@ -132,12 +182,17 @@ impl Pipeline {
 
     /// An error came: all up to the next Sync will never be answered and goes to `undo`.
     pub fn fail(&mut self, mut undo: impl FnMut(Expect)) {
-        while let Some(head) = self.queue.front() {
-            match head {
-                Expect::Sync | Expect::Query | Expect::FunctionCall | Expect::Own(_) => return,
-                _ => undo(self.queue.pop_front().expect("the head was just seen")),
-            }
+        if !self.head().and_then(opens).unwrap_or(false) {
+            // A simple query's error ends with that query.
+            return;
         }
+        while let Some(head) = self.head() {
+            if matches!(head, Expect::Sync) {
+                return;
+            }
+            undo(self.pop().expect("the head was just seen"));
+        }
+        self.skips = true;
     }
 
     /// The server began to read COPY data for the head: Syncs sent before the CopyDone do not count.
@@ -145,19 +200,39 @@ impl Pipeline {
     /// Returns whether the client's CopyDone or CopyFail is still to come.
     pub fn copy_in(&mut self) -> bool {
         let mut at = 1;
-        while at < self.queue.len() {
+        let mut comes = true;
+        while comes && at < self.queue.len() {
             match self.queue[at] {
                 Expect::Sync => {
                     self.queue.remove(at);
+                    self.units -= 1;
                 }
                 Expect::CopyEnd => {
                     self.queue.remove(at);
-                    return false;
+                    comes = false;
                 }
                 _ => at += 1,
             }
         }
-        true
+        self.open = self.queue.iter().rev().find_map(opens).unwrap_or(false);
+        comes
+    }
+}
+
+/// Does a message leave the batch open, or end it? None: neither.
+fn opens(expect: &Expect) -> Option<bool> {
+    match expect {
+        Expect::Query | Expect::FunctionCall | Expect::Sync | Expect::Own(_) => Some(false),
+        Expect::Parse(_)
+        | Expect::ParseUnnamed(_)
+        | Expect::OwnParse(_)
+        | Expect::Bind
+        | Expect::DescribeStatement
+        | Expect::DescribePortal
+        | Expect::Execute
+        | Expect::Close
+        | Expect::OwnClose(_) => Some(true),
+        Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::CopyEnd => None,
     }
 }
 

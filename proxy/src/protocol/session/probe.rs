@@ -19,7 +19,7 @@ pub struct Report {
 /// Most bytes a report may take; a session that has set more keeps its server.
 const REPORT_BYTES: usize = 1 << 20;
 
-const QUESTION: &[u8] = b"SELECT 's', name, setting FROM pg_catalog.pg_settings \
+pub(super) const QUESTION: &[u8] = b"SELECT 's', name, setting FROM pg_catalog.pg_settings \
 WHERE source OPERATOR(pg_catalog.=) 'session' AND name NOT IN \
 ('transaction_isolation','transaction_read_only','transaction_deferrable','seed') \
 UNION ALL SELECT 's', 'role', pg_catalog.current_setting('role') \
@@ -31,7 +31,8 @@ UNION ALL SELECT 'a', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_locks \
 WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) \
 UNION ALL SELECT 'h', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable) \
 UNION ALL SELECT 'l', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
-UNION ALL SELECT 'p', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)";
+UNION ALL SELECT 'p', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_prepared_statements \
+WHERE from_sql OR name OPERATOR(pg_catalog.!~~) 'pgshunt:%')";
 
 /// Appends the probe's text; `custom` names settings `pg_settings` does not list.
 pub fn question<'a>(out: &mut Vec<u8>, custom: impl Iterator<Item = &'a str>) {

@@ -6,8 +6,10 @@ use std::sync::Arc;
 /// Names and values, sorted by name. Two equal lists are the same state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Settings {
-    entries: Vec<(Box<[u8]>, Box<[u8]>)>,
+    entries: Vec<Entry>,
 }
+
+type Entry = (Box<[u8]>, Box<[u8]>);
 
 /// Settings shared between a client, the servers that carry them, and other clients of the same kind.
 pub type Shared = Arc<Settings>;

@@ -1,0 +1,141 @@
+//! Prometheus' text format, version 0.0.4. Which metrics there are is said in `metrics`.
+
+use std::fmt::Write;
+
+use super::lookout::Seen;
+use crate::metrics::{BUCKETS_S, Histogram, Kind, Metric, OF_POOL, OF_PROCESS, POOL_LABELS, PoolRow, TIMES};
+
+/// The media type of [`text`].
+pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Everything that was seen.
+pub fn text(seen: &Seen) -> String {
+    let mut out = String::new();
+    head(&mut out, "pgshunt_info", "gauge", "The version of pgshunt.");
+    line(
+        &mut out,
+        "pgshunt_info",
+        &label("version", env!("CARGO_PKG_VERSION")),
+        1.0,
+    );
+    let process = seen.process();
+    for metric in OF_PROCESS {
+        head(&mut out, metric.name, kind(metric), metric.help);
+        line(&mut out, metric.name, "", (metric.value)(&process));
+    }
+    let pools: Vec<(String, &PoolRow)> = seen.census.pools.iter().map(labelled).collect();
+    for metric in OF_POOL {
+        head(&mut out, metric.name, kind(metric), metric.help);
+        for (labels, pool) in &pools {
+            line(&mut out, metric.name, labels, (metric.value)(pool));
+        }
+    }
+    for times in &TIMES {
+        head(&mut out, times.name, "histogram", times.help);
+        for (labels, pool) in &pools {
+            histogram(&mut out, times.name, labels, (times.of)(&pool.totals));
+        }
+    }
+    out
+}
+
+fn labelled(pool: &PoolRow) -> (String, &PoolRow) {
+    let [database, user] = POOL_LABELS;
+    let labels = format!("{},{}", label(database, &pool.database), label(user, &pool.user));
+    (labels, pool)
+}
+
+fn kind<T>(metric: &Metric<T>) -> &'static str {
+    match metric.kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+    }
+}
+
+// Writing to a String cannot fail.
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn line(out: &mut String, name: &str, labels: &str, value: f64) {
+    let _ = match labels {
+        "" => writeln!(out, "{name} {value}"),
+        labels => writeln!(out, "{name}{{{labels}}} {value}"),
+    };
+}
+
+fn label(name: &str, value: &str) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for c in value.chars() {
+        match c {
+            '\\' => escaped.push_str("\\\\"),
+            '"' => escaped.push_str("\\\""),
+            '\n' => escaped.push_str("\\n"),
+            c => escaped.push(c),
+        }
+    }
+    format!("{name}=\"{escaped}\"")
+}
+
+/// Buckets are cumulative, and the last one, without a bound, equals the count.
+fn histogram(out: &mut String, name: &str, labels: &str, histogram: &Histogram) {
+    let mut below = 0;
+    for (count, bound) in histogram.buckets.iter().zip(BUCKETS_S) {
+        below += count;
+        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
+    }
+    let count = histogram.count();
+    let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
+    line(out, &format!("{name}_sum"), labels, histogram.sum.as_secs_f64());
+    line(out, &format!("{name}_count"), labels, count as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::metrics::Totals;
+
+    #[test]
+    fn names_are_unique_and_well_formed() {
+        let pools = OF_POOL.iter().map(|metric| (metric.name, metric.kind));
+        let process = OF_PROCESS.iter().map(|metric| (metric.name, metric.kind));
+        let mut names = BTreeSet::new();
+        for (name, kind) in pools.chain(process) {
+            assert!(names.insert(name), "{name}");
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+                "{name}"
+            );
+            assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
+        }
+        for times in &TIMES {
+            assert!(times.name.ends_with("_seconds") && names.insert(times.name));
+        }
+    }
+
+    #[test]
+    fn label_values_are_escaped() {
+        assert_eq!(label("user", "a\"b\\c\nd"), r#"user="a\"b\\c\nd""#);
+    }
+
+    #[test]
+    fn buckets_are_cumulative() {
+        let mut totals = Totals::default();
+        for millis in [1, 2, 60_000] {
+            totals.wait_time.record(Duration::from_millis(millis));
+        }
+        let mut out = String::new();
+        histogram(&mut out, "w", "a=\"b\"", &totals.wait_time);
+        assert!(out.contains("w_bucket{a=\"b\",le=\"0.001\"} 1\n"), "{out}");
+        assert!(out.contains("w_bucket{a=\"b\",le=\"30\"} 2\n"), "{out}");
+        assert!(out.contains("w_bucket{a=\"b\",le=\"+Inf\"} 3\n"), "{out}");
+        assert!(
+            out.ends_with("w_sum{a=\"b\"} 60.003\nw_count{a=\"b\"} 3\n"),
+            "{out}"
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! Does what a command of the console asks for. Who may ask has been settled before.
+
+use tokio::sync::oneshot;
+
+use super::command::Command;
+use super::driver::Asker;
+use super::lookout::{Crowded, Lookout, Seen};
+use super::show::Show;
+use super::table::{Column, Row, text};
+use crate::client::worker::Order;
+use crate::fault::Fault;
+use crate::protocol::sqlstate;
+
+/// What a command led to.
+pub struct Answer {
+    /// Its rows, in the columns that [`columns`] says.
+    pub rows: Vec<Row>,
+    /// The tag of CommandComplete.
+    pub tag: &'static str,
+    /// What the guest should know of it.
+    pub warning: Option<String>,
+}
+
+impl Answer {
+    fn done(tag: &'static str) -> Self {
+        Answer::of(Vec::new(), tag)
+    }
+
+    fn of(rows: Vec<Row>, tag: &'static str) -> Self {
+        Answer {
+            rows,
+            tag,
+            warning: None,
+        }
+    }
+}
+
+/// The columns of a command's answer; `None` where it has none.
+pub fn columns(command: &Command) -> Option<Vec<Column>> {
+    match command {
+        Command::Show(show) => Some(show.columns().to_vec()),
+        Command::Setting(setting) => Some(vec![text(setting.name)]),
+        Command::Select(constants) => Some(constants.iter().map(|constant| constant.column()).collect()),
+        Command::Nothing(_)
+        | Command::Deallocate(_)
+        | Command::KillClient(_)
+        | Command::Shutdown(_)
+        | Command::NotYet(_) => None,
+    }
+}
+
+/// Does it.
+///
+/// # Errors
+/// What the guest is told; the conversation goes on.
+pub async fn run(lookout: &Lookout, command: &Command, asker: &Asker<'_>) -> Result<Answer, Fault> {
+    match command {
+        Command::Show(show) => shown(lookout, *show).await,
+        Command::Setting(setting) => Ok(Answer::of(vec![vec![setting.value.into()]], "SHOW")),
+        Command::Select(constants) => {
+            let row = constants.iter().map(|constant| constant.cell(asker)).collect();
+            Ok(Answer::of(vec![row], "SELECT 1"))
+        }
+        Command::Nothing(tag) => Ok(Answer::done(tag)),
+        Command::Deallocate(_) => Ok(Answer::done("DEALLOCATE")),
+        Command::KillClient(id) => kill_client(lookout, *id, asker).await,
+        Command::Shutdown(patience) => {
+            tracing::info!(user = asker.user, ?patience, "shutdown from the console");
+            lookout.shut_down(*patience);
+            Ok(Answer::done("SHUTDOWN"))
+        }
+        Command::NotYet(verb) => {
+            let text = format!("{} is not in this version of pgshunt", verb.word());
+            Err(Fault::error(sqlstate::FEATURE_NOT_SUPPORTED, text))
+        }
+    }
+}
+
+async fn shown(lookout: &Lookout, show: Show) -> Result<Answer, Fault> {
+    if !show.asks_workers() {
+        return Ok(Answer::of(show.rows(&lookout.nothing()), "SHOW"));
+    }
+    let seen = lookout.look().await.map_err(|Crowded| {
+        let text = "too many others are looking at this moment";
+        Fault::error(sqlstate::LIMIT_EXCEEDED, text)
+    })?;
+    Ok(Answer {
+        warning: missing(&seen),
+        ..Answer::of(show.rows(&seen), "SHOW")
+    })
+}
+
+fn missing(seen: &Seen) -> Option<String> {
+    let silent: Vec<_> = seen.silent.iter().map(ToString::to_string).collect();
+    (!silent.is_empty()).then(|| {
+        format!(
+            "worker {} did not answer in time: its rows are missing",
+            silent.join(", ")
+        )
+    })
+}
+
+async fn kill_client(lookout: &Lookout, id: u64, asker: &Asker<'_>) -> Result<Answer, Fault> {
+    for door in &lookout.common.doors {
+        let (answer, told) = oneshot::channel();
+        let _ = door.send(Order::End(id, answer));
+        if told.await == Ok(true) {
+            tracing::info!(user = asker.user, client = id, "client ended from the console");
+            return Ok(Answer::done("KILL_CLIENT"));
+        }
+    }
+    let text = format!("there is no client {id}");
+    Err(Fault::error(sqlstate::UNDEFINED_OBJECT, text).hint("SHOW CLIENTS has their ids in its last column."))
+}

@@ -1,0 +1,153 @@
+//! SHOW DATABASES and SHOW USERS.
+
+use std::collections::BTreeSet;
+
+use crate::admin::lookout::Seen;
+use crate::admin::table::{Cell, Column, Row, int, text};
+use crate::metrics::PoolRow;
+use crate::server::address::Address;
+use crate::snapshot::{Database, Snapshot};
+
+pub(super) const DATABASES: [Column; 18] = [
+    text("name"),
+    text("host"),
+    int("port"),
+    text("database"),
+    text("force_user"),
+    int("pool_size"),
+    int("min_pool_size"),
+    int("reserve_pool_size"),
+    // Its name before PgBouncer 1.24, which prometheus-community/pgbouncer_exporter still reads.
+    int("reserve_pool"),
+    int("server_lifetime"),
+    text("pool_mode"),
+    text("load_balance_hosts"),
+    int("max_connections"),
+    int("current_connections"),
+    int("max_client_connections"),
+    int("current_client_connections"),
+    int("paused"),
+    int("disabled"),
+];
+
+/// The databases of the configuration; `*` is followed by those that clients use by way of it.
+pub(super) fn databases(seen: &Seen) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for database in &seen.snapshot.databases {
+        rows.push(row(database, &database.name, &seen.census.pools));
+        if database.is_wildcard() {
+            let used = unnamed(&seen.snapshot, &seen.census.pools);
+            rows.extend(used.iter().map(|name| row(database, name, &seen.census.pools)));
+        }
+    }
+    rows
+}
+
+fn unnamed(snapshot: &Snapshot, pools: &[PoolRow]) -> BTreeSet<String> {
+    let is_named = |name: &str| snapshot.databases.iter().any(|database| database.name == name);
+    let used = pools.iter().map(|pool| &pool.database);
+    used.filter(|name| !is_named(name)).cloned().collect()
+}
+
+fn row(database: &Database, name: &str, pools: &[PoolRow]) -> Row {
+    let servers: Vec<&Address> = database.shards.iter().flat_map(|shard| &shard.servers).collect();
+    let dbname = database.shards.first().and_then(|shard| shard.dbname.clone());
+    let own = || pools.iter().filter(|pool| pool.database == name);
+    let settings = &database.pool;
+    vec![
+        name.to_owned().into(),
+        hosts(&servers).into(),
+        u64::from(servers.first().map_or(0, |address| port(address))).into(),
+        dbname.unwrap_or_else(|| name.to_owned()).into(),
+        Cell::Null,
+        settings.size.into(),
+        settings.min_size.into(),
+        0u64.into(),
+        0u64.into(),
+        settings.server_lifetime.as_secs().into(),
+        settings.mode.word().into(),
+        Cell::Null,
+        database.max_db_connections.into(),
+        own().map(PoolRow::servers).sum::<u64>().into(),
+        database.max_client_conn.into(),
+        own().map(PoolRow::clients).sum::<u64>().into(),
+        false.into(),
+        false.into(),
+    ]
+}
+
+/// `10.0.0.1,10.0.0.2`; ports only where they differ from the first one's, which has its own column.
+fn hosts(servers: &[&Address]) -> String {
+    let first = servers.first().map(|address| port(address));
+    let one = |address: &&Address| {
+        let host = match address {
+            Address::Tcp { host, .. } => host.clone(),
+            Address::Unix { directory, .. } => directory.display().to_string(),
+        };
+        match Some(port(address)) == first {
+            true => host,
+            false => format!("{host}:{}", port(address)),
+        }
+    };
+    servers.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
+fn port(address: &Address) -> u16 {
+    match address {
+        Address::Tcp { port, .. } | Address::Unix { port, .. } => *port,
+    }
+}
+
+pub(super) const USERS: [Column; 8] = [
+    text("name"),
+    int("pool_size"),
+    int("reserve_pool_size"),
+    text("pool_mode"),
+    int("max_user_connections"),
+    int("current_connections"),
+    int("max_user_client_connections"),
+    int("current_client_connections"),
+];
+
+/// Roles of the configuration and roles that have a pool.
+pub(super) fn users(seen: &Seen) -> Vec<Row> {
+    let row = |name: String| {
+        let own = || seen.census.pools.iter().filter(|pool| pool.user == name);
+        let (servers, clients) = (
+            own().map(PoolRow::servers).sum::<u64>(),
+            own().map(PoolRow::clients).sum::<u64>(),
+        );
+        let written = seen
+            .snapshot
+            .databases
+            .iter()
+            .flat_map(|database| &database.users)
+            .find(|user| user.name == name);
+        let max_clients = written.map_or(seen.snapshot.limits.max_client_conn_per_user, |user| {
+            user.max_client_conn
+        });
+        vec![
+            name.clone().into(),
+            written.map_or(Cell::Null, |user| user.pool.size.into()),
+            0u64.into(),
+            written.map_or(Cell::Null, |user| user.pool.mode.word().into()),
+            0u64.into(),
+            servers.into(),
+            max_clients.into(),
+            clients.into(),
+        ]
+    };
+    users_known(seen).into_iter().map(row).collect()
+}
+
+pub(super) fn users_known(seen: &Seen) -> BTreeSet<String> {
+    let snapshot = &seen.snapshot;
+    let overrides = snapshot.databases.iter().flat_map(|database| &database.users);
+    let written = snapshot.auth.users.iter().map(|user| &user.name);
+    let used = seen.census.pools.iter().map(|pool| &pool.user);
+    written
+        .chain(overrides.map(|user| &user.name))
+        .chain(used)
+        .cloned()
+        .collect()
+}

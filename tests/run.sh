@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Runs every check and every test, on a machine that may have nothing but Rust.
+#
+#   tests/run.sh            everything
+#   tests/run.sh cancel     only tests whose name or file contains "cancel", and no other check
+#
+# Installs Debian packages that are missing (as root; an ordinary user is told which ones), and cargo-nextest.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+only=${1:-}
+# A failed test says what it saw; where the harness stands while it says so is of no interest.
+export RUST_BACKTRACE=0
+failed=()
+
+say() { printf '\n== %s\n' "$*"; }
+
+# The package of everything the tests run, if it is not there.
+missing_packages() {
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || [[ -n ${PGSHUNT_PG_BIN:-} ]] ||
+        command -v initdb >/dev/null || echo postgresql postgresql-contrib
+    command -v psql >/dev/null || [[ -n ${PGSHUNT_PG_BIN:-} ]] || echo postgresql-client
+    command -v openssl >/dev/null || echo openssl
+    command -v setpriv >/dev/null || echo util-linux
+    command -v ps >/dev/null || echo procps
+    command -v cc >/dev/null || echo build-essential
+}
+
+install_packages() {
+    local missing
+    read -ra missing <<<"$(missing_packages | tr '\n' ' ')"
+    if ((${#missing[@]} == 0)); then
+        return
+    fi
+    say "installing Debian packages: ${missing[*]}"
+    if ((EUID != 0)); then
+        echo "not root: run  apt-get install ${missing[*]}  first" >&2
+        exit 1
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+install_nextest() {
+    if cargo nextest --version >/dev/null 2>&1; then
+        return
+    fi
+    say "installing cargo-nextest (some minutes)"
+    cargo install --locked --quiet cargo-nextest
+}
+
+# A check that fails does not hide what the others find.
+check() {
+    say "$*"
+    "$@" || failed+=("$*")
+}
+
+# One PostgreSQL for all tests that do not stop theirs, and one initdb for those that do.
+start_shared_postgresql() {
+    say "starting the tests' PostgreSQL"
+    scratch=$(mktemp -d "${TMPDIR:-/tmp}/pgshunt-tests-run.XXXXXX")
+    chmod 755 "$scratch"
+    export PGSHUNT_TEST_TEMPLATE=$scratch/template
+    coproc postgresql { exec "$target/debug/test-cluster"; }
+    read -r PGSHUNT_TEST_PG <&"${postgresql[0]}"
+    export PGSHUNT_TEST_PG
+    echo "at $PGSHUNT_TEST_PG"
+}
+
+clean_up() {
+    if [[ -n ${postgresql_PID:-} ]]; then
+        # Its standard input ends, and so does it.
+        exec {postgresql[1]}>&-
+        wait "$postgresql_PID" 2>/dev/null || true
+    fi
+    if [[ -n ${scratch:-} ]]; then
+        rm -rf "$scratch"
+    fi
+}
+trap clean_up EXIT
+
+install_packages
+install_nextest
+target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+
+if [[ -z $only ]]; then
+    check cargo fmt --all --check
+    check cargo clippy --workspace --all-targets --quiet -- -D warnings
+fi
+say "cargo build"
+cargo build --workspace --bins
+export PGSHUNT_BIN=$target/debug/pgshunt
+if [[ -z $only ]]; then
+    check cargo test --workspace --doc --quiet
+fi
+start_shared_postgresql
+summary=$scratch/summary
+say "cargo nextest run"
+cargo nextest run --workspace --config-file .ci/nextest.toml ${only:+-E "test($only) | binary($only)"} 2>&1 |
+    tee "$summary" || failed+=("cargo nextest run")
+
+if ((${#failed[@]})); then
+    say "failed:"
+    printf '%s\n' "${failed[@]}"
+fi
+grep 'tests\? run:' "$summary" | tail -1
+((${#failed[@]} == 0))
