@@ -7,10 +7,10 @@
 use std::fmt;
 
 use crate::Lex;
-use crate::calls::{Place, Seen};
+use crate::calls::{DEPTH_MAX, Function, Place, Seen};
 use crate::lexer::{Token, Tokens};
 use crate::names::Names;
-use crate::words::{Call, Keyword, WORDS, Words};
+use crate::words::{Call, Keyword, Meaning, WORDS, Words, is_anywhere};
 
 /// What a text does to data, as far as that is proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,15 +37,15 @@ pub enum Why {
     Word(Box<str>),
     /// FOR UPDATE, FOR SHARE and their kin.
     Locks,
-    /// A function that is VOLATILE, or that only makes sense on the primary.
+    /// A function that is VOLATILE, or that only makes sense on the primary, called or just named: `row.function` calls it.
     Volatile(Box<str>),
     /// A function nobody knows.
     Unknown(Box<str>),
-    /// A relation that runs volatile functions, or that replicas don't have: a view, an unlogged or foreign table.
+    /// A relation or a type that runs volatile functions, or that replicas don't have: a view, an unlogged table, a domain.
     Relation(Box<str>),
     /// An operator whose function is volatile.
     Operator(Box<str>),
-    /// System catalogs and statistics are each server's own.
+    /// System catalogs, statistics and functions about a server are that server's own.
     Catalog(Box<str>),
     /// The text could not be read to its end.
     Unclear,
@@ -63,9 +63,9 @@ impl fmt::Display for Why {
             Why::Locks => f.write_str("it locks rows"),
             Why::Volatile(name) => write!(f, "function {name} is volatile or needs the primary"),
             Why::Unknown(name) => write!(f, "function {name} is not known"),
-            Why::Relation(name) => write!(f, "{name} can't be read on a replica, or runs volatile functions"),
+            Why::Relation(name) => write!(f, "{name} runs volatile functions or can't be read on a replica"),
             Why::Operator(name) => write!(f, "operator {name} runs a volatile function"),
-            Why::Catalog(name) => write!(f, "{name} is each server's own"),
+            Why::Catalog(name) => write!(f, "{name} belongs to the server it runs on"),
             Why::Unclear => f.write_str("its text could not be read to the end"),
             Why::Empty => f.write_str("it holds no statement"),
             Why::NamesUnknown => {
@@ -80,12 +80,16 @@ pub fn access(text: &[u8], lex: Lex, names: Option<&Names>) -> Access {
     let Some(names) = names else {
         return Access::Write(Why::NamesUnknown);
     };
+    if let Some(operator) = names.volatile_implicit_operator() {
+        return Access::Write(Why::Operator(lossy(operator)));
+    }
     let mut reader = Reader {
         words: &WORDS,
         names,
         place: Place::new(),
         head: Head::Begin,
         last: Keyword::No,
+        odd: &[],
         statements: 0,
     };
     for token in Tokens::new(text, lex) {
@@ -120,43 +124,45 @@ struct Reader<'a> {
     head: Head,
     /// The last word, while nothing else came.
     last: Keyword,
+    /// The last word if it ends beyond ASCII, while nothing else came.
+    odd: &'a [u8],
     statements: usize,
 }
 
 impl<'a> Reader<'a> {
     fn take(&mut self, token: Token<'a>) -> Result<(), Why> {
         let last = std::mem::replace(&mut self.last, Keyword::No);
+        let odd = std::mem::take(&mut self.odd);
+        if !odd.is_empty() && may_be_swallowed(odd, token) {
+            return Err(Why::Unclear);
+        }
         match token {
-            Token::Mark(b';') if self.place.depth == 0 => {
-                if self.head == Head::Copy {
-                    return Err(Why::Begins("COPY".into()));
-                }
-                self.place.next_statement();
-                self.head = Head::Begin;
-            }
+            Token::Mark(b';') if self.place.depth == 0 => return self.end(),
             Token::Word(text) => return self.word(text, last),
-            Token::Quoted(text) => {
-                self.name(text)?;
-                self.place.quoted(text, self.words);
-            }
+            Token::Quoted(text) => self.quoted(text)?,
             Token::Mark(b'(') => self.open()?,
             Token::Mark(b')') => self.place.close(),
             Token::Mark(mark) => self.place.mark(mark),
-            Token::Operator(operator) => {
-                if self.names.is_volatile_operator(operator) {
-                    return Err(Why::Operator(lossy(operator)));
-                }
-                self.place.other(Seen::Other);
-            }
+            Token::Operator(run) => self.operator(run)?,
             Token::Number(_) | Token::Text(_) | Token::Body(_) => {
                 self.place.other(Seen::Constant);
             }
-            // A string or a name spelled with Unicode escapes: what it says is not looked at.
+            // A string or a name with escapes: what it says is not looked at.
             Token::Coded(_) | Token::Broken => return Err(Why::Unclear),
         }
-        if self.head == Head::Begin && !matches!(token, Token::Mark(b'(' | b';')) {
+        if self.head == Head::Begin && token != Token::Mark(b'(') {
             return Err(Why::Unclear);
         }
+        Ok(())
+    }
+
+    /// `;`
+    fn end(&mut self) -> Result<(), Why> {
+        if self.head == Head::Copy {
+            return Err(Why::Begins("COPY".into()));
+        }
+        self.place.next_statement();
+        self.head = Head::Begin;
         Ok(())
     }
 
@@ -176,9 +182,24 @@ impl<'a> Reader<'a> {
             }
             Head::Explain | Head::Query | Head::Copy | Head::CopyOut => {}
         }
-        self.folded_name(text)?;
+        self.folded_name(text, meaning)?;
         self.place.word(text, meaning);
         self.last = meaning.keyword;
+        self.odd = match text.last() {
+            Some(0x80..) => text,
+            _ => &[],
+        };
+        Ok(())
+    }
+
+    fn quoted(&mut self, text: &'a [u8]) -> Result<(), Why> {
+        let is_cut_amid_letters = text.len() > NAME_BYTES_MAX && !text.is_ascii();
+        if text.contains(&b'"') || is_cut_amid_letters {
+            return Err(Why::Unclear);
+        }
+        let name = cut(text);
+        self.name(name, self.words.exact(name))?;
+        self.place.quoted(name, self.words);
         Ok(())
     }
 
@@ -188,7 +209,10 @@ impl<'a> Reader<'a> {
             Keyword::Select | Keyword::Values | Keyword::With => Head::Query,
             Keyword::Table if self.place.depth == 0 => Head::Query,
             Keyword::Explain => Head::Explain,
-            Keyword::Copy => Head::Copy,
+            Keyword::Copy => {
+                self.place.copy = true;
+                Head::Copy
+            }
             _ => return Err(Why::Begins(upper(text))),
         };
         Ok(())
@@ -220,63 +244,107 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// `(`
     fn open(&mut self) -> Result<(), Why> {
-        match self.place.function() {
-            None => {}
-            Some(None) => return Err(Why::Unknown("with a schema".into())),
-            Some(Some(name)) => self.function(name)?,
+        if self.place.depth + 1 >= DEPTH_MAX {
+            return Err(Why::Unclear);
+        }
+        if let Some(function) = self.place.function() {
+            self.function(function)?;
         }
         self.place.open();
         Ok(())
     }
 
-    fn function(&self, name: &[u8]) -> Result<(), Why> {
-        let mut buffer = [0; 64];
-        let Some(name) = fold(name, &mut buffer) else {
-            return Err(Why::Unknown(lossy(name)));
+    /// A function called whose name, as a name, is harmless.
+    fn function(&self, function: Function<'_>) -> Result<(), Why> {
+        if function.may_be_builtin && function.call == Call::Harmless {
+            return Ok(());
+        }
+        let mut buffer = [0; NAME_BYTES_MAX];
+        let name = match function.is_quoted {
+            true => function.name,
+            false => fold(function.name, &mut buffer),
         };
-        match self.words.exact(name).call {
-            Call::Harmless if self.words.needs_primary(name) => Err(Why::Volatile(lossy(name))),
-            Call::Harmless => Ok(()),
-            Call::SetConfig | Call::SetSeed | Call::SequenceState | Call::BackendPid => {
-                Err(Why::Volatile(lossy(name)))
-            }
-            Call::Unknown | Call::Syntax | Call::Reserved => match self.names.is_safe_function(name) {
-                Some(true) => Ok(()),
-                Some(false) => Err(Why::Volatile(lossy(name))),
-                None => Err(Why::Unknown(lossy(name))),
-            },
+        match self.names.look_up(name).is_safe_function {
+            Some(true) => Ok(()),
+            Some(false) => Err(Why::Volatile(lossy(name))),
+            None => Err(Why::Unknown(lossy(name))),
         }
     }
 
-    fn folded_name(&self, text: &[u8]) -> Result<(), Why> {
-        let mut buffer = [0; 64];
-        // A longer name is cut by PostgreSQL; so is what it is compared with.
-        match fold(&text[..text.len().min(63)], &mut buffer) {
-            Some(name) => self.name(name),
-            None => Ok(()),
-        }
+    fn folded_name(&self, text: &[u8], meaning: Meaning) -> Result<(), Why> {
+        let mut buffer = [0; NAME_BYTES_MAX];
+        self.name(fold(text, &mut buffer), meaning)
     }
 
-    /// Any name: it could be a relation, or a function called as `row.function`.
-    fn name(&self, name: &[u8]) -> Result<(), Why> {
-        if self.names.is_for_primary(name) {
+    /// Any name: it could be a relation, or a function called as `row.function`, which works for scalars as well.
+    fn name(&self, name: &[u8], meaning: Meaning) -> Result<(), Why> {
+        let known = self.names.look_up(name);
+        if known.is_safe_function == Some(false) {
+            return Err(Why::Volatile(lossy(name)));
+        }
+        if known.is_for_primary {
             return Err(Why::Relation(lossy(name)));
         }
-        let is_catalog = name.starts_with(b"pg_") || name == b"information_schema";
-        if is_catalog && (self.words.exact(name).call != Call::Harmless || self.words.needs_primary(name)) {
+        if (name.starts_with(b"pg_") && !is_anywhere(name)) || name == b"information_schema" {
             return Err(Why::Catalog(lossy(name)));
         }
+        if meaning.needs_primary {
+            return Err(Why::Volatile(lossy(name)));
+        }
+        Ok(())
+    }
+
+    /// A run of operator characters, which `scan.l` may cut into several operators.
+    fn operator(&mut self, run: &[u8]) -> Result<(), Why> {
+        let is_whole = run.iter().any(|c| b"~!@#%^&|`?".contains(c));
+        let signs = run.iter().rev().take_while(|c| b"+-".contains(c)).count();
+        let first = match is_whole {
+            true => run.len(),
+            false => (run.len() - signs).max(1),
+        };
+        let (first, signs) = run.split_at(first);
+        let first = if first == b"!=" { b"<>" } else { first };
+        for operator in std::iter::once(first).chain(signs.chunks(1)) {
+            if self.names.is_volatile_operator(operator) {
+                return Err(Why::Operator(lossy(operator)));
+            }
+        }
+        self.place.other(Seen::Other);
         Ok(())
     }
 }
 
-/// Lower case as PostgreSQL folds it; `None` if it is too long for a name.
-fn fold<'b>(name: &[u8], buffer: &'b mut [u8; 64]) -> Option<&'b [u8]> {
-    let folded = buffer.get_mut(..name.len())?;
+/// The longest name PostgreSQL keeps; it cuts what is longer.
+const NAME_BYTES_MAX: usize = 63;
+
+/// In SJIS, BIG5, GBK, GB18030, JOHAB and UHC, a byte that looks like ASCII may be the second half of a letter.
+fn may_be_swallowed(odd: &[u8], token: Token<'_>) -> bool {
+    match token {
+        Token::Operator(run) => odd.as_ptr_range().end == run.as_ptr(),
+        Token::Mark(mark) => !b"(),;.:".contains(&mark),
+        Token::Word(_)
+        | Token::Quoted(_)
+        | Token::Text(_)
+        | Token::Body(_)
+        | Token::Coded(_)
+        | Token::Number(_)
+        | Token::Broken => false,
+    }
+}
+
+fn cut(name: &[u8]) -> &[u8] {
+    &name[..name.len().min(NAME_BYTES_MAX)]
+}
+
+/// Lower case and short, as PostgreSQL makes names.
+fn fold<'b>(name: &[u8], buffer: &'b mut [u8; NAME_BYTES_MAX]) -> &'b [u8] {
+    let name = cut(name);
+    let folded = &mut buffer[..name.len()];
     folded.copy_from_slice(name);
     folded.make_ascii_lowercase();
-    Some(folded)
+    folded
 }
 
 fn lossy(name: &[u8]) -> Box<str> {

@@ -17,5 +17,5 @@ mod words;
 pub use access::{Access, Why, access};
 pub use control::Control;
 pub use effects::Effects;
-pub use names::{Kind, Names};
+pub use names::{Kind, Known, Names};
 pub use script::{Lex, Script, read};

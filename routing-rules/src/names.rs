@@ -1,15 +1,25 @@
 //! What a database has beyond the builtins, as far as it matters on a replica: its functions, and the names that must
 //! stay on the primary. Read from the server's own catalog by whoever holds a connection to it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-/// Names in lower case or as they were quoted.
+/// Names as the catalog has them.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    safe: HashSet<Box<[u8]>>,
-    volatile: HashSet<Box<[u8]>>,
-    primary: HashSet<Box<[u8]>>,
+    known: HashMap<Box<[u8]>, Known>,
     operators: HashSet<Box<[u8]>>,
+    /// A name that must stay on the primary has letters beyond ASCII: what it looks like depends on the client's encoding.
+    has_odd: bool,
+    implicit: Option<Box<[u8]>>,
+}
+
+/// What a name is, as far as is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Is it a function that is safe on a replica? `None`: it is no function.
+    pub is_safe_function: Option<bool>,
+    /// Is it a relation or a type that must stay on the primary?
+    pub is_for_primary: bool,
 }
 
 /// What a name stands for.
@@ -19,47 +29,53 @@ pub enum Kind {
     SafeFunction,
     /// A function of which at least one variant is volatile.
     VolatileFunction,
-    /// A relation replicas can't read, or reading which runs a volatile function.
+    /// A relation replicas can't read or reading which runs a volatile function; a type casting to which does.
     PrimaryRelation,
     /// An operator whose function is volatile.
     VolatileOperator,
 }
 
+/// Operators that words stand for: IN, BETWEEN, LIKE, SIMILAR, USING, NULLIF, CASE, DISTINCT, ORDER BY.
+const IMPLICIT: [&[u8]; 12] = [
+    b"=", b"<>", b"<", b">", b"<=", b">=", b"~~", b"!~~", b"~~*", b"!~~*", b"~", b"!~",
+];
+
 impl Names {
     /// Adds one. What a user's rule says goes in last and wins.
     pub fn add(&mut self, kind: Kind, name: &[u8]) {
         match kind {
-            Kind::SafeFunction => {
-                self.volatile.remove(name);
-                self.primary.remove(name);
-                self.safe.insert(name.into());
-            }
+            Kind::SafeFunction => self.entry(name).is_safe_function = Some(true),
             Kind::VolatileFunction => {
-                self.safe.remove(name);
-                self.volatile.insert(name.into());
-                // Also as `row.function`, which looks like a column.
-                self.primary.insert(name.into());
+                self.entry(name).is_safe_function = Some(false);
+                self.has_odd |= !name.is_ascii();
             }
             Kind::PrimaryRelation => {
-                self.primary.insert(name.into());
+                self.entry(name).is_for_primary = true;
+                self.has_odd |= !name.is_ascii();
             }
             Kind::VolatileOperator => {
                 self.operators.insert(name.into());
+                if IMPLICIT.contains(&name) {
+                    self.implicit = Some(name.into());
+                }
             }
         }
     }
 
-    /// Is the function safe on a replica? `None`: there is no such function.
-    pub fn is_safe_function(&self, name: &[u8]) -> Option<bool> {
-        if self.volatile.contains(name) {
-            return Some(false);
-        }
-        self.safe.contains(name).then_some(true)
+    fn entry(&mut self, name: &[u8]) -> &mut Known {
+        self.known.entry(name.into()).or_default()
     }
 
-    /// Must whatever has this name stay on the primary?
-    pub fn is_for_primary(&self, name: &[u8]) -> bool {
-        !self.primary.is_empty() && self.primary.contains(name)
+    /// What is known of a name.
+    pub fn look_up(&self, name: &[u8]) -> Known {
+        let mut known = self.known.get(name).copied().unwrap_or_default();
+        known.is_for_primary |= self.has_odd && !name.is_ascii();
+        known
+    }
+
+    /// An operator that is volatile and may be run by words as well: no text is safe then.
+    pub fn volatile_implicit_operator(&self) -> Option<&[u8]> {
+        self.implicit.as_deref()
     }
 
     /// Does the operator run a volatile function?

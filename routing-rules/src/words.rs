@@ -112,12 +112,15 @@ impl Call {
 pub struct Meaning {
     pub keyword: Keyword,
     pub call: Call,
+    /// A builtin with this name writes, runs SQL given as text, or answers for one server only.
+    pub needs_primary: bool,
 }
 
 /// A word that is in no list.
 pub const UNKNOWN: Meaning = Meaning {
     keyword: Keyword::No,
     call: Call::Unknown,
+    needs_primary: false,
 };
 
 /// All words known: a hash table with open addressing, half empty.
@@ -150,6 +153,13 @@ impl Words {
         for &(name, call) in TELLING {
             words.entry(name.as_bytes()).call = call;
         }
+        for name in ON_PRIMARY.split_ascii_whitespace() {
+            words.entry(name.as_bytes()).needs_primary = true;
+        }
+        for (name, meaning) in &mut words.entries {
+            let is_own = name.starts_with(b"pg_") && !is_anywhere(name);
+            meaning.needs_primary |= is_own || meaning.call.is_telling();
+        }
         words
     }
 
@@ -181,14 +191,6 @@ impl Words {
         }
     }
 
-    /// Does a builtin write, or answer for one server only? Asked of functions that leave no trace in the session.
-    pub fn needs_primary(&self, name: &[u8]) -> bool {
-        if let Some(rest) = name.strip_prefix(b"pg_") {
-            return !ANYWHERE.iter().any(|known| known.as_bytes() == rest);
-        }
-        name.starts_with(b"lo_") || ON_PRIMARY.iter().any(|known| known.as_bytes() == name)
-    }
-
     /// The meaning of a quoted name: only lower case is known.
     pub fn exact(&self, name: &[u8]) -> Meaning {
         self.at(self.slot(name, |a, b| a == b))
@@ -201,6 +203,12 @@ impl Words {
         }
         self.at(self.slot(word, <[u8]>::eq_ignore_ascii_case))
     }
+}
+
+/// Is a name that begins with `pg_` that of a function which answers the same on every server?
+pub fn is_anywhere(name: &[u8]) -> bool {
+    name.strip_prefix(b"pg_")
+        .is_some_and(|rest| ANYWHERE.iter().any(|known| known.as_bytes() == rest))
 }
 
 /// FNV-1a of the name in lower case, its high half folded in.
@@ -346,24 +354,17 @@ const ANYWHERE: &[&str] = &[
     "basetype",
 ];
 
-/// What writes, needs a transaction id, or answers for one server.
-const ON_PRIMARY: &[&str] = &[
-    "brin_desummarize_range",
-    "brin_summarize_new_values",
-    "brin_summarize_range",
-    "gin_clean_pending_list",
-    "inet_server_addr",
-    "inet_server_port",
-    "loread",
-    "lowrite",
-    "nextval",
-    "setval",
-    "txid_current",
-    "txid_current_if_assigned",
-    "txid_current_snapshot",
-    "txid_status",
-    "current_query",
-];
+/// Builtins that write, need a transaction id, run SQL or read relations given as text, or answer for one server. (So
+/// does what begins with `pg_`, but for `ANYWHERE`, and `TELLING`.)
+const ON_PRIMARY: &str = "
+brin_desummarize_range brin_summarize_new_values brin_summarize_range current_query currtid2 cursor_to_xml
+cursor_to_xmlschema database_to_xml database_to_xml_and_xmlschema database_to_xmlschema gin_clean_pending_list
+inet_server_addr inet_server_port lo_close lo_creat lo_create lo_export lo_from_bytea lo_get lo_import lo_lseek
+lo_lseek64 lo_open lo_put lo_tell lo_tell64 lo_truncate lo_truncate64 lo_unlink loread lowrite nextval query_to_xml
+query_to_xml_and_xmlschema query_to_xmlschema schema_to_xml schema_to_xml_and_xmlschema schema_to_xmlschema setval
+table_to_xml table_to_xml_and_xmlschema table_to_xmlschema ts_rewrite ts_stat txid_current txid_current_if_assigned
+txid_current_snapshot txid_status
+";
 
 /// PostgreSQL's reserved words.
 const RESERVED: &str = "
