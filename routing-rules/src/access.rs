@@ -55,6 +55,22 @@ pub enum Why {
     NamesUnknown,
 }
 
+impl Why {
+    /// Is it certain that a replica can't do it, as opposed to not proven that it can?
+    pub fn is_certain(&self) -> bool {
+        match self {
+            Why::Begins(_) | Why::Word(_) | Why::Locks | Why::Empty => true,
+            Why::Volatile(_)
+            | Why::Unknown(_)
+            | Why::Relation(_)
+            | Why::Operator(_)
+            | Why::Catalog(_)
+            | Why::Unclear
+            | Why::NamesUnknown => false,
+        }
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -3,32 +3,8 @@
 mod table;
 
 use proptest::prelude::*;
-use routing_rules::{Access, Kind, Lex, Names, Why, access};
-use table::sql;
-
-/// The database of the table.
-fn names() -> Names {
-    let mut names = Names::default();
-    let kinds: [(Kind, &[&str]); 4] = [
-        (Kind::SafeFunction, &["total", "is_open", "Mixed", "f2"]),
-        (Kind::VolatileFunction, &["bump", "vol", "Odd", "lower_all"]),
-        (
-            Kind::PrimaryRelation,
-            &[
-                "v_bump",
-                "V",
-                "scratch",
-                "checked",
-                "scratch_with_a_long_name_that_is_cut_by_postgresql_at_63_bytes_",
-            ],
-        ),
-        (Kind::VolatileOperator, &["@!", "+@", "<=>"]),
-    ];
-    for (kind, list) in kinds {
-        list.iter().for_each(|name| names.add(kind, name.as_bytes()));
-    }
-    names
-}
+use routing_rules::{Access, Kind, Lex, Why, access};
+use table::{names, sql};
 
 fn look(text: &str) -> Access {
     access(text.as_bytes(), Lex::default(), Some(&names()))

@@ -1,6 +1,8 @@
-//! How golden tables write SQL.
+//! How golden tables write SQL, and the database they speak of.
 
-use routing_rules::Lex;
+#![allow(dead_code, reason = "not every table needs all")]
+
+use routing_rules::{Kind, Lex, Names};
 
 /// The SQL of a row, its escapes resolved.
 pub fn sql(field: &str) -> (Vec<u8>, Lex) {
@@ -38,4 +40,28 @@ pub fn sql(field: &str) -> (Vec<u8>, Lex) {
             standard_conforming_strings: !off,
         },
     )
+}
+
+/// The database of the tables.
+pub fn names() -> Names {
+    let mut names = Names::default();
+    let kinds: [(Kind, &[&str]); 4] = [
+        (Kind::SafeFunction, &["total", "is_open", "Mixed", "f2"]),
+        (Kind::VolatileFunction, &["bump", "vol", "Odd", "lower_all"]),
+        (
+            Kind::PrimaryRelation,
+            &[
+                "v_bump",
+                "V",
+                "scratch",
+                "checked",
+                "scratch_with_a_long_name_that_is_cut_by_postgresql_at_63_bytes_",
+            ],
+        ),
+        (Kind::VolatileOperator, &["@!", "+@", "<=>"]),
+    ];
+    for (kind, list) in kinds {
+        list.iter().for_each(|name| names.add(kind, name.as_bytes()));
+    }
+    names
 }
