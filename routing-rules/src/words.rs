@@ -355,9 +355,10 @@ const ANYWHERE: &[&str] = &[
 ];
 
 /// Builtins that write, need a transaction id, run SQL or read relations given as text, or answer for one server. (So
-/// does what begins with `pg_`, but for `ANYWHERE`, and `TELLING`.)
+/// does what begins with `pg_`, but for `ANYWHERE`, and `TELLING`.) With `pg_temp` first in its search path,
+/// `current_schema` makes a schema.
 const ON_PRIMARY: &str = "
-brin_desummarize_range brin_summarize_new_values brin_summarize_range current_query currtid2 cursor_to_xml
+brin_desummarize_range brin_summarize_new_values brin_summarize_range current_query current_schema current_schemas currtid2 cursor_to_xml
 cursor_to_xmlschema database_to_xml database_to_xml_and_xmlschema database_to_xmlschema gin_clean_pending_list
 inet_server_addr inet_server_port lo_close lo_creat lo_create lo_export lo_from_bytea lo_get lo_import lo_lseek
 lo_lseek64 lo_open lo_put lo_tell lo_tell64 lo_truncate lo_truncate64 lo_unlink loread lowrite nextval query_to_xml

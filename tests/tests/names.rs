@@ -170,6 +170,32 @@ fn operators_aggregates_types_and_casts() {
 }
 
 #[test]
+fn an_operator_words_stand_for_taints_its_type() {
+    let made = [
+        "CREATE TYPE mood AS ENUM ('fine', 'bad')",
+        "CREATE FUNCTION alike(mood, text) RETURNS bool VOLATILE LANGUAGE sql AS 'SELECT true'",
+        "CREATE OPERATOR = (FUNCTION = alike, LEFTARG = mood, RIGHTARG = text)",
+        "CREATE TABLE days (mood mood)",
+        "CREATE TABLE weeks (moods mood[])",
+    ];
+    judged(
+        &[&FUNCTIONS[..], &made].concat(),
+        &[
+            ("SELECT * FROM t WHERE a IN (1)", "read"),
+            ("SELECT * FROM t WHERE a = 1", "read"),
+            ("SELECT * FROM days", "days runs"),
+            ("SELECT * FROM weeks", "weeks runs"),
+            ("SELECT 'fine'::mood", "mood runs"),
+        ],
+    );
+    let made = [
+        "CREATE FUNCTION alike(int, text) RETURNS bool VOLATILE LANGUAGE sql AS 'SELECT true'",
+        "CREATE OPERATOR = (FUNCTION = alike, LEFTARG = int, RIGHTARG = text)",
+    ];
+    judged(&made, &[("SELECT 1 IN ('x'::text)", "operator = runs")]);
+}
+
+#[test]
 fn policies_that_write() {
     let made = [
         "CREATE TABLE guarded (a int)",

@@ -211,7 +211,8 @@ fn session(mut client: TcpStream, seen: &Mutex<Seen>) -> io::Result<()> {
                 answer(&mut server, &mut client, &mut lex)?;
                 look(&frame.body, lex, &mut witness, seen);
             }
-            b'S' => answer(&mut server, &mut client, &mut lex)?,
+            // Sync, and the calls of `\lo_import` and its like.
+            b'S' | b'F' => answer(&mut server, &mut client, &mut lex)?,
             _ => {}
         }
     }

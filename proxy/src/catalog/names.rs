@@ -36,6 +36,13 @@ trees AS (
         FROM pg_catalog.pg_proc f
         WHERE f.oid >= 16384 AND f.prolang = 14
 ),
+-- An operator that words stand for (IN, BETWEEN, LIKE, ORDER BY) makes its operands' type unsafe, if that is not a builtin.
+operators AS (
+    SELECT o.*, (o.oprleft >= 16384 OR o.oprright >= 16384) AND o.oprname IN
+            ('=', '<>', '<', '>', '<=', '>=', '~~', '!~~', '~~*', '!~~*', '~', '!~') AS is_of_type
+        FROM pg_catalog.pg_operator o
+        WHERE o.oid >= 16384
+),
 edges (kind, object, to_kind, to_object) AS MATERIALIZED (
     SELECT DISTINCT t.kind, t.object,
             CASE m[1] WHEN 'relid' THEN 'r' WHEN 'resulttype' THEN 't' ELSE 'f' END, m[2]::oid
@@ -57,8 +64,19 @@ edges (kind, object, to_kind, to_object) AS MATERIALIZED (
         WHERE t.oid >= 16384 AND u.part >= 16384
     UNION ALL
     SELECT 't', t.oid, 'f', u.part
-        FROM pg_catalog.pg_type t, pg_catalog.unnest(ARRAY[t.typinput::oid, t.typoutput::oid]) AS u (part)
+        FROM pg_catalog.pg_type t, pg_catalog.unnest(
+            ARRAY[t.typinput::oid, t.typoutput, t.typreceive, t.typsend]) AS u (part)
         WHERE t.oid >= 16384 AND u.part >= 16384
+    UNION ALL
+    SELECT 't', rngtypid, 't', rngsubtype FROM pg_catalog.pg_range WHERE rngsubtype >= 16384
+    UNION ALL
+    SELECT 't', p.amproclefttype, 'f', p.amproc::oid
+        FROM pg_catalog.pg_amproc p
+        WHERE p.amproclefttype >= 16384
+    UNION ALL
+    SELECT 't', u.part, 'f', o.oprcode::oid
+        FROM operators o, pg_catalog.unnest(ARRAY[o.oprleft, o.oprright]) AS u (part)
+        WHERE o.is_of_type AND u.part >= 16384
     UNION ALL
     SELECT 't', u.part, 'f', c.castfunc
         FROM pg_catalog.pg_cast c, pg_catalog.unnest(ARRAY[c.castsource, c.casttarget]) AS u (part)
@@ -110,8 +128,8 @@ SELECT DISTINCT 'primary', t.typname
     FROM pg_catalog.pg_type t JOIN unsafe u ON u.kind = 't' AND u.object = t.oid
 UNION ALL
 SELECT DISTINCT 'operator', o.oprname
-    FROM pg_catalog.pg_operator o JOIN unsafe u ON u.kind = 'f' AND u.object = o.oprcode
-    WHERE o.oid >= 16384
+    FROM operators o JOIN unsafe u ON u.kind = 'f' AND u.object = o.oprcode
+    WHERE NOT o.is_of_type
 ";
 
 /// The names in the answer to [`NAMES_QUERY`]; `None` if it is no such answer.
