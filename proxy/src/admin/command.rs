@@ -33,6 +33,22 @@ pub enum Command {
     Deallocate(Option<String>),
     /// `KILL_CLIENT id`: ends one client.
     KillClient(u64),
+    /// `RELOAD`
+    Reload,
+    /// `PAUSE`; `None` is every database, here and below.
+    Pause(Option<String>),
+    /// `RESUME`
+    Resume(Option<String>),
+    /// `DISABLE`
+    Disable(String),
+    /// `ENABLE`
+    Enable(String),
+    /// `RECONNECT`
+    Reconnect(Option<String>),
+    /// `KILL`
+    Kill(Option<String>),
+    /// `WAIT_CLOSE`
+    WaitClose(Option<String>),
     /// `SHUTDOWN`
     Shutdown(Patience),
     /// A command of PgBouncer that this version does not have.
@@ -101,14 +117,39 @@ pub const COMMANDS: [Entry; 13] = {
             "stop: at once, after running transactions, or after the last client",
         ),
         entry(Verb::Set, Admin, "SET key = value", NOT_YET),
-        entry(Verb::Reload, Admin, "RELOAD", NOT_YET),
-        entry(Verb::Pause, Admin, "PAUSE [database]", NOT_YET),
-        entry(Verb::Resume, Admin, "RESUME [database]", NOT_YET),
-        entry(Verb::Disable, Admin, "DISABLE database", NOT_YET),
-        entry(Verb::Enable, Admin, "ENABLE database", NOT_YET),
-        entry(Verb::Reconnect, Admin, "RECONNECT [database]", NOT_YET),
-        entry(Verb::Kill, Admin, "KILL [database]", NOT_YET),
-        entry(Verb::WaitClose, Admin, "WAIT_CLOSE [database]", NOT_YET),
+        entry(
+            Verb::Reload,
+            Admin,
+            "RELOAD",
+            "read the configuration and its files again; wrong ones change nothing",
+        ),
+        entry(
+            Verb::Pause,
+            Admin,
+            "PAUSE [database]",
+            "lend no servers: clients wait; answers when all servers are closed",
+        ),
+        entry(Verb::Resume, Admin, "RESUME [database]", "lend servers again"),
+        entry(Verb::Disable, Admin, "DISABLE database", "refuse new clients"),
+        entry(Verb::Enable, Admin, "ENABLE database", "take new clients again"),
+        entry(
+            Verb::Reconnect,
+            Admin,
+            "RECONNECT [database]",
+            "connect all servers anew, each when it is next free",
+        ),
+        entry(
+            Verb::Kill,
+            Admin,
+            "KILL [database]",
+            "end all clients and servers at once, and pause",
+        ),
+        entry(
+            Verb::WaitClose,
+            Admin,
+            "WAIT_CLOSE [database]",
+            "wait until the servers that RECONNECT or RELOAD replaced are gone",
+        ),
     ]
 };
 
@@ -150,6 +191,14 @@ impl Command {
                 Verb::Driver
             }
             Command::KillClient(_) => Verb::KillClient,
+            Command::Reload => Verb::Reload,
+            Command::Pause(_) => Verb::Pause,
+            Command::Resume(_) => Verb::Resume,
+            Command::Disable(_) => Verb::Disable,
+            Command::Enable(_) => Verb::Enable,
+            Command::Reconnect(_) => Verb::Reconnect,
+            Command::Kill(_) => Verb::Kill,
+            Command::WaitClose(_) => Verb::WaitClose,
             Command::Shutdown(_) => Verb::Shutdown,
             Command::NotYet(verb) => *verb,
         }
@@ -205,19 +254,19 @@ fn command(words: &[Word]) -> Option<Command> {
         "SELECT" => driver::select(rest).map(Command::Select),
         "SET" => set(rest),
         "DEALLOCATE" => deallocate(rest),
-        "KILL" => database_or_all(rest).map(|_| Command::NotYet(Verb::Kill)),
+        "KILL" => database_or_all(rest).map(Command::Kill),
         "KILL_CLIENT" => match rest {
             [id] => Some(Command::KillClient(id.text()?.parse().ok()?)),
             _ => None,
         },
         "SHUTDOWN" => shutdown(rest).map(Command::Shutdown),
-        "RELOAD" if rest.is_empty() => Some(Command::NotYet(Verb::Reload)),
-        "PAUSE" => database_or_all(rest).map(|_| Command::NotYet(Verb::Pause)),
-        "RESUME" => database_or_all(rest).map(|_| Command::NotYet(Verb::Resume)),
-        "RECONNECT" => database_or_all(rest).map(|_| Command::NotYet(Verb::Reconnect)),
-        "WAIT_CLOSE" => database_or_all(rest).map(|_| Command::NotYet(Verb::WaitClose)),
-        "DISABLE" => database_or_all(rest)?.map(|_| Command::NotYet(Verb::Disable)),
-        "ENABLE" => database_or_all(rest)?.map(|_| Command::NotYet(Verb::Enable)),
+        "RELOAD" if rest.is_empty() => Some(Command::Reload),
+        "PAUSE" => database_or_all(rest).map(Command::Pause),
+        "RESUME" => database_or_all(rest).map(Command::Resume),
+        "RECONNECT" => database_or_all(rest).map(Command::Reconnect),
+        "WAIT_CLOSE" => database_or_all(rest).map(Command::WaitClose),
+        "DISABLE" => database_or_all(rest)?.map(Command::Disable),
+        "ENABLE" => database_or_all(rest)?.map(Command::Enable),
         word => driver::without_effect(word, rest).map(Command::Nothing),
     }
 }

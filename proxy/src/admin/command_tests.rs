@@ -122,7 +122,7 @@ fn what_drivers_say() {
 
 #[test]
 fn commands_with_arguments() {
-    assert_eq!(one("KILL \"my db\""), Command::NotYet(Verb::Kill));
+    assert_eq!(one("KILL \"my db\""), Command::Kill(Some("my db".into())));
     assert_eq!(one("kill_client 12"), Command::KillClient(12));
     assert_eq!(one("SHUTDOWN"), Command::Shutdown(Patience::None));
     assert_eq!(

@@ -57,7 +57,7 @@ pub async fn log_in(common: &Arc<Common>, remembered: &Remembered, accepted: Acc
             tracing::info!(?peer, %fault, "a connection to the console was refused");
             return None;
         }
-        // No command of the console runs long enough to be cancelled.
+        // A command that waits ends when its guest hangs up.
         Opened::Cancel { .. } | Opened::Gone(_) => return None,
     };
     let user = arrived.startup.user.clone();

@@ -13,8 +13,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::command::Patience;
 use super::process;
 use super::rates::{Rates, STATS_PERIOD, Sample, Samples, Twelve};
+use crate::client::switches::Switches;
 use crate::client::worker::{Common, Order};
+use crate::fault::Fault;
 use crate::metrics::{Census, Process};
+use crate::protocol::sqlstate;
 use crate::snapshot::Snapshot;
 
 /// How long a worker may take to answer.
@@ -34,9 +37,25 @@ pub struct Lookout {
     pub started: SystemTime,
     /// Where a shutdown is asked for.
     shutdown: mpsc::UnboundedSender<Patience>,
+    /// Where another configuration is asked for.
+    changes: mpsc::UnboundedSender<Change>,
     turns: Semaphore,
     samples: RefCell<Samples>,
     stopping: Cell<bool>,
+}
+
+/// What the console wants of the process.
+pub struct Wishes {
+    /// Its end.
+    pub shutdowns: mpsc::UnboundedReceiver<Patience>,
+    /// Another configuration.
+    pub changes: mpsc::UnboundedReceiver<Change>,
+}
+
+/// Another configuration, and where to say what came of it.
+pub enum Change {
+    /// What the files say now.
+    Reload(oneshot::Sender<Result<Vec<String>, Fault>>),
 }
 
 /// Everything at one moment.
@@ -51,6 +70,8 @@ pub struct Seen {
     pub rates: Rates,
     /// The configuration.
     pub snapshot: Arc<Snapshot>,
+    /// What operators have switched off.
+    pub switches: Arc<Switches>,
     /// Is pgshunt about to stop?
     pub stopping: bool,
     /// Connections, logged in or not.
@@ -87,16 +108,22 @@ impl Seen {
 pub struct Crowded;
 
 impl Lookout {
-    /// A lookout over the workers of `common`, and what comes of its wishes to shut down.
-    pub fn new(common: Arc<Common>) -> (Rc<Self>, mpsc::UnboundedReceiver<Patience>) {
-        let (shutdown, wishes) = mpsc::unbounded_channel();
+    /// A lookout over the workers of `common`, and what comes of its wishes.
+    pub fn new(common: Arc<Common>) -> (Rc<Self>, Wishes) {
+        let (shutdown, shutdowns) = mpsc::unbounded_channel();
+        let (changes, changed) = mpsc::unbounded_channel();
         let lookout = Lookout {
             common,
             started: SystemTime::now(),
             shutdown,
+            changes,
             turns: Semaphore::new(LOOKS_MAX),
             samples: RefCell::default(),
             stopping: Cell::new(false),
+        };
+        let wishes = Wishes {
+            shutdowns,
+            changes: changed,
         };
         (Rc::new(lookout), wishes)
     }
@@ -145,6 +172,7 @@ impl Lookout {
             totals: BTreeMap::new(),
             rates: Rates::default(),
             snapshot: self.common.snapshot.load_full(),
+            switches: self.common.switches.load_full(),
             stopping: self.stopping.get(),
             connections: count(&self.common.connections),
             cancels: count(&self.common.cancels),
@@ -179,6 +207,17 @@ impl Lookout {
     /// Asks for the end of pgshunt.
     pub fn shut_down(&self, patience: Patience) {
         let _ = self.shutdown.send(patience);
+    }
+
+    /// Has the configuration read again. What of it has to wait for a restart comes back as warnings.
+    ///
+    /// # Errors
+    /// It is wrong, and nothing was changed.
+    pub async fn reload(&self) -> Result<Vec<String>, Fault> {
+        let (answer, told) = oneshot::channel();
+        let _ = self.changes.send(Change::Reload(answer));
+        let stopping = |_| Fault::error(sqlstate::CANNOT_CONNECT_NOW, "pgshunt is shutting down");
+        told.await.map_err(stopping)?
     }
 
     /// Notes that pgshunt is about to stop.

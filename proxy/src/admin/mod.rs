@@ -12,6 +12,7 @@ pub mod exposition;
 pub mod http;
 pub mod login;
 pub mod lookout;
+pub mod operate;
 pub mod page;
 pub mod process;
 pub mod rates;

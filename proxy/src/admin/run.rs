@@ -44,6 +44,14 @@ pub fn columns(command: &Command) -> Option<Vec<Column>> {
         Command::Nothing(_)
         | Command::Deallocate(_)
         | Command::KillClient(_)
+        | Command::Reload
+        | Command::Pause(_)
+        | Command::Resume(_)
+        | Command::Disable(_)
+        | Command::Enable(_)
+        | Command::Reconnect(_)
+        | Command::Kill(_)
+        | Command::WaitClose(_)
         | Command::Shutdown(_)
         | Command::NotYet(_) => None,
     }
@@ -64,6 +72,21 @@ pub async fn run(lookout: &Lookout, command: &Command, asker: &Asker<'_>) -> Res
         Command::Nothing(tag) => Ok(Answer::done(tag)),
         Command::Deallocate(_) => Ok(Answer::done("DEALLOCATE")),
         Command::KillClient(id) => kill_client(lookout, *id, asker).await,
+        Command::Reload => {
+            tracing::info!(user = asker.user, "reload from the console");
+            let later = lookout.reload().await?;
+            Ok(Answer {
+                warning: (!later.is_empty()).then(|| later.join("; ")),
+                ..Answer::done("RELOAD")
+            })
+        }
+        Command::Pause(_)
+        | Command::Resume(_)
+        | Command::Disable(_)
+        | Command::Enable(_)
+        | Command::Reconnect(_)
+        | Command::Kill(_)
+        | Command::WaitClose(_) => operate(lookout, command, asker).await,
         Command::Shutdown(patience) => {
             tracing::info!(user = asker.user, ?patience, "shutdown from the console");
             lookout.shut_down(*patience);
@@ -74,6 +97,22 @@ pub async fn run(lookout: &Lookout, command: &Command, asker: &Asker<'_>) -> Res
             Err(Fault::error(sqlstate::FEATURE_NOT_SUPPORTED, text))
         }
     }
+}
+
+async fn operate(lookout: &Lookout, command: &Command, asker: &Asker<'_>) -> Result<Answer, Fault> {
+    let tag = command.verb().word();
+    tracing::info!(user = asker.user, ?command, "from the console");
+    match command {
+        Command::Pause(which) => lookout.pause(which.as_deref()).await,
+        Command::Resume(which) => lookout.resume(which.as_deref()).await,
+        Command::Disable(name) => lookout.disable(name, true).await,
+        Command::Enable(name) => lookout.disable(name, false).await,
+        Command::Reconnect(which) => lookout.reconnect(which.as_deref()).await,
+        Command::Kill(which) => lookout.kill(which.as_deref()).await,
+        Command::WaitClose(which) => lookout.wait_close(which.as_deref()).await,
+        _ => Ok(()),
+    }
+    .map(|()| Answer::done(tag))
 }
 
 async fn shown(lookout: &Lookout, show: Show) -> Result<Answer, Fault> {

@@ -46,6 +46,7 @@ pub fn build(snapshot: Snapshot) -> Result<Parts, StartFault> {
         targets: ArcSwap::from_pointee(targets),
         cancels: AtomicUsize::new(0),
         replicating: Default::default(),
+        switches: Default::default(),
     };
     Ok(Parts {
         common: Arc::new(common),
@@ -54,7 +55,8 @@ pub fn build(snapshot: Snapshot) -> Result<Parts, StartFault> {
     })
 }
 
-fn from_client(snapshot: &Snapshot) -> Result<FromClient, StartFault> {
+/// TLS towards clients, its files read.
+pub fn from_client(snapshot: &Snapshot) -> Result<FromClient, StartFault> {
     let tls = &snapshot.tls;
     if tls.certificate.is_none() {
         return Ok(FromClient::disabled());

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod build;
 pub mod notify;
+pub mod reload;
 
 use std::fmt;
 use std::io;
@@ -22,13 +23,14 @@ use crate::client::credentials;
 use crate::client::worker::{Common, Order, Worker};
 use crate::net::tls::TlsFault;
 use crate::snapshot::{Endpoint, Snapshot};
+use reload::Reloader;
 
 /// Where the configuration came from, and can be read again.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// A file; SIGHUP reads it again.
     File(PathBuf),
-    /// The command line; it cannot change.
+    /// The command line; only certificates are read again.
     Dsn,
 }
 
@@ -56,26 +58,28 @@ impl fmt::Display for StartFault {
 impl std::error::Error for StartFault {}
 
 /// Serves until told to stop: SIGTERM and SIGINT let running transactions end, a second one does not wait.
-pub fn serve(snapshot: Snapshot, _source: Source) -> Result<(), StartFault> {
+pub fn serve(snapshot: Snapshot, source: Source) -> Result<(), StartFault> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartFault::System)?;
     let parts = build::build(snapshot)?;
     let local = tokio::task::LocalSet::new();
-    let result = local.block_on(&runtime, oversee(parts));
+    let result = local.block_on(&runtime, oversee(parts, source));
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
 }
 
-async fn oversee(parts: build::Parts) -> Result<(), StartFault> {
+async fn oversee(parts: build::Parts, source: Source) -> Result<(), StartFault> {
     let build::Parts {
         common,
         doors,
         questions,
     } = parts;
+    let reloader = Reloader::new(common.clone(), source).map_err(StartFault::System)?;
     let listeners = accept::listen(&common).await?;
-    let (lookout, mut wishes) = Lookout::new(common.clone());
+    let (lookout, wishes) = Lookout::new(common.clone());
+    let mut shutdowns = wishes.shutdowns;
     open_for_operators(&lookout).await?;
     let mut workers = Vec::new();
     let (ended, mut all_ended) = mpsc::channel::<()>(1);
@@ -85,6 +89,7 @@ async fn oversee(parts: build::Parts) -> Result<(), StartFault> {
     drop(ended);
     tokio::task::spawn_local(credentials::serve(questions));
     tokio::task::spawn_local(lookout.clone().keep_samples());
+    tokio::task::spawn_local(reloader.serve(wishes.changes));
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| tokio::task::spawn_local(accept::accept(listener, common.clone())))
@@ -95,7 +100,7 @@ async fn oversee(parts: build::Parts) -> Result<(), StartFault> {
     let patience = tokio::select! {
         _ = terminate.recv() => Patience::Transactions,
         _ = interrupt.recv() => Patience::Transactions,
-        Some(patience) = wishes.recv() => patience,
+        Some(patience) = shutdowns.recv() => patience,
     };
     notify::tell(notify::State::Stopping);
     lookout.stops();
@@ -106,7 +111,7 @@ async fn oversee(parts: build::Parts) -> Result<(), StartFault> {
         _ = tokio::time::sleep(limit) => tracing::info!("not waiting any longer"),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        Some(_) = wishes.recv() => {}
+        Some(_) = shutdowns.recv() => {}
     }
     tell(&common, || Order::Kill);
     let _ = tokio::time::timeout(Duration::from_secs(2), all_ended.recv()).await;

@@ -164,6 +164,10 @@ async fn admit(
     if snapshot.database(&key.database).is_none() {
         return Err(refuse(&mut arrived.stream, no_such_database(&key.database)).await);
     }
+    let disabled = common.switches.load().refusal(&key.database, snapshot);
+    if let Some(fault) = disabled {
+        return Err(refuse(&mut arrived.stream, fault).await);
+    }
     let passes = match common.gate.admits(snapshot, &key.database, &key.user) {
         Ok(passes) => passes,
         Err(fault) => return Err(refuse(&mut arrived.stream, fault).await),
@@ -173,7 +177,7 @@ async fn admit(
         let replication = replicate::begin(worker, arrived, &targets, &secret).await?;
         return Ok((LoggedIn::Replication(Box::new(replication)), counted, passes));
     }
-    let Some(pool) = worker.pool(key.clone(), snapshot) else {
+    let Some(pool) = worker.pool(key.clone()) else {
         return Err(refuse(&mut arrived.stream, no_such_database(&key.database)).await);
     };
     pool.know(secret);
@@ -190,7 +194,7 @@ async fn admit(
     };
     let id = common.client_ids.fetch_add(1, Ordering::Relaxed);
     let mut session = Session::new(id, startup, reported);
-    match pool.plan.settings.mode {
+    match pool.settings().mode {
         Mode::Auto => {}
         Mode::Session => session.pins.insert(Pin::SessionMode),
         Mode::Transaction => session.pooling = Pooling::Transactions,

@@ -30,7 +30,7 @@ pub fn take<'a>(
         });
         pool.each_free(|server, state| {
             out.remove(&server.id);
-            census.servers.push(free_row(server, &pool.plan.key, state));
+            census.servers.push(free_row(server, pool, state));
         });
         rows.insert(pool.plan.key.clone(), pool_row(pool, now));
     }
@@ -47,7 +47,11 @@ pub fn take<'a>(
             if let Some(row) = row {
                 row.sv_active += 1;
             }
-            census.servers.push(lent_row(&facts, &client_row));
+            let close_needed = client.pool.is_outdated(&facts);
+            census.servers.push(PeerRow {
+                close_needed,
+                ..lent_row(&facts, &client_row)
+            });
         }
         census.clients.push(client_row);
         census.pins.extend(pins(client));
@@ -80,8 +84,8 @@ fn pool_row(pool: &Rc<Pool>, now: Instant) -> PoolRow {
         user: pool.plan.key.user.clone(),
         sv_login: connecting as u64,
         maxwait,
-        pool_mode: pool.plan.settings.mode.word(),
-        pool_size: pool.plan.settings.size as u64,
+        pool_mode: pool.settings().mode.word(),
+        pool_size: pool.settings().size as u64,
         totals: pool.totals.borrow().clone(),
         ..PoolRow::default()
     };
@@ -162,7 +166,7 @@ fn server_row(facts: &Facts, key: &Key, state: &'static str) -> PeerRow {
     }
 }
 
-fn free_row(server: &Server, key: &Key, state: &'static str) -> PeerRow {
+fn free_row(server: &Server, pool: &Pool, state: &'static str) -> PeerRow {
     let name = server.backend.reported.value(b"application_name");
     PeerRow {
         request_time: SystemTime::now()
@@ -170,8 +174,8 @@ fn free_row(server: &Server, key: &Key, state: &'static str) -> PeerRow {
             .unwrap_or(server.facts.connect_time),
         application_name: String::from_utf8_lossy(name.unwrap_or_default()).into_owned(),
         prepared_statements: server.backend.held.len() as u64,
-        close_needed: server.close_at.is_some_and(|at| at <= Instant::now()),
-        ..server_row(&server.facts, key, state)
+        close_needed: pool.is_due(server, Instant::now()),
+        ..server_row(&server.facts, &pool.plan.key, state)
     }
 }
 

@@ -86,7 +86,7 @@ pub fn send_cancel(pool: &Rc<Pool>, server: &Server, worker: &Worker) {
     let point = server.cancel.clone();
     point.on_their_way.fetch_add(1, Ordering::AcqRel);
     pool.totals.borrow_mut().cancel_count += 1;
-    let patience = pool.plan.settings.cancel_wait_timeout;
+    let patience = pool.settings().cancel_wait_timeout;
     let (pool, common) = (pool.clone(), worker.common.clone());
     common.cancels.fetch_add(1, Ordering::AcqRel);
     tokio::task::spawn_local(async move {

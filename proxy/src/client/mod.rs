@@ -1,7 +1,7 @@
 //! The data path: a client from its first byte to its last.
 //!
 //! `worker` owns a thread; `arrive` turns a socket into a client by way of `handshake`, `credentials`, `certificate`,
-//! `authenticate` and `introduce`; `gate` counts who may; `relay` serves it (`replicate`, if it speaks the replication protocol); `leave` cleans up behind it; `census` counts.
+//! `authenticate` and `introduce`; `gate` counts who may; `relay` serves it (`replicate`, if it speaks the replication protocol); `leave` cleans up behind it; `pools` keeps its pools as the configuration says, and as operators do (`switches`); `census` counts.
 
 pub mod arrive;
 pub mod authenticate;
@@ -13,6 +13,8 @@ pub mod handle;
 pub mod handshake;
 pub mod introduce;
 pub mod leave;
+mod pools;
 pub mod relay;
 pub mod replicate;
+pub mod switches;
 pub mod worker;

@@ -113,7 +113,7 @@ impl Client {
         self.handle.sleeps(cx);
         if self.handle.is_signalled()
             || self.ticket.as_ref().is_some_and(Ticket::is_settled)
-            || (self.worker.stopping.get() && self.is_idle())
+            || (self.is_to_leave() && self.is_idle())
         {
             return Poll::Ready(Event::Signalled);
         }
@@ -474,18 +474,25 @@ impl Client {
         if self.handle.take(Signal::Overdue) {
             return self.overdue(cx);
         }
-        if self.worker.stopping.get() && self.is_idle() {
-            self.say(
-                cx,
-                &Fault::fatal(
-                    sqlstate::ADMIN_SHUTDOWN,
-                    "terminating connection due to administrator command",
-                ),
+        if self.is_to_leave() && self.is_idle() {
+            let fault = Fault::fatal(
+                sqlstate::ADMIN_SHUTDOWN,
+                "terminating connection due to administrator command",
             );
+            let fault = match self.handle.pool.is_removed() {
+                true => fault.detail("The database is no longer in pgshunt's configuration."),
+                false => fault,
+            };
+            self.say(cx, &fault);
             return Then::Abandon;
         }
         self.handle.take(Signal::Stop);
         Then::Continue
+    }
+
+    /// Must it leave when it is idle?
+    fn is_to_leave(&self) -> bool {
+        self.worker.stopping.get() || self.handle.pool.is_removed()
     }
 
     /// In no transaction, and nothing is owed to it. Its session may keep a server.

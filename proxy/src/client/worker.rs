@@ -17,11 +17,12 @@ use super::credentials::Lookup;
 use super::gate::Gate;
 use super::handle::{Doing, Handle, Overdue, Signal};
 use super::replicate;
+use super::switches::Switches;
 use crate::metrics::Census;
 use crate::net::buffer::{BUFFER, Buffers};
 use crate::net::tls::FromClient;
 use crate::pool::ledger::Ledger;
-use crate::pool::{Key, Plan, Pool};
+use crate::pool::{Key, Pool};
 use crate::protocol::session::prepared::Schema;
 use crate::protocol::session::run::Run;
 use crate::protocol::session::{Desk, Sink};
@@ -42,6 +43,16 @@ pub enum Order {
     },
     /// Say what you have.
     Census(oneshot::Sender<Census>),
+    /// The configuration has changed: follow it, and say when that is done.
+    Reload(oneshot::Sender<()>),
+    /// The switches have changed: pause and resume pools.
+    Switch(oneshot::Sender<()>),
+    /// Connect the servers of this database anew (`None`: of all).
+    Renew(Option<String>, oneshot::Sender<()>),
+    /// How many servers of this database wait for that, since clients hold them?
+    Outdated(Option<String>, oneshot::Sender<usize>),
+    /// End every client of this database.
+    EndAll(Option<String>, oneshot::Sender<()>),
     /// End the client of this number, and say whether there was one.
     End(u64, oneshot::Sender<bool>),
     /// Take no more clients, let those there are stay as long as they like.
@@ -88,6 +99,8 @@ pub struct Common {
     pub cancels: AtomicUsize,
     /// How to cancel on the servers of replication connections.
     pub replicating: std::sync::Mutex<Vec<Arc<CancelPoint>>>,
+    /// What operators have switched off.
+    pub switches: ArcSwap<Switches>,
 }
 
 impl Common {
@@ -119,7 +132,8 @@ pub struct Worker {
     pub draining: Cell<bool>,
     /// Wakes what passes bytes only, when it must end.
     pub ending: Notify,
-    pools: RefCell<HashMap<Key, Rc<Pool>>>,
+    /// Its parts of the pools.
+    pub(super) pools: RefCell<HashMap<Key, Rc<Pool>>>,
     scratch: RefCell<Vec<Vec<u8>>>,
 }
 
@@ -183,6 +197,26 @@ impl Worker {
             Order::Census(reply) => {
                 let _ = reply.send(self.census());
             }
+            Order::Reload(reply) => {
+                self.reload();
+                let _ = reply.send(());
+            }
+            Order::Switch(reply) => {
+                self.switch();
+                let _ = reply.send(());
+            }
+            Order::Renew(database, reply) => {
+                self.pools_of(database.as_deref()).iter().for_each(Pool::renew);
+                let _ = reply.send(());
+            }
+            Order::Outdated(database, reply) => {
+                let pools = self.pools_of(database.as_deref());
+                let _ = reply.send(pools.iter().map(|pool| pool.outdated()).sum());
+            }
+            Order::EndAll(database, reply) => {
+                self.end_all(database.as_deref());
+                let _ = reply.send(());
+            }
             Order::End(id, reply) => {
                 let clients = self.clients.borrow();
                 let client = clients.get(&id);
@@ -211,59 +245,6 @@ impl Worker {
             .for_each(|client| client.signal(signal));
     }
 
-    /// The pool of a database and a role, made when first asked for.
-    pub fn pool(&self, key: Key, snapshot: &Snapshot) -> Option<Rc<Pool>> {
-        if let Some(pool) = self.pools.borrow().get(&key) {
-            return Some(pool.clone());
-        }
-        let database = snapshot.database(&key.database)?;
-        let settings = database.pool_of(&key.user).clone();
-        let targets = self.common.targets.load();
-        let targets = targets.get(&database.name)?;
-        let targets = targets.iter().map(|target| match database.is_wildcard() {
-            true => Arc::new(Target {
-                dbname: key.database.clone(),
-                ..(**target).clone()
-            }),
-            false => target.clone(),
-        });
-        let ledger = {
-            let mut ledgers = self
-                .common
-                .ledgers
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            let workers = self.common.doors.len();
-            let new = || {
-                Arc::new(Ledger::new(
-                    settings.size,
-                    workers,
-                    self.common.server_ids.clone(),
-                ))
-            };
-            ledgers.entry(key.clone()).or_insert_with(new).clone()
-        };
-        let schema = {
-            let mut schemas = self
-                .common
-                .schemas
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            schemas.entry(key.database.clone()).or_default().clone()
-        };
-        let plan = Plan {
-            key: key.clone(),
-            settings,
-            targets: targets.collect(),
-            ledger,
-            schema,
-        };
-        let pool = Pool::new(plan, self.index as u16, self.buffers.clone());
-        tokio::task::spawn_local(Pool::mind_others(Rc::downgrade(&pool), pool.plan.ledger.clone()));
-        self.pools.borrow_mut().insert(key, pool.clone());
-        Some(pool)
-    }
-
     /// Sends a cancel request to the worker that has the client.
     pub fn pass_cancel(&self, pid: i32, secret: Vec<u8>) {
         if replicate::cancel(self, pid, &secret) {
@@ -288,7 +269,7 @@ impl Worker {
             totals: &mut pool.totals.borrow_mut(),
             tokens: &mut tokens,
             message_max,
-            held_max: pool.plan.settings.max_prepared_statements,
+            held_max: pool.settings().max_prepared_statements,
         };
         let result = step(&mut desk);
         self.tokens.set(tokens);
@@ -320,10 +301,7 @@ impl Worker {
                 client.signal(Signal::Overdue);
             }
         }
-        let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
-        for pool in pools {
-            pool.tidy(now);
-        }
+        self.tidy_pools(now);
     }
 
     fn census(&self) -> Census {
@@ -341,7 +319,7 @@ const PID_WORKER_SHIFT: u32 = 24;
 
 /// The limit on time a client has passed, if any.
 fn overdue(client: &Handle, now: Instant) -> Option<Overdue> {
-    let settings = &client.pool.plan.settings;
+    let settings = client.pool.settings();
     let passed =
         |limit: Duration, since: Instant| !limit.is_zero() && now.saturating_duration_since(since) >= limit;
     let since = client.since.get();

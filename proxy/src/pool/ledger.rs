@@ -13,6 +13,7 @@ use crate::protocol::session::settings::Shared;
 pub struct Ledger {
     limit: AtomicUsize,
     servers: AtomicUsize,
+    surplus: AtomicUsize,
     starving: AtomicUsize,
     behind: AtomicUsize,
     /// A worker began to starve, or a place came free while one did.
@@ -43,6 +44,7 @@ impl Ledger {
         Ledger {
             limit: AtomicUsize::new(limit),
             servers: AtomicUsize::new(0),
+            surplus: AtomicUsize::new(0),
             starving: AtomicUsize::new(0),
             behind: AtomicUsize::new(0),
             changed: Notify::new(),
@@ -71,14 +73,35 @@ impl Ledger {
         }
     }
 
-    /// Are there more servers than the limit, because it was lowered?
-    pub fn is_over(&self) -> bool {
-        self.servers.load(Ordering::Acquire) > self.limit.load(Ordering::Acquire)
+    /// Servers there are, connecting ones and closing ones with them.
+    pub fn servers(&self) -> usize {
+        self.servers.load(Ordering::Acquire)
+    }
+
+    /// Are there more servers than the limit, because it was lowered? Then one of the asking worker's is to be closed,
+    /// and [`Ledger::gave_up`] says that it was. No more are asked for than there are too many, whoever asks.
+    pub fn gives_up(&self) -> bool {
+        let (servers, limit) = (self.servers(), self.limit.load(Ordering::Acquire));
+        if servers <= limit {
+            return false;
+        }
+        self.surplus
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |closing| {
+                (servers - limit > closing).then_some(closing + 1)
+            })
+            .is_ok()
+    }
+
+    /// A server that was too many has been released.
+    pub fn gave_up(&self) {
+        self.surplus.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Changes the limit.
     pub fn limit(&self, limit: usize) {
-        self.limit.store(limit, Ordering::Release);
+        if self.limit.swap(limit, Ordering::AcqRel) != limit {
+            self.changed.notify_waiters();
+        }
     }
 
     /// How many servers a worker may keep while another one has clients that wait and fewer servers.
@@ -126,6 +149,11 @@ impl Ledger {
         welcomes.push((startup, reported));
     }
 
+    /// Forgets it all: other servers may report something else.
+    pub fn forget_welcomes(&self) {
+        self.welcomes().clear();
+    }
+
     fn welcomes(&self) -> MutexGuard<'_, Vec<(Shared, Reported)>> {
         self.welcomes
             .lock()
@@ -155,7 +183,14 @@ mod tests {
         assert_eq!(granted, 10);
         ledger.release();
         assert!(ledger.reserve());
-        ledger.limit(5);
-        assert!(ledger.is_over());
+        assert!(!ledger.gives_up());
+        ledger.limit(8);
+        assert_eq!((0..9).filter(|_| ledger.gives_up()).count(), 2);
+        ledger.release();
+        ledger.gave_up();
+        assert!(!ledger.gives_up(), "one is still being closed");
+        ledger.release();
+        ledger.gave_up();
+        assert_eq!((ledger.servers(), ledger.gives_up()), (8, false));
     }
 }

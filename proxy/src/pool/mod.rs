@@ -3,6 +3,7 @@
 //! `ledger` counts, over all workers; `Pool` holds the servers that are free, the clients that wait, and makes new
 //! servers, never more than the ledger allows. Nothing here is locked: a pool lives on its worker's thread.
 
+mod change;
 pub mod lease;
 pub mod ledger;
 pub mod settings;
@@ -40,14 +41,18 @@ pub struct Key {
 pub struct Plan {
     /// Whose it is.
     pub key: Key,
-    /// How it behaves.
-    pub settings: Settings,
-    /// The servers that may be the primary, in order of preference.
-    pub targets: Vec<Arc<Target>>,
     /// What the workers' parts of this pool count together.
     pub ledger: Arc<Ledger>,
     /// What is known of changes to the database's schema.
     pub schema: Schema,
+}
+
+/// What the configuration says of a pool, and may say otherwise after a reload.
+pub struct Ways {
+    /// How it behaves.
+    pub settings: Settings,
+    /// The servers that may be the primary, in order of preference.
+    pub targets: Vec<Arc<Target>>,
 }
 
 /// One worker's part of a pool.
@@ -60,6 +65,11 @@ pub struct Pool {
     pub totals: RefCell<Totals>,
     /// Clients that have logged in and not left.
     pub clients: Cell<usize>,
+    settings: RefCell<Rc<Settings>>,
+    targets: RefCell<Rc<[Arc<Target>]>>,
+    generation: Cell<u64>,
+    paused: Cell<bool>,
+    removed: Cell<bool>,
     secret: RefCell<Secret>,
     // Lent and given back as boxes: nothing is moved but a pointer.
     #[allow(clippy::vec_box)]
@@ -85,13 +95,18 @@ const FAMILIAR: Duration = Duration::from_secs(2);
 
 impl Pool {
     /// An empty pool.
-    pub fn new(plan: Plan, worker: u16, buffers: Rc<Buffers>) -> Rc<Self> {
+    pub fn new(plan: Plan, ways: Ways, worker: u16, buffers: Rc<Buffers>) -> Rc<Self> {
         let statements = Statements::new(worker, plan.schema.clone());
         Rc::new(Pool {
             plan,
             statements: RefCell::new(statements),
             totals: RefCell::default(),
             clients: Cell::new(0),
+            settings: RefCell::new(Rc::new(ways.settings)),
+            targets: RefCell::new(ways.targets.into()),
+            generation: Cell::new(0),
+            paused: Cell::new(false),
+            removed: Cell::new(false),
             secret: RefCell::default(),
             idle: RefCell::default(),
             canceling: RefCell::default(),
@@ -104,6 +119,11 @@ impl Pool {
             known: RefCell::default(),
             buffers,
         })
+    }
+
+    /// How it behaves at this moment.
+    pub fn settings(&self) -> Rc<Settings> {
+        self.settings.borrow().clone()
     }
 
     /// What the next server is logged in with: whatever the last client proved.
@@ -123,7 +143,7 @@ impl Pool {
         if let Some(fault) = self.recent_failure() {
             return Answer::Refused(fault);
         }
-        let limit = self.plan.settings.queue_size;
+        let limit = self.settings.borrow().queue_size;
         if limit > 0 && self.waiters.borrow().len() >= limit {
             let fault = Fault::error(
                 sqlstate::TOO_MANY_CONNECTIONS,
@@ -157,8 +177,8 @@ impl Pool {
     fn recent_failure(&self) -> Option<Fault> {
         let failure = self.failure.borrow();
         let (at, fault) = failure.as_ref()?;
-        let recent = at.elapsed() < self.plan.settings.server_login_retry;
-        (recent && self.alive.get() == 0).then(|| fault.clone())
+        let recent = at.elapsed() < self.settings.borrow().server_login_retry;
+        (recent && self.alive.get() == 0 && !self.paused.get()).then(|| fault.clone())
     }
 
     /// Takes a server back that is idle and clean.
@@ -168,11 +188,11 @@ impl Pool {
             self.canceling.borrow_mut().push(server);
             return;
         }
-        if server.close_at.is_some_and(|at| now >= at)
-            || self.plan.ledger.is_over()
-            || !server.is_alive(&self.buffers)
-        {
+        if self.is_due(&server, now) || self.lends_no_more() || !server.is_alive(&self.buffers) {
             return self.retire(server);
+        }
+        if self.plan.ledger.gives_up() {
+            return self.retire_surplus(server);
         }
         if self.gives_way(&server, now) {
             return self.retire(server);
@@ -257,6 +277,7 @@ impl Pool {
 
     /// Connects as many servers as are waited for, in bounded parallel.
     fn connect_more(self: &Rc<Self>) {
+        let settings = self.settings();
         loop {
             let wanted = self
                 .waiters
@@ -269,8 +290,9 @@ impl Pool {
                 .failure
                 .borrow()
                 .as_ref()
-                .is_none_or(|(at, _)| at.elapsed() >= self.plan.settings.server_login_retry);
-            if connecting >= wanted || connecting >= self.plan.settings.connect_parallel || !patient {
+                .is_none_or(|(at, _)| at.elapsed() >= settings.server_login_retry);
+            let is_enough = connecting >= wanted || connecting >= settings.connect_parallel;
+            if is_enough || !patient || self.paused.get() {
                 return self.needs(Need::None);
             }
             let is_behind = self.alive.get() < self.plan.ledger.share().max(1);
@@ -295,7 +317,8 @@ impl Pool {
     }
 
     async fn connect_one(self: Rc<Self>) {
-        let result = self.reach_primary().await;
+        let generation = self.generation.get();
+        let result = self.reach_primary(generation).await;
         self.connecting.set(self.connecting.get() - 1);
         match result {
             Ok(server) => {
@@ -306,8 +329,11 @@ impl Pool {
                 self.give_back(server);
                 self.connect_more();
             }
+            // It was to be another server, or none at all.
+            Err(_) if self.paused.get() || generation != self.generation.get() => self.closed(),
             Err(fault) => {
-                let address = &self.plan.targets[self.preferred.get() % self.plan.targets.len()].address;
+                let targets = self.targets.borrow().clone();
+                let address = &targets[self.preferred.get() % targets.len()].address;
                 tracing::warn!(%address, user = self.plan.key.user, error = %fault, "no server could be connected");
                 self.totals.borrow_mut().server_connect_failure_count += 1;
                 let told = Fault {
@@ -324,19 +350,20 @@ impl Pool {
     }
 
     /// Connects to the first target that is a primary, beginning with the one that was last.
-    async fn reach_primary(&self) -> Result<Box<Server>, ConnectFault> {
+    async fn reach_primary(&self, generation: u64) -> Result<Box<Server>, ConnectFault> {
         let secret = self.secret.borrow().clone();
         let user = &self.plan.key.user;
-        let count = self.plan.targets.len();
+        let targets = self.targets.borrow().clone();
+        let count = targets.len();
         let mut last = None;
         for turn in 0..count {
             let at = (self.preferred.get() + turn) % count;
-            let target = &self.plan.targets[at];
+            let target = &targets[at];
             match connect(target, user, &secret, &[]).await {
                 Ok(logged_in) => {
                     let login: Arc<[u8]> = user.as_bytes().into();
                     let mut server = Box::new(Server::new(
-                        self.plan.ledger.next_id(),
+                        (self.plan.ledger.next_id(), generation),
                         target.clone(),
                         login,
                         logged_in,
@@ -344,16 +371,9 @@ impl Pool {
                     if count > 1 && is_standby(&mut server, &self.buffers).await {
                         continue;
                     }
-                    self.preferred.set(at);
-                    let settings = &self.plan.settings;
-                    let jitter = 0.8
-                        + 0.4
-                            * ((server.id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64
-                                / f64::from(1 << 24));
-                    let jittered = |limit: Duration| (!limit.is_zero()).then(|| limit.mul_f64(jitter));
-                    server.close_at =
-                        jittered(settings.server_lifetime).map(|life| server.connected_at + life);
-                    server.idle_max = jittered(settings.server_idle_timeout);
+                    if generation == self.generation.get() {
+                        self.preferred.set(at);
+                    }
                     return Ok(server);
                 }
                 Err(fault) => last = Some(fault),
@@ -371,7 +391,8 @@ impl Pool {
 
     /// What must be done now and then: old servers closed, waiting clients refused, connects tried again.
     pub fn tidy(self: &Rc<Self>, now: Instant) {
-        let patience = self.plan.settings.query_wait_timeout;
+        let settings = self.settings();
+        let patience = settings.query_wait_timeout;
         let mut refused = 0;
         self.waiters.borrow_mut().retain(|waiter| {
             let late = !patience.is_zero() && now.saturating_duration_since(waiter.since) >= patience;
@@ -387,10 +408,9 @@ impl Pool {
         let mut kept = Vec::new();
         let mut gone = Vec::new();
         for mut server in std::mem::take(&mut *self.idle.borrow_mut()) {
-            let idle = now.saturating_duration_since(server.idle_since);
-            let spare = self.alive.get() - gone.len() > self.plan.settings.min_size;
-            let old = server.close_at.is_some_and(|at| now >= at)
-                || (spare && server.idle_max.is_some_and(|max| idle >= max));
+            let spare = self.alive.get() - gone.len() > settings.min_size;
+            let old = self.is_due(&server, now)
+                || (spare && server.is_past(settings.server_idle_timeout, server.idle_since, now));
             if old || !server.is_alive(&self.buffers) {
                 gone.push(server)
             } else {
@@ -403,15 +423,9 @@ impl Pool {
         for server in gone {
             self.retire(server);
         }
+        self.close_surplus();
         self.connect_more();
         self.mind();
-    }
-
-    /// Closes every free server; those lent are closed when they come back.
-    pub fn close_idle(self: &Rc<Self>) {
-        for server in std::mem::take(&mut *self.idle.borrow_mut()) {
-            self.retire(server);
-        }
     }
 
     /// Free servers and those kept back for a cancel, for the census.

@@ -90,6 +90,8 @@ states! {
     CANNOT_CONNECT_NOW = b"57P03";
     /// idle_session_timeout
     IDLE_SESSION = b"57P05";
+    /// config_file_error
+    CONFIG_FILE_ERROR = b"F0000";
     /// internal_error
     INTERNAL = b"XX000";
 }

@@ -48,3 +48,10 @@ pub struct Target {
     /// Time for TCP, TLS and login together.
     pub connect_timeout: Duration,
 }
+
+impl Target {
+    /// Does a connection to the one do for the other? The same place, the same database, the same TLS.
+    pub fn is_like(&self, other: &Target) -> bool {
+        self.address == other.address && self.dbname == other.dbname && self.tls.is_like(&other.tls)
+    }
+}

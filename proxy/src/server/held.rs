@@ -48,6 +48,8 @@ pub struct Facts {
     pub local: Option<SocketAddr>,
     /// When it logged in.
     pub connect_time: SystemTime,
+    /// Which of its pool's generations it belongs to: one for each time that all servers were to be connected anew.
+    pub generation: u64,
 }
 
 /// A logged-in server.
@@ -70,10 +72,8 @@ pub struct Server {
     pub facts: Rc<Facts>,
     /// When it was last given back.
     pub idle_since: Instant,
-    /// When it is to be closed once free.
-    pub close_at: Option<Instant>,
-    /// The idle time it is allowed, jitter included.
-    pub idle_max: Option<Duration>,
+    /// What its limits of time are multiplied by, so that servers don't close together: 0.8 to 1.2.
+    pub jitter: f64,
 }
 
 /// The line to a server broke, or the server broke the protocol.
@@ -82,7 +82,12 @@ pub struct Lost;
 
 impl Server {
     /// A server just logged in.
-    pub fn new(id: u64, target: Arc<Target>, login: Arc<[u8]>, logged_in: LoggedIn) -> Self {
+    pub fn new(
+        (id, generation): (u64, u64),
+        target: Arc<Target>,
+        login: Arc<[u8]>,
+        logged_in: LoggedIn,
+    ) -> Self {
         let now = Instant::now();
         let reported = Arc::new(Settings::collect(logged_in.parameters));
         let facts = Facts {
@@ -92,6 +97,7 @@ impl Server {
             tls: logged_in.stream.tls().into(),
             local: logged_in.stream.local_addr(),
             connect_time: SystemTime::now(),
+            generation,
         };
         let cancel = CancelPoint {
             target,
@@ -109,9 +115,13 @@ impl Server {
             connected_at: now,
             facts: Rc::new(facts),
             idle_since: now,
-            close_at: None,
-            idle_max: None,
+            jitter: 0.8 + 0.4 * ((id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64 / f64::from(1 << 24)),
         }
+    }
+
+    /// Is this time over for it, counted from `since`? Zero is never over.
+    pub fn is_past(&self, limit: Duration, since: Instant, now: Instant) -> bool {
+        !limit.is_zero() && now.saturating_duration_since(since) >= limit.mul_f64(self.jitter)
     }
 
     /// Is a cancel request on its way to it?

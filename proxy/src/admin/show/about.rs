@@ -43,8 +43,11 @@ pub(super) fn help(_: &Seen) -> Vec<Row> {
 pub(super) fn state(seen: &Seen) -> Vec<Row> {
     let yes = |is| if is { "yes" } else { "no" };
     vec![
-        vec!["active".into(), yes(!seen.stopping).into()],
-        vec!["paused".into(), yes(false).into()],
+        vec![
+            "active".into(),
+            yes(!seen.stopping && !seen.switches.pauses()).into(),
+        ],
+        vec!["paused".into(), yes(seen.switches.pauses()).into()],
         vec!["suspended".into(), yes(false).into()],
         vec!["stopping".into(), yes(seen.stopping).into()],
     ]

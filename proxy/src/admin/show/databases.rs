@@ -34,10 +34,10 @@ pub(super) const DATABASES: [Column; 18] = [
 pub(super) fn databases(seen: &Seen) -> Vec<Row> {
     let mut rows = Vec::new();
     for database in &seen.snapshot.databases {
-        rows.push(row(database, &database.name, &seen.census.pools));
+        rows.push(row(database, &database.name, seen));
         if database.is_wildcard() {
             let used = unnamed(&seen.snapshot, &seen.census.pools);
-            rows.extend(used.iter().map(|name| row(database, name, &seen.census.pools)));
+            rows.extend(used.iter().map(|name| row(database, name, seen)));
         }
     }
     rows
@@ -49,10 +49,10 @@ fn unnamed(snapshot: &Snapshot, pools: &[PoolRow]) -> BTreeSet<String> {
     used.filter(|name| !is_named(name)).cloned().collect()
 }
 
-fn row(database: &Database, name: &str, pools: &[PoolRow]) -> Row {
+fn row(database: &Database, name: &str, seen: &Seen) -> Row {
     let servers: Vec<&Address> = database.shards.iter().flat_map(|shard| &shard.servers).collect();
     let dbname = database.shards.first().and_then(|shard| shard.dbname.clone());
-    let own = || pools.iter().filter(|pool| pool.database == name);
+    let own = || seen.census.pools.iter().filter(|pool| pool.database == name);
     let settings = &database.pool;
     vec![
         name.to_owned().into(),
@@ -71,8 +71,8 @@ fn row(database: &Database, name: &str, pools: &[PoolRow]) -> Row {
         own().map(PoolRow::servers).sum::<u64>().into(),
         database.max_client_conn.into(),
         own().map(PoolRow::clients).sum::<u64>().into(),
-        false.into(),
-        false.into(),
+        seen.switches.is_paused(name, &seen.snapshot).into(),
+        seen.switches.is_disabled(name, &seen.snapshot).into(),
     ]
 }
 

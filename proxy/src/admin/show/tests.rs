@@ -132,6 +132,7 @@ fn seen() -> Seen {
             together: [8; 12],
         },
         snapshot: Arc::new(snapshot()),
+        switches: Default::default(),
         stopping: false,
         connections: 3,
         cancels: 0,

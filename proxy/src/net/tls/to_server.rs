@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -23,6 +24,8 @@ pub struct ToServer {
     mode: SslMode,
     // INVARIANT: there unless the mode is `Disable`.
     config: Option<Arc<ClientConfig>>,
+    // A hash of what was in each file.
+    files: Vec<Vec<u8>>,
 }
 
 impl fmt::Debug for ToServer {
@@ -80,9 +83,11 @@ impl ToServer {
         config.alpn_protocols = vec![ALPN.to_vec()];
         // PostgreSQL resumes no session.
         config.resumption = Resumption::disabled();
+        let files = [&settings.ca, &settings.certificate, &settings.key];
         Ok(ToServer {
             mode,
             config: Some(Arc::new(config)),
+            files: files.map(|file| digest(file.as_deref())).into(),
         })
     }
 
@@ -91,7 +96,13 @@ impl ToServer {
         ToServer {
             mode: SslMode::Disable,
             config: None,
+            files: Vec::new(),
         }
+    }
+
+    /// Was it made of the same mode and of files that hold the same?
+    pub fn is_like(&self, other: &ToServer) -> bool {
+        (self.mode, &self.files) == (other.mode, &other.files)
     }
 
     /// libpq's sslmode.
@@ -116,6 +127,16 @@ impl ToServer {
         };
         TlsConnector::from(config.clone()).connect(name, socket).await
     }
+}
+
+/// What tells a file from its successor; nothing for no file.
+fn digest(file: Option<&Path>) -> Vec<u8> {
+    let bytes = file.and_then(|file| std::fs::read(file).ok());
+    bytes.map_or_else(Vec::new, |bytes| {
+        ring::digest::digest(&ring::digest::SHA256, &bytes)
+            .as_ref()
+            .to_vec()
+    })
 }
 
 /// What is asked of a server's certificate.

@@ -1,0 +1,190 @@
+//! Follows the configuration while pgshunt runs: on SIGHUP, and when the console asks. All of it is taken over, or
+//! nothing.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Source, StartFault, build, notify};
+use crate::admin::lookout::Change;
+use crate::client::worker::{Common, Order};
+use crate::config::{self, Mistake};
+use crate::fault::Fault;
+use crate::net::tls::FromClient;
+use crate::protocol::sqlstate;
+use crate::server::address::Target;
+use crate::snapshot::Snapshot;
+
+/// Mistakes the console is shown; the log has them all.
+const MISTAKES_SHOWN: usize = 5;
+
+/// Reads the configuration again.
+pub struct Reloader {
+    common: Arc<Common>,
+    source: Source,
+    /// The configuration pgshunt started with.
+    started: Arc<Snapshot>,
+    hangup: Signal,
+}
+
+/// Why a configuration was not taken over.
+enum Refusal {
+    /// It is wrong.
+    Mistakes(Vec<Mistake>),
+    /// A file it names can't be used.
+    Unusable(StartFault),
+}
+
+/// A configuration whose files have been read: nothing can go wrong any more.
+struct Ready {
+    snapshot: Snapshot,
+    tls: FromClient,
+    targets: HashMap<String, Vec<Arc<Target>>>,
+}
+
+impl Reloader {
+    /// Of what pgshunt has just started with.
+    pub fn new(common: Arc<Common>, source: Source) -> io::Result<Self> {
+        Ok(Reloader {
+            started: common.snapshot.load_full(),
+            common,
+            source,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Reloads whenever it is asked to, for ever.
+    pub async fn serve(mut self, mut changes: mpsc::UnboundedReceiver<Change>) {
+        loop {
+            // Cancel safe: both keep what has come until it is taken.
+            tokio::select! {
+                _ = self.hangup.recv() => {
+                    let _ = self.reload("SIGHUP").await;
+                }
+                change = changes.recv() => match change {
+                    Some(Change::Reload(answer)) => {
+                        let _ = answer.send(self.reload("the console").await);
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Takes over what the files say now, and says what of it has to wait for a restart.
+    async fn reload(&mut self, asked_by: &'static str) -> Result<Vec<String>, Fault> {
+        notify::tell(notify::State::Reloading);
+        let taken = match self
+            .read()
+            .and_then(|(snapshot, later)| Ok((ready(snapshot)?, later)))
+        {
+            Ok((ready, later)) => {
+                self.take_over(ready).await;
+                tracing::info!(asked_by, "configuration reloaded");
+                later
+                    .iter()
+                    .for_each(|what| tracing::warn!("{what} after a restart only"));
+                Ok(later
+                    .iter()
+                    .map(|what| format!("{what} after a restart only"))
+                    .collect())
+            }
+            Err(refusal) => {
+                refusal.log(asked_by);
+                Err(refusal.told())
+            }
+        };
+        notify::tell(notify::State::Ready);
+        taken
+    }
+
+    /// What is configured now, and what of it can't be followed while pgshunt runs.
+    fn read(&self) -> Result<(Snapshot, Vec<&'static str>), Refusal> {
+        let file = match &self.source {
+            Source::File(file) => file,
+            Source::Dsn => return Ok(((*self.started).clone(), Vec::new())),
+        };
+        let read = config::load(file).map_err(Refusal::Mistakes)?;
+        let now = self.common.snapshot.load();
+        let mut later = Vec::new();
+        if read.listen != now.listen {
+            later.push("other addresses in [listen] are used");
+        }
+        if read.log != now.log {
+            later.push("changes in [log] are followed");
+        }
+        let snapshot = Snapshot {
+            listen: now.listen.clone(),
+            log: now.log.clone(),
+            // The command line's number, if it gave one.
+            threads: now.threads,
+            ..read
+        };
+        Ok((snapshot, later))
+    }
+
+    async fn take_over(&self, ready: Ready) {
+        // INVARIANT: the snapshot comes last; whoever finds a database in it finds its targets.
+        self.common.targets.store(Arc::new(ready.targets));
+        self.common.tls.store(Arc::new(ready.tls));
+        self.common.snapshot.store(Arc::new(ready.snapshot));
+        let tell = |door: &mpsc::UnboundedSender<Order>| {
+            let (answer, told) = oneshot::channel();
+            let _ = door.send(Order::Reload(answer));
+            told
+        };
+        let followed: Vec<_> = self.common.doors.iter().map(tell).collect();
+        for told in followed {
+            // A worker that has ended has nothing to follow.
+            let _ = told.await;
+        }
+    }
+}
+
+fn ready(snapshot: Snapshot) -> Result<Ready, Refusal> {
+    Ok(Ready {
+        tls: build::from_client(&snapshot).map_err(Refusal::Unusable)?,
+        targets: build::targets(&snapshot).map_err(Refusal::Unusable)?,
+        snapshot,
+    })
+}
+
+impl Refusal {
+    fn log(&self, asked_by: &str) {
+        tracing::error!(asked_by, "the configuration is wrong: nothing was changed");
+        match self {
+            Refusal::Mistakes(mistakes) => mistakes
+                .iter()
+                .for_each(|mistake| tracing::error!("{}", one_line(mistake))),
+            Refusal::Unusable(fault) => tracing::error!("{fault}"),
+        }
+    }
+
+    fn told(&self) -> Fault {
+        let because = |first: String| {
+            Fault::error(
+                sqlstate::CONFIG_FILE_ERROR,
+                format!("nothing was changed: {first}"),
+            )
+        };
+        match self {
+            Refusal::Mistakes(mistakes) => {
+                let mut shown = mistakes.iter().take(MISTAKES_SHOWN).map(one_line);
+                let fault = because(shown.next().unwrap_or_default());
+                let more: Vec<_> = shown.collect();
+                match more.is_empty() {
+                    true => fault,
+                    false => fault.detail(more.join("\n")),
+                }
+            }
+            Refusal::Unusable(fault) => because(fault.to_string()),
+        }
+    }
+}
+
+fn one_line(mistake: &Mistake) -> String {
+    mistake.to_string().replace("\n  hint: ", " (") + if mistake.hint.is_some() { ")" } else { "" }
+}

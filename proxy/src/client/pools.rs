@@ -1,0 +1,150 @@
+//! A worker's pools and the configuration: made when first asked for, changed and removed by a reload.
+
+use std::rc::Rc;
+use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
+
+use super::handle::Signal;
+use super::switches::means;
+use super::worker::{Common, Worker};
+use crate::pool::ledger::Ledger;
+use crate::pool::{Key, Plan, Pool, Ways};
+use crate::server::address::Target;
+
+impl Common {
+    /// What the configuration says of a pool at this moment; `None`: it knows no such database.
+    fn ways(&self, key: &Key) -> Option<Ways> {
+        // INVARIANT: targets are swapped before the snapshot, so a database that is in the snapshot and not in them is
+        // about to be removed.
+        let snapshot = self.snapshot.load();
+        let database = snapshot.database(&key.database)?;
+        let targets = self.targets.load();
+        let targets = targets.get(&database.name)?.iter();
+        let targets = targets.map(|target| match database.is_wildcard() {
+            true => Arc::new(Target {
+                dbname: key.database.clone(),
+                ..(**target).clone()
+            }),
+            false => target.clone(),
+        });
+        Some(Ways {
+            settings: database.pool_of(&key.user).clone(),
+            targets: targets.collect(),
+        })
+    }
+
+    fn plan(&self, key: &Key, size: usize) -> Plan {
+        let ledger = {
+            let new = || Arc::new(Ledger::new(size, self.doors.len(), self.server_ids.clone()));
+            let mut ledgers = self.ledgers();
+            ledgers.entry(key.clone()).or_insert_with(new).clone()
+        };
+        ledger.limit(size);
+        let schema = {
+            let mut schemas = self
+                .schemas
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            schemas.entry(key.database.clone()).or_default().clone()
+        };
+        Plan {
+            key: key.clone(),
+            ledger,
+            schema,
+        }
+    }
+
+    /// Ledgers of all pools.
+    pub fn ledgers(&self) -> MutexGuard<'_, std::collections::HashMap<Key, Arc<Ledger>>> {
+        self.ledgers
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Worker {
+    /// The pool of a database and a role, made when first asked for. `None`: there is no such database (any more).
+    pub fn pool(&self, key: Key) -> Option<Rc<Pool>> {
+        let known = self.pools.borrow().get(&key).cloned();
+        if let Some(pool) = known.as_ref().filter(|pool| !pool.is_removed()) {
+            return Some(pool.clone());
+        }
+        let ways = self.common.ways(&key)?;
+        if let Some(pool) = known {
+            // Removed, and here again before its last client has left.
+            pool.change(ways);
+            return Some(pool);
+        }
+        let plan = self.common.plan(&key, ways.settings.size);
+        let pool = Pool::new(plan, ways, self.index as u16, self.buffers.clone());
+        tokio::task::spawn_local(Pool::mind_others(Rc::downgrade(&pool), pool.plan.ledger.clone()));
+        let snapshot = self.common.snapshot.load();
+        pool.pause(self.common.switches.load().is_paused(&key.database, &snapshot));
+        self.pools.borrow_mut().insert(key, pool.clone());
+        Some(pool)
+    }
+
+    /// Follows a changed configuration. A pool of which it says the same as before stays untouched; clients of a
+    /// database that is no more leave when they are idle.
+    pub(super) fn reload(&self) {
+        for pool in self.all_pools() {
+            match self.common.ways(&pool.plan.key) {
+                Some(ways) => pool.change(ways),
+                None => {
+                    pool.remove();
+                    self.wake(&pool);
+                }
+            }
+        }
+        // A switch on `*` may be about other databases now.
+        self.switch();
+    }
+
+    /// Pauses and resumes pools as the switches say.
+    pub(super) fn switch(&self) {
+        let (snapshot, switches) = (self.common.snapshot.load(), self.common.switches.load());
+        for pool in self.all_pools() {
+            pool.pause(switches.is_paused(&pool.plan.key.database, &snapshot));
+        }
+    }
+
+    /// The pools of one database; `None`: of all.
+    pub(super) fn pools_of(&self, database: Option<&str>) -> Vec<Rc<Pool>> {
+        let snapshot = self.common.snapshot.load();
+        let mut pools = self.all_pools();
+        pools.retain(|pool| database.is_none_or(|said| means(said, &pool.plan.key.database, &snapshot)));
+        pools
+    }
+
+    /// Ends every client of a database. What servers do for them is cancelled.
+    pub(super) fn end_all(&self, database: Option<&str>) {
+        let snapshot = self.common.snapshot.load();
+        for client in self.clients.borrow().values() {
+            if database.is_none_or(|said| means(said, &client.pool.plan.key.database, &snapshot)) {
+                client.signal(Signal::Kill);
+            }
+        }
+    }
+
+    /// Every pool, so that nothing is borrowed while something is done with them.
+    pub(super) fn all_pools(&self) -> Vec<Rc<Pool>> {
+        self.pools.borrow().values().cloned().collect()
+    }
+
+    /// A pool's clients look whether they are to leave.
+    fn wake(&self, pool: &Rc<Pool>) {
+        let clients = self.clients.borrow();
+        let own = clients.values().filter(|client| Rc::ptr_eq(&client.pool, pool));
+        own.for_each(|client| client.signal(Signal::Stop));
+    }
+
+    /// Does what pools need now and then, and forgets those that nobody has any use for.
+    pub(super) fn tidy_pools(&self, now: Instant) {
+        for pool in self.all_pools() {
+            pool.tidy(now);
+        }
+        let is_left =
+            |pool: &Rc<Pool>| !pool.is_removed() || pool.clients.get() > 0 || pool.counts(now).0 > 0;
+        self.pools.borrow_mut().retain(|_, pool| is_left(pool));
+    }
+}

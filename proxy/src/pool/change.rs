@@ -1,0 +1,110 @@
+//! What may change about a pool while it is in use: its settings, its servers, whether it lends them at all.
+//!
+//! Servers are never taken from a client: those lent are closed when they come back.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Pool, Ways};
+use crate::server::address::Target;
+use crate::server::held::{Facts, Server};
+
+impl Pool {
+    /// The configuration says this now. What it says as before stays untouched.
+    pub fn change(self: &Rc<Self>, ways: Ways) {
+        self.removed.set(false);
+        self.plan.ledger.limit(ways.settings.size);
+        *self.settings.borrow_mut() = Rc::new(ways.settings);
+        let before = self.targets.replace(ways.targets.into());
+        let is_like = |(old, new): (&Arc<Target>, &Arc<Target>)| old.is_like(new);
+        let after = self.targets.borrow().clone();
+        if before.len() != after.len() || !before.iter().zip(after.iter()).all(is_like) {
+            self.preferred.set(0);
+            self.renew();
+        }
+        self.tidy(Instant::now());
+    }
+
+    /// The configuration knows it no more: its clients are to leave when they are idle.
+    pub fn remove(self: &Rc<Self>) {
+        self.removed.set(true);
+        self.close_idle();
+    }
+
+    /// Has it been removed?
+    pub fn is_removed(&self) -> bool {
+        self.removed.get()
+    }
+
+    /// All its servers are to be connected anew: free ones now, the others when they come back.
+    pub fn renew(self: &Rc<Self>) {
+        self.generation.set(self.generation.get() + 1);
+        *self.failure.borrow_mut() = None;
+        self.plan.ledger.forget_welcomes();
+        self.close_idle();
+        self.connect_more();
+    }
+
+    /// Is this server to be closed when it comes back, because others have been asked for since?
+    pub fn is_outdated(&self, facts: &Facts) -> bool {
+        facts.generation != self.generation.get()
+    }
+
+    /// How many such servers are left.
+    pub fn outdated(&self) -> usize {
+        let mut count = 0;
+        self.each_known(|facts| count += usize::from(self.is_outdated(&facts)));
+        count
+    }
+
+    /// Lends no more servers and closes them all; clients queue. Or lends them again.
+    pub fn pause(self: &Rc<Self>, paused: bool) {
+        if self.paused.replace(paused) == paused {
+            return;
+        }
+        if paused {
+            return self.close_idle();
+        }
+        // What comes up again may be another version.
+        self.plan.ledger.forget_welcomes();
+        *self.failure.borrow_mut() = None;
+        self.connect_more();
+    }
+
+    /// Is it about to close this server when it is next free?
+    pub fn is_due(&self, server: &Server, now: Instant) -> bool {
+        let lifetime = self.settings.borrow().server_lifetime;
+        self.is_outdated(&server.facts) || server.is_past(lifetime, server.connected_at, now)
+    }
+
+    /// Has the pool no use for servers any more?
+    pub(super) fn lends_no_more(&self) -> bool {
+        self.paused.get() || (self.removed.get() && !self.has_waiters())
+    }
+
+    /// Closes every free server; those lent are closed when they come back.
+    fn close_idle(self: &Rc<Self>) {
+        for server in std::mem::take(&mut *self.idle.borrow_mut()) {
+            self.retire(server);
+        }
+    }
+
+    /// Closes free servers above the limit, the oldest first.
+    pub(super) fn close_surplus(self: &Rc<Self>) {
+        while !self.idle.borrow().is_empty() && self.plan.ledger.gives_up() {
+            let oldest = self.idle.borrow_mut().remove(0);
+            self.retire_surplus(oldest);
+        }
+    }
+
+    /// Closes a server that the ledger said is too many.
+    pub(super) fn retire_surplus(self: &Rc<Self>, server: Box<Server>) {
+        let pool = self.clone();
+        tokio::task::spawn_local(async move {
+            server.say_goodbye().await;
+            pool.closed();
+            pool.plan.ledger.gave_up();
+        });
+    }
+}
