@@ -53,6 +53,19 @@ pub enum Seen {
     Other,
 }
 
+/// A function called.
+#[derive(Clone, Copy, Debug)]
+pub struct Function<'a> {
+    /// As it is written.
+    pub name: &'a [u8],
+    /// Is it not to be folded?
+    pub is_quoted: bool,
+    /// Is it without a schema, or in that of the builtins?
+    pub may_be_builtin: bool,
+    /// What a builtin with this name would do.
+    pub call: Call,
+}
+
 /// Names with dots between them.
 #[derive(Debug)]
 struct Chain<'a> {
@@ -140,7 +153,8 @@ impl<'a> Place<'a> {
 
     /// A quoted identifier.
     pub fn quoted(&mut self, text: &'a [u8], words: &Words) {
-        let call = match words.exact(text).call {
+        let meaning = words.exact(text);
+        let call = match meaning.call {
             Call::Syntax | Call::Reserved => Call::Unknown,
             call => call,
         };
@@ -149,6 +163,7 @@ impl<'a> Place<'a> {
             Meaning {
                 keyword: Keyword::No,
                 call,
+                ..meaning
             },
             true,
         );
@@ -161,6 +176,17 @@ impl<'a> Place<'a> {
             self.chain.parts = 0;
         }
         self.seen = seen;
+    }
+
+    /// Any mark but a parenthesis.
+    pub fn mark(&mut self, mark: u8) {
+        self.other(match mark {
+            b'.' => Seen::Dot,
+            b':' if self.seen == Seen::Colon => Seen::Cast,
+            b':' => Seen::Colon,
+            b']' => Seen::Constant,
+            _ => Seen::Other,
+        });
     }
 
     /// `(`: what is called by it, if anything.
@@ -247,6 +273,22 @@ impl<'a> Place<'a> {
             }
             _ => {}
         }
+    }
+
+    /// What function the `(` that comes next would call, if any.
+    pub fn function(&self) -> Option<Function<'a>> {
+        let chain = &self.chain;
+        if chain.parts == 0 || self.seen == Seen::Dot || self.is_name_of_no_function() {
+            return None;
+        }
+        let may_be_builtin = matches!(chain.schema, Schema::None | Schema::Catalog);
+        let is_syntax = matches!(chain.meaning.call, Call::Syntax | Call::Reserved) && chain.parts == 1;
+        (!is_syntax).then_some(Function {
+            name: chain.text,
+            is_quoted: chain.quoted,
+            may_be_builtin,
+            call: chain.meaning.call,
+        })
     }
 
     fn called(&self) -> Option<Call> {

@@ -137,11 +137,9 @@ impl<'a> Reader<'a> {
             Token::Quoted(text) => self.place.quoted(text, self.words),
             Token::Mark(b'(') => self.open(rest),
             Token::Mark(b')') => self.place.close(),
-            Token::Mark(b'.') => self.place.other(Seen::Dot),
-            Token::Mark(b':') if self.place.seen == Seen::Colon => self.place.other(Seen::Cast),
-            Token::Mark(b':') => self.place.other(Seen::Colon),
-            Token::Mark(b']') | Token::Number(_) => self.place.other(Seen::Constant),
-            Token::Mark(_) | Token::Operator(_) => self.place.other(Seen::Other),
+            Token::Mark(mark) => self.place.mark(mark),
+            Token::Number(_) => self.place.other(Seen::Constant),
+            Token::Operator(_) => self.place.other(Seen::Other),
             Token::Text(_) | Token::Body(_) => {
                 self.source(token);
                 self.place.other(Seen::Constant);

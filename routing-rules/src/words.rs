@@ -33,14 +33,18 @@ pub enum Keyword {
     Explain,
     Fetch,
     FirstNext,
+    For,
     ForceNull,
     GroupOrder,
     Grouping,
     Hold,
     Insert,
     Into,
+    Key,
     Load,
     Merge,
+    /// `NO`, as in FOR NO KEY UPDATE.
+    NoKey,
     On,
     Operator,
     OrReplace,
@@ -51,6 +55,7 @@ pub enum Keyword {
     Select,
     Set,
     Sets,
+    Share,
     Show,
     Start,
     StdInOut,
@@ -58,6 +63,7 @@ pub enum Keyword {
     Then,
     Ties,
     Time,
+    To,
     /// Begins a statement that leaves no trace and needs no closer look: SAVEPOINT, LOCK, CHECKPOINT, …
     Trackless,
     Uescape,
@@ -106,12 +112,15 @@ impl Call {
 pub struct Meaning {
     pub keyword: Keyword,
     pub call: Call,
+    /// A builtin with this name writes, runs SQL given as text, or answers for one server only.
+    pub needs_primary: bool,
 }
 
 /// A word that is in no list.
 pub const UNKNOWN: Meaning = Meaning {
     keyword: Keyword::No,
     call: Call::Unknown,
+    needs_primary: false,
 };
 
 /// All words known: a hash table with open addressing, half empty.
@@ -143,6 +152,13 @@ impl Words {
         }
         for &(name, call) in TELLING {
             words.entry(name.as_bytes()).call = call;
+        }
+        for name in ON_PRIMARY.split_ascii_whitespace() {
+            words.entry(name.as_bytes()).needs_primary = true;
+        }
+        for (name, meaning) in &mut words.entries {
+            let is_own = name.starts_with(b"pg_") && !is_anywhere(name);
+            meaning.needs_primary |= is_own || meaning.call.is_telling();
         }
         words
     }
@@ -189,6 +205,12 @@ impl Words {
     }
 }
 
+/// Is a name that begins with `pg_` that of a function which answers the same on every server?
+pub fn is_anywhere(name: &[u8]) -> bool {
+    name.strip_prefix(b"pg_")
+        .is_some_and(|rest| ANYWHERE.iter().any(|known| known.as_bytes() == rest))
+}
+
 /// FNV-1a of the name in lower case, its high half folded in.
 fn hash(name: &[u8]) -> usize {
     let mut hash: u32 = 0x811c_9dc5;
@@ -230,6 +252,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("explain", Keyword::Explain),
     ("fetch", Keyword::Fetch),
     ("first", Keyword::FirstNext),
+    ("for", Keyword::For),
     ("force_not_null", Keyword::ForceNull),
     ("force_null", Keyword::ForceNull),
     ("force_quote", Keyword::ForceNull),
@@ -239,12 +262,14 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("hold", Keyword::Hold),
     ("insert", Keyword::Insert),
     ("into", Keyword::Into),
+    ("key", Keyword::Key),
     ("load", Keyword::Load),
     ("lock", Keyword::Trackless),
     ("merge", Keyword::Merge),
     ("move", Keyword::Trackless),
     ("nchar", Keyword::Character),
     ("next", Keyword::FirstNext),
+    ("no", Keyword::NoKey),
     ("notify", Keyword::Trackless),
     ("on", Keyword::On),
     ("operator", Keyword::Operator),
@@ -261,6 +286,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("select", Keyword::Select),
     ("set", Keyword::Set),
     ("sets", Keyword::Sets),
+    ("share", Keyword::Share),
     ("show", Keyword::Show),
     ("start", Keyword::Start),
     ("stdin", Keyword::StdInOut),
@@ -269,6 +295,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("then", Keyword::Then),
     ("ties", Keyword::Ties),
     ("time", Keyword::Time),
+    ("to", Keyword::To),
     ("truncate", Keyword::Trackless),
     ("uescape", Keyword::Uescape),
     ("update", Keyword::Update),
@@ -288,6 +315,57 @@ const TELLING: &[(&str, Call)] = &[
     ("lastval", Call::SequenceState),
     ("pg_backend_pid", Call::BackendPid),
 ];
+
+/// What begins with `pg_` and is the same on every server.
+const ANYWHERE: &[&str] = &[
+    "char_to_encoding",
+    "client_encoding",
+    "collation_for",
+    "column_compression",
+    "column_size",
+    "describe_object",
+    "encoding_max_length",
+    "encoding_to_char",
+    "get_constraintdef",
+    "get_expr",
+    "get_function_arguments",
+    "get_function_identity_arguments",
+    "get_function_result",
+    "get_functiondef",
+    "get_indexdef",
+    "get_keywords",
+    "get_partkeydef",
+    "get_ruledef",
+    "get_serial_sequence",
+    "get_triggerdef",
+    "get_userbyid",
+    "get_viewdef",
+    "size_bytes",
+    "size_pretty",
+    "sleep",
+    "sleep_for",
+    "sleep_until",
+    "table_is_visible",
+    "timezone_abbrevs",
+    "timezone_names",
+    "typeof",
+    "input_error_info",
+    "input_is_valid",
+    "basetype",
+];
+
+/// Builtins that write, need a transaction id, run SQL or read relations given as text, or answer for one server. (So
+/// does what begins with `pg_`, but for `ANYWHERE`, and `TELLING`.) With `pg_temp` first in its search path,
+/// `current_schema` makes a schema.
+const ON_PRIMARY: &str = "
+brin_desummarize_range brin_summarize_new_values brin_summarize_range current_query current_schema current_schemas currtid2 cursor_to_xml
+cursor_to_xmlschema database_to_xml database_to_xml_and_xmlschema database_to_xmlschema gin_clean_pending_list
+inet_server_addr inet_server_port lo_close lo_creat lo_create lo_export lo_from_bytea lo_get lo_import lo_lseek
+lo_lseek64 lo_open lo_put lo_tell lo_tell64 lo_truncate lo_truncate64 lo_unlink loread lowrite nextval query_to_xml
+query_to_xml_and_xmlschema query_to_xmlschema schema_to_xml schema_to_xml_and_xmlschema schema_to_xmlschema setval
+table_to_xml table_to_xml_and_xmlschema table_to_xmlschema ts_rewrite ts_stat txid_current txid_current_if_assigned
+txid_current_snapshot txid_status
+";
 
 /// PostgreSQL's reserved words.
 const RESERVED: &str = "

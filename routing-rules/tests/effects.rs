@@ -1,7 +1,10 @@
 //! The golden table of `cases/effects.txt`, and what must hold for every text.
 
+mod table;
+
 use proptest::prelude::*;
 use routing_rules::{Control, Effects, Lex, Script, read};
+use table::sql;
 
 #[test]
 fn the_table_holds() {
@@ -68,43 +71,6 @@ fn control(control: &Control) -> String {
         }
         Control::ShowOurs { name } => format!("show {name}"),
     }
-}
-
-/// The SQL of a row, its escapes resolved.
-fn sql(field: &str) -> (Vec<u8>, Lex) {
-    let (field, off) = match field.strip_prefix("{off} ") {
-        Some(rest) => (rest, true),
-        None => (field, false),
-    };
-    let mut out = Vec::new();
-    let mut bytes = field.bytes();
-    while let Some(byte) = bytes.next() {
-        let resolved = match byte {
-            b'\\' => match bytes.next().expect("an escape has a letter") {
-                b'n' => b'\n',
-                b'r' => b'\r',
-                b'v' => 0x0b,
-                b'0' => 0,
-                b'x' => {
-                    let digits = [
-                        bytes.next().expect("two digits"),
-                        bytes.next().expect("two digits"),
-                    ];
-                    u8::from_str_radix(str::from_utf8(&digits).expect("ASCII"), 16).expect("hexadecimal")
-                }
-                b'\\' => b'\\',
-                other => panic!("what is \\{}?", char::from(other)),
-            },
-            byte => byte,
-        };
-        out.push(resolved);
-    }
-    (
-        out,
-        Lex {
-            standard_conforming_strings: !off,
-        },
-    )
 }
 
 fn lexes() -> impl Strategy<Value = Lex> {

@@ -1,9 +1,13 @@
 //! Certificates of all kinds, made by `certs/make.sh` and `openssl`: good ones, expired ones, of another CA, for another host.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pgshunt::cli::demo::cluster::Scratch;
+use pgshunt::cli::demo::cluster::{Node, Plan, Scratch};
+
+use crate::cluster::{self, Cluster, Database};
+use crate::until;
 
 /// A folder of certificates, gone when dropped. The names: `NAME.crt` and `NAME.key`.
 ///
@@ -42,6 +46,40 @@ impl Certificates {
         openssl.args(["-ec", more]).current_dir(folder);
         run(openssl.env("ROLES", roles.join(" ")));
         Certificates(scratch)
+    }
+
+    /// A server that speaks TLS with this certificate and checks clients' against `ca`, and a database on it.
+    pub fn server(&self, certificate: &str) -> (Node, Database) {
+        let node = cluster::private(&Plan {
+            name: "pg",
+            settings: &[],
+            hba: &[],
+        });
+        let database = Cluster::of(&node).database();
+        self.install(&node, certificate);
+        fs::copy(self.file("ca.crt"), node.data().join("ca.crt")).expect("copied");
+        node.installation()
+            .own(&node.data().join("ca.crt"))
+            .expect("owned");
+        let superuser = database.superuser();
+        superuser.psql("ALTER SYSTEM SET ssl_ca_file = 'ca.crt'");
+        superuser.psql("ALTER SYSTEM SET ssl = on");
+        superuser.psql("SELECT pg_reload_conf()");
+        until("TLS", || {
+            let mut psql = database.door().program("psql");
+            psql.args(["-Xqc", ""]).env("PGSSLMODE", "require");
+            psql.output().expect("psql").status.success()
+        });
+        (node, database)
+    }
+
+    /// Gives a server another certificate, which it reads when it reloads.
+    pub fn install(&self, node: &Node, certificate: &str) {
+        for kind in ["crt", "key"] {
+            let place = node.data().join(format!("server.{kind}"));
+            fs::copy(self.file(&format!("{certificate}.{kind}")), &place).expect("copied");
+            node.installation().own(&place).expect("owned");
+        }
     }
 
     /// A file in the folder.

@@ -9,12 +9,15 @@ mod shape;
 use pgshunt::protocol::frame::{self, HEADER};
 use pgshunt::protocol::message::{Bind, Named, Parse, error_field, query_text, row_values};
 use pgshunt::protocol::{options, server_error::ServerError, startup};
-use routing_rules::{Lex, read};
+use routing_rules::{Lex, Names, access, read};
 
 pub use conversation::{both_sides, client_side, server_side};
 
-/// A subject and its name, as `tests/fuzz/run.sh` takes it.
-pub const SUBJECTS: [(&str, fn(&[u8])); 7] = [
+/// A subject: it takes any bytes, and panics where they break a promise.
+pub type Subject = fn(&[u8]);
+
+/// Each subject by its name, as `tests/fuzz/run.sh` takes it.
+pub const SUBJECTS: [(&str, Subject); 7] = [
     ("frames", frames),
     ("views", views),
     ("opening", opening),
@@ -100,6 +103,12 @@ pub fn texts(data: &[u8]) {
         let script = read(data, lex);
         let named: usize = script.custom_settings.iter().map(String::len).sum();
         assert!(named <= data.len() * 4 + 64, "more names than the text has");
+        let found = access(data, lex, Some(&Names::default()));
+        let is_written = |c: &u8| c.is_ascii_alphabetic();
+        assert!(
+            !found.is_read() || data.iter().any(is_written),
+            "nothing is no read"
+        );
     }
     let (settings, _) = options::settings(data);
     let held: usize = settings

@@ -88,6 +88,18 @@ impl Config {
         self
     }
 
+    /// Another control role: `postgres://ROLE@/DBNAME`.
+    pub fn control(mut self, dsn: &str) -> Config {
+        let others = self
+            .database
+            .lines()
+            .filter(|line| !line.starts_with("control ="));
+        let mut database: String = others.flat_map(|line| [line, "\n"]).collect();
+        database += &format!("control = \"{dsn}\"\n");
+        self.database = database;
+        self
+    }
+
     /// A line of `[[database.shard]]`.
     pub fn shard(mut self, line: &str) -> Config {
         self.shard += &format!("{line}\n");

@@ -196,6 +196,19 @@ impl Wire {
         }
     }
 
+    /// Everything up to the next ReadyForQuery or the end of the connection.
+    #[track_caller]
+    pub fn until_end_or_ready(&mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Ok(Some(frame)) = self.try_read() {
+            frames.push(frame);
+            if frames.last().is_some_and(|frame| frame.kind == b'Z') {
+                break;
+            }
+        }
+        frames
+    }
+
     /// Asks for a cancel of what this session runs, on a connection of its own; returns when that one is closed.
     pub fn cancel(&self) {
         cancel(&self.door, self.welcome.pid, &self.welcome.cancel_secret);

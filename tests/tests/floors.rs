@@ -81,7 +81,9 @@ fn used(text: &str) -> BTreeSet<String> {
     for after in code.split("crate::").skip(1) {
         match after.strip_prefix('{') {
             Some(list) => used.extend(first_names(list)),
-            None => used.insert(first_name(after)).then_some(()).unwrap_or_default(),
+            None => {
+                used.insert(first_name(after));
+            }
         }
     }
     used

@@ -180,6 +180,7 @@ fn time_limits() {
             .any(|frame| frame.kind == b'E' && frame.sqlstate() == "25P03"),
         "{ended:?}"
     );
+    drop(proxy);
     let proxy = Config::new(&database)
         .pool("client_idle_timeout = \"300ms\"")
         .pool("server_idle_timeout = \"200ms\"")

@@ -204,10 +204,6 @@ fn valid_until_nologin_and_a_dropped_role_are_known_within_five_seconds() {
 #[test]
 fn a_control_role_without_rights_lets_itself_in_and_says_what_to_do() {
     let database = cluster::database();
-    let proxy = Config::new(&database)
-        .database(&format!("max_client_conn = 0\n# {}", database.name))
-        .start();
-    drop(proxy);
     let dsn = format!(
         "postgres://{0}@127.0.0.1:{1}/{0}",
         database.name, database.cluster.port

@@ -252,7 +252,8 @@ async fn make_equal(asker: &mut Asker, first: &[Known], here: &[Known]) -> Resul
 }
 
 /// PostgreSQL itself quotes what it shall run.
-const QUOTED: &str = "SELECT pg_catalog.format('ALTER ROLE %I PASSWORD %L', $1, $2)";
+const QUOTED: &str =
+    "SELECT pg_catalog.format('ALTER ROLE %I PASSWORD %L', $1::pg_catalog.text, $2::pg_catalog.text)";
 
 #[cfg(test)]
 mod tests {

@@ -210,10 +210,21 @@ impl Client {
         (next, then)
     }
 
-    /// Deals with what the server has sent.
+    /// Deals with what the server has sent, to its end: what is left of it wakes nobody.
     fn hear_server(&mut self, cx: &mut Context<'_>) -> Then {
+        loop {
+            let (then, is_all) = self.hear_unit(cx);
+            let has_more = self.lease.as_ref().is_some_and(|lease| !lease.inbox.is_empty());
+            if then != Then::Continue || is_all || !has_more {
+                return then;
+            }
+        }
+    }
+
+    /// Deals with what the server has sent, up to where something ends. Was that all of it that is whole?
+    fn hear_unit(&mut self, cx: &mut Context<'_>) -> (Then, bool) {
         let Some(lease) = &mut self.lease else {
-            return Then::Continue;
+            return (Then::Continue, true);
         };
         let worker = self.worker.clone();
         let mut sink = worker.sink();
@@ -237,9 +248,10 @@ impl Client {
         }
         worker.recycle(sink);
         if written.is_err() {
-            return Then::Abandon;
+            return (Then::Abandon, true);
         }
-        match heard {
+        let is_all = !matches!(heard, Heard::UnitEnded | Heard::Settled);
+        let then = match heard {
             Heard::Going => Then::Continue,
             Heard::UnitEnded => self.hear_client(cx),
             Heard::Settled => self.settled(cx),
@@ -265,7 +277,8 @@ impl Client {
                 }
                 Then::Abandon
             }
-        }
+        };
+        (then, is_all)
     }
 
     /// The server owes nothing: probe it, keep it, or give it back.

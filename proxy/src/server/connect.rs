@@ -39,6 +39,8 @@ pub struct LoggedIn {
 pub enum ConnectFault {
     /// The server refused, in its own words.
     Refused(Box<ServerError>),
+    /// The server refused keys that a client's proof had revealed: it stores another verifier.
+    OtherVerifier(Box<ServerError>),
     /// No socket.
     Unreachable(io::Error),
     /// The line broke before the server was ready.
@@ -65,6 +67,12 @@ impl fmt::Display for ConnectFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ConnectFault::Refused(error) => write!(f, "the server refused: {error}"),
+            ConnectFault::OtherVerifier(error) => {
+                write!(
+                    f,
+                    "the server stores another verifier than the one the client's proof was held against: {error}"
+                )
+            }
             ConnectFault::Unreachable(error) => write!(f, "unreachable: {error}"),
             ConnectFault::Lost(error) => write!(f, "lost during login: {error}"),
             ConnectFault::NoTls => f.write_str("the server does not support TLS, but TLS is required"),
@@ -92,6 +100,20 @@ impl ConnectFault {
         };
         match self {
             ConnectFault::Refused(error) => refusal(error),
+            ConnectFault::OtherVerifier(error) => refusal(error).hint(
+                "The password was right where pgshunt looked it up, and this server stores another verifier. \
+                 \"pgshunt setup\" makes them equal.",
+            ),
+            ConnectFault::Login(LoginError::CannotProve(method)) => {
+                failed(&format!("the server asks for {method}, and pgshunt has nothing to answer with")).hint(
+                    "A client's SCRAM proof is good for scram-sha-256 in pg_hba.conf only; for anything else give the \
+                     role a password_file in [[auth.user]].",
+                )
+            }
+            ConnectFault::Login(LoginError::CleartextInTheOpen) => {
+                failed("the server asks for a cleartext password without TLS")
+                    .hint("Set sslmode to require, or scram-sha-256 in pg_hba.conf.")
+            }
             ConnectFault::Unreachable(error) => failed(unreachable(error.kind())),
             ConnectFault::Lost(_) => failed("server closed the connection unexpectedly"),
             ConnectFault::Timeout => failed("timeout expired"),
@@ -190,7 +212,15 @@ async fn on_line(
     if startup.len() > startup::PACKET_BYTES_MAX {
         return Err(ConnectFault::StartupLength);
     }
-    let (welcome, rest) = converse(&mut stream, login, &startup).await?;
+    let (welcome, rest) = match converse(&mut stream, login, &startup).await {
+        Err(ConnectFault::Refused(error))
+            if error.code == Some(sqlstate::INVALID_PASSWORD)
+                && matches!(secret, Secret::ScramKeys { .. }) =>
+        {
+            return Err(ConnectFault::OtherVerifier(error));
+        }
+        conversed => conversed?,
+    };
     Ok(LoggedIn {
         stream,
         pid: welcome.pid,

@@ -280,7 +280,11 @@ impl World {
 
     /// What pgshunt itself has to say was said when its turn came: the queue's head is always the server's to answer.
     fn head_is_the_servers(&self) {
-        let head = self.backend.as_ref().and_then(|backend| backend.pipeline.head());
+        let between_frames = self
+            .backend
+            .as_ref()
+            .filter(|backend| backend.is_between_frames());
+        let head = between_frames.and_then(|backend| backend.pipeline.head());
         assert!(
             !matches!(
                 head,
@@ -296,7 +300,7 @@ fn owed(expect: &Expect) -> Owed {
         Expect::Query | Expect::Own(_) => Owed::Query,
         Expect::FunctionCall => Owed::Function,
         Expect::Sync => Owed::Ready,
-        Expect::Parse(_) | Expect::ParseUnnamed(_) | Expect::OwnParse(_) => Owed::Parse,
+        Expect::Parse(_) | Expect::ParseUnnamed(..) | Expect::OwnParse(_) => Owed::Parse,
         Expect::Bind => Owed::Bind,
         Expect::DescribeStatement => Owed::Statement,
         Expect::DescribePortal => Owed::Portal,

@@ -56,7 +56,12 @@ fn key_and_value(line: &str) -> Option<(String, String)> {
             (key.trim().to_owned(), rest)
         }
     };
-    (!key.is_empty()).then(|| (key, rest.trim().to_owned()))
+    // Two quotes are how people write nothing.
+    let value = match rest.trim() {
+        "''" | "\"\"" => "",
+        value => value,
+    };
+    (!key.is_empty()).then(|| (key, value.to_owned()))
 }
 
 /// The text before the next quote that is not doubled, and what follows it.

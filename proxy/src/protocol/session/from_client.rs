@@ -102,7 +102,11 @@ impl Session {
             }
             self.stream_drops = false;
             let went = match backend.as_deref_mut() {
-                Some(backend) => self.with_server(&frame, backend, desk, sink),
+                Some(backend) => {
+                    let went = self.with_server(&frame, backend, desk, sink);
+                    self.awaits = matches!(went, Went::Not(Next::Drain)) && !backend.is_probed();
+                    went
+                }
                 None => self.alone(&frame, desk, sink),
             };
             match went {
@@ -178,7 +182,8 @@ impl Session {
         let Some(text) = query_text(frame.body()) else {
             return Went::Not(Next::Server);
         };
-        let script = self.script.take().unwrap_or_else(|| read(text, self.lex()));
+        let lex = self.lex();
+        let script = self.script.take().unwrap_or_else(|| read(text, lex));
         let answer = match (&script.control, &self.begin) {
             (Control::Begin { .. }, None) if self.pooling == Pooling::Statements => {
                 no_transactions().write(out);
@@ -212,6 +217,8 @@ impl Session {
             desk.totals.xact_count += 1;
         }
         desk.totals.query_count += 1;
+        // As any Query, it ends the unnamed statement.
+        self.unnamed.token = 0;
         reply::command_complete(out, tag);
         reply::ready_for_query(out, self.status_alone());
         Went::On
@@ -226,7 +233,7 @@ impl Session {
         sink: &mut Sink,
     ) -> Went {
         let kind = frame.header.kind;
-        if matches!(backend.pipeline.head(), Some(Expect::Own(Own::Probe))) && kind != b'X' {
+        if backend.is_probed() && kind != b'X' {
             return Went::Not(Next::Drain);
         }
         if backend.pipeline.skips()
@@ -239,15 +246,21 @@ impl Session {
             self.stream_drops = true;
             return Went::On;
         }
+        if matches!(kind, b'P' | b'B' | b'D' | b'E' | b'C')
+            && !backend.pipeline.is_open()
+            && in_doubt(frame, backend)
+        {
+            return Went::Not(Next::Drain);
+        }
         if matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'S')
             && backend.is_idle()
             && self.prepare_unit(frame, backend, sink)
         {
             return Went::Not(Next::Drain);
         }
-        if self.name_is_undecided(frame, backend) {
-            self.awaits_unit = true;
-            return Went::Not(Next::Drain);
+        if self.copy_in && !matches!(kind, b'd' | b'c' | b'f' | b'H' | b'S' | b'X') {
+            // The server leaves copy mode over it, with an error; a Sync behind it counts.
+            (self.copy_in, self.held_syncs) = (false, 0);
         }
         match kind {
             b'Q' => return self.query(frame, backend, sink),
@@ -257,7 +270,7 @@ impl Session {
             b'C' => self.close(frame, backend, sink),
             b'E' => self.forward(frame, backend, sink, Expect::Execute),
             b'F' => {
-                self.due = self.pooling == Pooling::Faithful;
+                self.due = true;
                 self.forward(frame, backend, sink, Expect::FunctionCall);
             }
             b'S' if self.copy_in => self.held_syncs += 1,
@@ -308,23 +321,6 @@ impl Session {
         }
     }
 
-    /// Does the frame name a statement that a unit sent before and not answered yet may still bring or take away?
-    fn name_is_undecided(&self, frame: &Frame<'_>, backend: &Backend) -> bool {
-        if backend.pipeline.is_empty() {
-            return false;
-        }
-        let name = match frame.header.kind {
-            b'P' => Parse::read(frame.body()).map(|view| view.name),
-            b'B' => Bind::read(frame.body()).map(|view| view.statement),
-            b'D' | b'C' => match Named::read(frame.body()) {
-                Some(Named::Statement(name)) => Some(name),
-                Some(Named::Portal(_)) | None => None,
-            },
-            _ => None,
-        };
-        name.is_some_and(|name| !name.is_empty() && backend.pipeline.decides(name))
-    }
-
     /// currval and lastval must tell of this session, and a server remembers whoever used it last: unless that was this
     /// session, what it remembers is discarded first, and it answers 55000 in its own words.
     fn before_sequence_state(
@@ -366,7 +362,6 @@ impl Session {
             backend.pipeline.push(Expect::Own(Own::Begin));
             backend.unnamed = 0;
         }
-        self.awaits_settings = wait;
         wait
     }
 
@@ -376,22 +371,24 @@ impl Session {
             (None, Some(text)) => read(text, self.lex()),
             (None, None) => read(b"", self.lex()),
         };
-        if let Control::Deallocate { name } = &script.control
-            && self
-                .prepared
-                .as_ref()
-                .is_some_and(|map| map.contains_key(&**name))
-        {
-            if !backend.pipeline.is_empty() {
+        if let Control::Deallocate { name } = &script.control {
+            // Behind an open batch there is nothing to wait for: what it holds comes with the Sync.
+            if !backend.pipeline.is_empty() && !backend.pipeline.is_open() {
                 self.script = Some(script);
                 return Went::Not(Next::Drain);
             }
             let is_by_own_name = self.by_own_name.iter().any(|own| **own == **name);
-            if backend.status != b'E' && is_by_own_name {
+            let is_ours = self
+                .prepared
+                .as_ref()
+                .is_some_and(|map| map.contains_key(&**name));
+            let is_still = backend.is_silent() && !backend.pipeline.is_open() && backend.status != b'E';
+            if is_by_own_name && is_still {
                 self.prepared.as_mut().map(|map| map.remove(&**name));
                 self.by_own_name.retain(|own| **own != **name);
-            } else if backend.status != b'E' {
+            } else if is_ours && is_still {
                 self.prepared.as_mut().map(|map| map.remove(&**name));
+                self.unnamed.token = 0;
                 reply::command_complete(&mut sink.back, "DEALLOCATE");
                 reply::ready_for_query(&mut sink.back, backend.status);
                 return Went::On;
@@ -402,6 +399,10 @@ impl Session {
         }
         self.before_sequence_state(script.effects, frame, backend, sink);
         self.note(script.effects, &script.custom_settings);
+        if script.effects.contains(Effects::PROBE) {
+            // It may be a DISCARD ALL.
+            backend.pipeline.may_rename();
+        }
         self.unnamed.token = 0;
         backend.unnamed = 0;
         self.forward(frame, backend, sink, Expect::Query);
@@ -423,7 +424,7 @@ impl Session {
         if view.name.is_empty() {
             // Should an error come first, the one before is still there.
             let before = (backend.pipeline.is_open() && self.unnamed.token != 0)
-                .then(|| Box::new(std::mem::take(&mut self.unnamed)));
+                .then(|| Box::new((std::mem::take(&mut self.unnamed), backend.unnamed)));
             if self.unnamed.body != view.rest {
                 let script = read(view.text, self.lex());
                 self.unnamed.body.clear();
@@ -435,7 +436,8 @@ impl Session {
             *desk.tokens += 1;
             self.unnamed.token = *desk.tokens;
             backend.unnamed = *desk.tokens;
-            return self.forward(frame, backend, sink, Expect::ParseUnnamed(before));
+            backend.unnamed_unit = backend.pipeline.unit();
+            return self.forward(frame, backend, sink, Expect::ParseUnnamed(*desk.tokens, before));
         }
         if let Some(statement) = self.statement(view.name) {
             // The server itself says that the name is taken, in its own words, about its own name for it.
@@ -464,7 +466,7 @@ impl Session {
             backend.pipeline.push(Expect::OwnClose(statement.id));
         } else if is_held {
             desk.totals.server_parse_count -= 1;
-            if backend.pipeline.is_empty() {
+            if backend.is_silent() {
                 reply::parse_complete(&mut sink.back);
             } else {
                 backend.pipeline.push(Expect::SayParsed(view.name.into()));
@@ -558,7 +560,7 @@ impl Session {
         if is_by_own_name || removed.is_none() && !self.pins.is_empty() {
             return self.forward(frame, backend, sink, Expect::Close);
         }
-        if backend.pipeline.is_empty() {
+        if backend.is_silent() {
             reply::close_complete(&mut sink.back);
         } else {
             backend.pipeline.push(Expect::SayClosed(removed.map(Box::new)));
@@ -633,6 +635,7 @@ impl Session {
             out.extend_from_slice(&self.unnamed.body);
         });
         backend.unnamed = token;
+        backend.unnamed_unit = backend.pipeline.unit();
         backend.pipeline.push(Expect::OwnParse(Parsed::Unnamed(token)));
         desk.totals.server_parse_count += 1;
     }
@@ -664,9 +667,17 @@ fn make_room(frame: &Frame<'_>, backend: &mut Backend, desk: &Desk<'_>, sink: &m
     }
 }
 
+/// A unit begins while one before it is not answered: must its outcome be known first, because it says which statements
+/// there are? A unit that begins with its own unnamed statement, as most do, does not mind the one before.
+fn in_doubt(frame: &Frame<'_>, backend: &Backend) -> bool {
+    let brings_its_own = frame.header.kind == b'P' && frame.body().first() == Some(&0);
+    let unnamed = !brings_its_own && backend.pipeline.is_in_flight(backend.unnamed_unit);
+    unnamed || backend.pipeline.renames_in_flight()
+}
+
 /// Is the transaction failed, or could it be by the time the server reads what is sent now?
 fn may_have_failed(backend: &Backend) -> bool {
-    backend.status == b'E' || backend.pipeline.has_other_units()
+    backend.status == b'E' || backend.pipeline.has_units_in_flight()
 }
 
 fn write_parse(out: &mut Vec<u8>, statement: &Statement) {

@@ -3,7 +3,7 @@
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
 use super::prepared::PREFIX;
-use super::{Backend, Desk, Heard, Pooling, Session, Sink, Unnamed, reported};
+use super::{Backend, Desk, Heard, Pooling, Session, Sink, reported};
 use crate::protocol::frame::{self, HEADER, Header};
 use crate::protocol::message::error_field;
 use crate::protocol::reply;
@@ -56,6 +56,7 @@ impl Session {
                 if backend.stream_left > 0 {
                     return (at, Heard::Going);
                 }
+                self.speak(input, backend, sink);
             }
             let header = match frame::header(&input[at..]) {
                 Ok(Some(header)) => header,
@@ -63,8 +64,7 @@ impl Session {
                 Err(_) => return (at, Heard::Broken("a message of impossible length")),
             };
             let have = header.total.min(input.len() - at);
-            let probing =
-                header.kind == b'D' && matches!(backend.pipeline.head(), Some(Expect::Own(Own::Probe)));
+            let probing = header.kind == b'D' && backend.is_probed();
             if have < header.total && (is_read(header.kind) || probing) {
                 if header.total > WHOLE_MAX {
                     return (at, Heard::Broken("a status message too long to be one"));
@@ -156,7 +156,7 @@ impl Session {
             return To::Broken("an answer nobody asked for");
         };
         let (to, ends) = match (kind, head) {
-            (b'1', Expect::Parse(_) | Expect::ParseUnnamed(_)) => (To::Client, true),
+            (b'1', Expect::Parse(_) | Expect::ParseUnnamed(..)) => (To::Client, true),
             (b'1', Expect::OwnParse(_)) => (To::Nobody, true),
             (b'2', Expect::Bind) | (b'3', Expect::Close) => (To::Client, true),
             (b'3', Expect::OwnClose(_)) => (To::Nobody, true),
@@ -197,7 +197,11 @@ impl Session {
             Some(_) => {
                 let (mut lost, mut back) = (Vec::new(), Vec::new());
                 backend.pipeline.fail(|expect| lost.push(expect));
-                // The first of them has failed, the others were never run. The last change is taken back first.
+                if let Some(Expect::ParseUnnamed(_, before)) = lost.first_mut() {
+                    // The first of them was run and has failed; the others were not run.
+                    *before = None;
+                }
+                // The last change is taken back first.
                 lost.into_iter()
                     .rev()
                     .for_each(|expect| self.undo(expect, backend));
@@ -248,9 +252,12 @@ impl Session {
                     self.prepared.as_mut().map(|map| map.remove(&parse.name));
                 }
             }
-            Expect::ParseUnnamed(before) => {
-                backend.unnamed = 0;
-                self.unnamed = before.map_or_else(Unnamed::default, |before| *before);
+            Expect::ParseUnnamed(token, before) => {
+                if self.unnamed.token == token {
+                    let (unnamed, held) = before.map_or_else(Default::default, |before| *before);
+                    self.unnamed = unnamed;
+                    backend.unnamed = held;
+                }
             }
             Expect::OwnParse(Parsed::Named(id)) => backend.held.remove(id),
             Expect::OwnParse(_) => backend.unnamed = 0,
@@ -283,6 +290,7 @@ impl Session {
             return To::Broken("a ReadyForQuery without a status");
         };
         backend.status = status;
+        self.was_reset = false;
         if status != b'I' && self.pooling == Pooling::Statements {
             return To::Broken("transaction blocks are not allowed in statement mode");
         }
@@ -317,22 +325,26 @@ impl Session {
         {
             return Some(heard);
         }
-        loop {
+        self.speak(input, backend, sink);
+        let settled = header.kind == b'Z' && backend.pipeline.is_empty();
+        // A client in whose turn it is to copy may wait for an answer instead: the server shall tell it what it thinks.
+        let goes_on = header.kind == b'Z' || header.kind == b'G' && self.copy_in;
+        match settled {
+            true => Some(Heard::Settled),
+            false => (goes_on && self.awaits).then_some(Heard::UnitEnded),
+        }
+    }
+
+    /// Says what it is pgshunt's turn to say, unless the server is in the middle of a frame.
+    fn speak(&mut self, input: &[u8], backend: &mut Backend, sink: &mut Sink) {
+        while backend.stream_left == 0 {
             match backend.pipeline.head() {
                 Some(Expect::SayParsed(_)) => reply::parse_complete(sink.forward.made(input)),
                 Some(Expect::SayClosed(_)) => reply::close_complete(sink.forward.made(input)),
                 Some(Expect::CopyEnd) => {}
-                _ => break,
+                _ => return,
             }
             backend.pipeline.pop();
-        }
-        if header.kind != b'Z' {
-            return None;
-        }
-        let waited_for = std::mem::take(&mut self.awaits_unit);
-        match backend.pipeline.is_empty() {
-            true => Some(Heard::Settled),
-            false => waited_for.then_some(Heard::UnitEnded),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::settings::Shared;
 use super::{Backend, Pooling, Session};
 use crate::fault::Fault;
 use crate::protocol::sqlstate;
@@ -30,11 +31,13 @@ impl Session {
         if !KEPT.iter().any(|kept| kept.eq_ignore_ascii_case(name)) {
             return;
         }
-        for settings in [&mut self.settings, &mut backend.settings] {
-            let mut changed = (**settings).clone();
-            changed.set(name, value);
-            *settings = Arc::new(changed);
+        if self.was_reset {
+            // What the server went back to is its own; the client goes back to what it asked for at startup.
+            let value = self.startup.value(name).unwrap_or(value);
+            return set(&mut self.settings, name, value);
         }
+        set(&mut self.settings, name, value);
+        set(&mut backend.settings, name, value);
     }
 
     /// The client has reset the server: what it was given is given again before the next statement.
@@ -42,15 +45,21 @@ impl Session {
         if self.pooling == Pooling::Faithful {
             return;
         }
-        match tag {
-            b"DISCARD ALL\0" => {
-                self.settings = self.startup.clone();
-                backend.settings = Arc::default();
-            }
-            b"RESET\0" => backend.settings = Arc::default(),
-            _ => {}
+        if tag == b"DISCARD ALL\0" {
+            self.settings = self.startup.clone();
+        } else if tag != b"RESET\0" {
+            return;
         }
+        // What changed is reported between this and ReadyForQuery.
+        self.was_reset = true;
+        backend.settings = Arc::default();
     }
+}
+
+fn set(settings: &mut Shared, name: &[u8], value: &[u8]) {
+    let mut changed = (**settings).clone();
+    changed.set(name, value);
+    *settings = Arc::new(changed);
 }
 
 /// What a client hears that begins a transaction in statement mode.

@@ -44,6 +44,8 @@ pub struct Backend {
     pub held: Held,
     /// Whose unnamed statement it holds; 0 for nobody's.
     pub unnamed: u64,
+    /// The unit it came by.
+    unnamed_unit: u64,
     /// The session that had it last, by its number; 0 for none.
     pub last_session: u64,
     /// Session settings it carries.
@@ -95,9 +97,19 @@ impl Backend {
         self.settings = Shared::default();
     }
 
+    /// Is it being asked what the session has left in it?
+    fn is_probed(&self) -> bool {
+        matches!(self.pipeline.head(), Some(Expect::Own(Own::Probe)))
+    }
+
+    /// Owes nothing and is in the middle of no frame: what is said to the client now comes in its place.
+    fn is_silent(&self) -> bool {
+        self.pipeline.is_empty() && self.stream_left == 0
+    }
+
     /// Owes nothing, in no transaction, in the middle of no frame.
     pub fn is_idle(&self) -> bool {
-        self.pipeline.is_empty() && !self.pipeline.is_open() && self.status == b'I' && self.stream_left == 0
+        self.is_silent() && !self.pipeline.is_open() && self.status == b'I'
     }
 }
 
@@ -200,6 +212,7 @@ pub struct Session {
     /// No other session has had the server since this one's last transaction, or this lease has run something.
     owns_sequences: bool,
     begin: Option<Box<[u8]>>,
+    reading: Reading,
     script: Option<Script>,
     prepared: Option<Box<Prepared>>,
     unnamed: Unnamed,
@@ -209,14 +222,38 @@ pub struct Session {
     /// The rest of the frame goes nowhere.
     stream_drops: bool,
     held_syncs: u32,
-    /// A frame of the client's waits for the outcome of its settings: the server is not free, though it is idle.
-    awaits_settings: bool,
-    /// A frame of the client's waits for the end of a unit sent before it.
-    awaits_unit: bool,
+    /// A frame of the client's waits for answers to what was sent before it: the server is not free, though it is idle.
+    awaits: bool,
     skip_to_sync: bool,
     copy_in: bool,
     due: bool,
+    /// The client has reset settings of its server (in modes that keep only what is reported).
+    was_reset: bool,
     own_done: Option<Own>,
+}
+
+/// How texts are read.
+#[derive(Debug, Default)]
+struct Reading {
+    /// What was reported when this was found out.
+    under: Reported,
+    lex: Lex,
+    /// A byte of the client's encoding can look like a quote's end: what texts do is not told by reading them.
+    is_unsafe: bool,
+}
+
+impl Reading {
+    fn new(reported: &Reported) -> Self {
+        let off = reported.value(b"standard_conforming_strings") == Some(b"off");
+        let encoding = reported.value(b"client_encoding").unwrap_or_default();
+        Reading {
+            under: reported.clone(),
+            lex: Lex {
+                standard_conforming_strings: !off,
+            },
+            is_unsafe: UNSAFE_ENCODINGS.contains(&encoding),
+        }
+    }
 }
 
 /// A client's prepared statements by its own names.
@@ -243,6 +280,7 @@ impl Session {
             pins: Pins::default(),
             startup,
             begin: None,
+            reading: Reading::default(),
             script: None,
             prepared: None,
             unnamed: Unnamed::default(),
@@ -251,11 +289,11 @@ impl Session {
             stream_left: 0,
             stream_drops: false,
             held_syncs: 0,
-            awaits_settings: false,
-            awaits_unit: false,
+            awaits: false,
             skip_to_sync: false,
             copy_in: false,
             due: false,
+            was_reset: false,
             own_done: None,
         }
     }
@@ -277,7 +315,7 @@ impl Session {
 
     /// May what the session left in a server be unknown?
     pub fn is_due(&self) -> bool {
-        self.due
+        self.due && self.pooling == Pooling::Faithful
     }
 
     /// The transaction status a client without a server is told.
@@ -285,11 +323,16 @@ impl Session {
         if self.begin.is_some() { b'T' } else { b'I' }
     }
 
-    fn lex(&self) -> Lex {
-        let off = self.reported.value(b"standard_conforming_strings") == Some(b"off");
-        Lex {
-            standard_conforming_strings: !off,
+    fn lex(&mut self) -> Lex {
+        self.reading().lex
+    }
+
+    /// How texts are to be read under what is reported now. Looked up only when that has changed.
+    fn reading(&mut self) -> &Reading {
+        if !Arc::ptr_eq(&self.reading.under, &self.reported) {
+            self.reading = Reading::new(&self.reported);
         }
+        &self.reading
     }
 
     /// A server was lent: the client hears what is reported differently there.
@@ -307,12 +350,11 @@ impl Session {
         desk: &mut Desk<'_>,
         to_server: &mut Vec<u8>,
     ) -> Afterwards {
-        let waits = self.stream_left > 0 || self.copy_in || self.awaits_settings;
+        let waits = self.stream_left > 0 || backend.stream_left > 0 || self.copy_in || self.awaits;
         if backend.status != b'I' || backend.pipeline.is_open() || waits {
             return Afterwards::InTransaction;
         }
-        if self.due {
-            self.due = false;
+        if std::mem::take(&mut self.due) && self.pooling == Pooling::Faithful {
             backend.report = Some(Box::default());
             backend.pipeline.push(Expect::Own(Own::Probe));
             backend.unnamed = 0;
@@ -359,8 +401,7 @@ impl Session {
     pub fn detach(&mut self) {
         self.copy_in = false;
         self.held_syncs = 0;
-        self.awaits_settings = false;
-        self.awaits_unit = false;
+        self.awaits = false;
         self.unnamed.token = 0;
         self.by_own_name.clear();
     }
@@ -397,11 +438,12 @@ impl Session {
     /// Takes note of what a statement on its way to a server may do.
     fn note(&mut self, effects: Effects, custom: &[String]) {
         if self.pooling != Pooling::Faithful {
+            // In those modes nothing is asked and nothing pins.
             return;
         }
         // CLOSE ends a held cursor, and is too common a statement to ask after each.
         self.due |= self.pins.contains(Pin::HeldCursors);
-        if self.lexes_unsafely() {
+        if self.reading().is_unsafe {
             self.due = true;
         }
         if effects.is_empty() {
@@ -435,13 +477,6 @@ impl Session {
             }
             self.custom.push(name.clone());
         }
-    }
-
-    /// Can a byte of the client's encoding look like a quote's end? Then what its texts do is not told by reading them.
-    fn lexes_unsafely(&self) -> bool {
-        let encoding = self.reported.value(b"client_encoding").unwrap_or_default();
-        // The usual one first.
-        encoding != b"UTF8" && UNSAFE_ENCODINGS.contains(&encoding)
     }
 
     fn forget_prepared(&mut self, backend: &mut Backend) {

@@ -20,8 +20,9 @@ pub enum Expect {
     Sync,
     /// A client's Parse; what it stores is undone should the server never run it.
     Parse(Box<Parse>),
-    /// A client's Parse of the unnamed statement, with the one it takes the place of should it not be run.
-    ParseUnnamed(Option<Box<Unnamed>>),
+    /// A client's Parse of the unnamed statement, by its token; should it not be run, what was there before is again: the
+    /// client's own, and whose the server held.
+    ParseUnnamed(u64, Option<Box<(Unnamed, u64)>>),
     /// A Parse of ours ahead of a client's Bind or Describe.
     OwnParse(Parsed),
     /// A client's Bind.
@@ -44,18 +45,6 @@ pub enum Expect {
     CopyEnd,
     /// A simple query of ours.
     Own(Own),
-}
-
-impl Expect {
-    /// The statement's name that it brings or takes away.
-    fn name(&self) -> Option<&[u8]> {
-        match self {
-            Expect::Parse(parse) if !parse.name.is_empty() => Some(&parse.name),
-            Expect::SayParsed(name) => Some(name),
-            Expect::SayClosed(Some(closed)) => Some(&closed.0),
-            _ => None,
-        }
-    }
 }
 
 /// A name given up, and what it stood for.
@@ -98,10 +87,11 @@ pub enum Own {
 #[derive(Debug, Default)]
 pub struct Pipeline {
     queue: VecDeque<Expect>,
-    /// Entries that bring or take away a statement's name.
-    names: usize,
-    /// How many in it end in a ReadyForQuery.
-    units: usize,
+    /// Units, that is, messages answered by a ReadyForQuery: how many were ever sent, and how many answered.
+    sent: u64,
+    done: u64,
+    /// The last unit that changes which statements the server holds.
+    renames: u64,
     /// Messages were sent that no Sync has followed yet.
     open: bool,
     /// One of them failed: the server reads on to the Sync and answers nothing before it.
@@ -121,11 +111,13 @@ impl Pipeline {
 
     /// Owes one more.
     pub fn push(&mut self, expect: Expect) {
-        self.names += usize::from(expect.name().is_some());
+        if changes_names(&expect) {
+            self.renames = self.unit();
+        }
         if let Some(open) = opens(&expect) {
             self.open = open;
             self.skips &= open;
-            self.units += usize::from(!open);
+            self.sent += u64::from(!open);
         }
         self.queue.push_back(expect);
     }
@@ -135,9 +127,29 @@ impl Pipeline {
         self.open
     }
 
-    /// Is there a unit before the one that is open now, or will be?
-    pub fn has_other_units(&self) -> bool {
-        self.units > 0
+    /// The number of the unit that is open now, or will be with the next message.
+    pub fn unit(&self) -> u64 {
+        self.sent + 1
+    }
+
+    /// Is this an earlier unit, sent but not answered yet? Whether its messages will be run is not known.
+    pub fn is_in_flight(&self, unit: u64) -> bool {
+        unit > self.done && unit < self.unit()
+    }
+
+    /// Is there any such unit?
+    pub fn has_units_in_flight(&self) -> bool {
+        self.sent > self.done
+    }
+
+    /// Is there one that changes which statements the server holds?
+    pub fn renames_in_flight(&self) -> bool {
+        self.is_in_flight(self.renames)
+    }
+
+    /// What is sent next may change which statements the server holds, though it is no message for that.
+    pub fn may_rename(&mut self) {
+        self.renames = self.unit();
     }
 
     /// Does the server skip everything up to the next Sync?
@@ -153,24 +165,8 @@ impl Pipeline {
     /// Takes what comes next.
     pub fn pop(&mut self) -> Option<Expect> {
         let expect = self.queue.pop_front()?;
-        self.units -= usize::from(opens(&expect) == Some(false));
-        self.names -= usize::from(expect.name().is_some());
+        self.done += u64::from(opens(&expect) == Some(false));
         Some(expect)
-    }
-
-    /// Does an earlier unit, not answered yet, decide what this name stands for?
-    pub fn decides(&self, name: &[u8]) -> bool {
-        if self.names == 0 {
-            return false;
-        }
-        let mut decides = false;
-        for expect in &self.queue {
-            match expect {
-                Expect::Sync if decides => return true,
-                expect => decides |= expect.name() == Some(name),
-            }
-        }
-        false
     }
 
     /// Gives back memory a long pipeline took.
@@ -192,26 +188,29 @@ impl Pipeline {
             }
             undo(self.pop().expect("the head was just seen"));
         }
-        self.skips = true;
+        // A Query among them was skipped too: it did not end the batch.
+        (self.open, self.skips) = (true, true);
     }
 
-    /// The server began to read COPY data for the head: Syncs sent before the CopyDone do not count.
+    /// The server began to read COPY data for the head: Syncs sent before the CopyDone do not count. Any other message
+    /// ends the COPY with an error, and Syncs behind it count again.
     ///
     /// Returns whether the client's CopyDone or CopyFail is still to come.
     pub fn copy_in(&mut self) -> bool {
-        let mut at = 1;
         let mut comes = true;
-        while comes && at < self.queue.len() {
-            match self.queue[at] {
+        let mut at = 1;
+        while comes && let Some(expect) = self.queue.get(at) {
+            match expect {
                 Expect::Sync => {
                     self.queue.remove(at);
-                    self.units -= 1;
+                    self.done += 1;
                 }
                 Expect::CopyEnd => {
                     self.queue.remove(at);
                     comes = false;
                 }
-                _ => at += 1,
+                Expect::SayParsed(_) | Expect::SayClosed(_) => at += 1,
+                _ => comes = false,
             }
         }
         self.open = self.queue.iter().rev().find_map(opens).unwrap_or(false);
@@ -224,7 +223,7 @@ fn opens(expect: &Expect) -> Option<bool> {
     match expect {
         Expect::Query | Expect::FunctionCall | Expect::Sync | Expect::Own(_) => Some(false),
         Expect::Parse(_)
-        | Expect::ParseUnnamed(_)
+        | Expect::ParseUnnamed(..)
         | Expect::OwnParse(_)
         | Expect::Bind
         | Expect::DescribeStatement
@@ -233,6 +232,28 @@ fn opens(expect: &Expect) -> Option<bool> {
         | Expect::Close
         | Expect::OwnClose(_) => Some(true),
         Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::CopyEnd => None,
+    }
+}
+
+/// Is a message about a named statement coming into being or ending?
+fn changes_names(expect: &Expect) -> bool {
+    match expect {
+        Expect::Parse(_)
+        | Expect::OwnParse(_)
+        | Expect::OwnClose(_)
+        | Expect::SayParsed(_)
+        | Expect::SayClosed(_) => true,
+        Expect::Query
+        | Expect::FunctionCall
+        | Expect::Sync
+        | Expect::Own(_)
+        | Expect::ParseUnnamed(..)
+        | Expect::Bind
+        | Expect::DescribeStatement
+        | Expect::DescribePortal
+        | Expect::Execute
+        | Expect::Close
+        | Expect::CopyEnd => false,
     }
 }
 

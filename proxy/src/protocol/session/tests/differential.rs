@@ -72,11 +72,12 @@ const PARTS: [&str; 23] = [
     "E{nobody}",
 ];
 
+/// Each ends with a Query, lest a later Bind repeats the COPY and its data never comes.
 const COPIES: [&str; 4] = [
-    "P{|copy t from stdin} B{} E S d{row} c S",
-    "P{|copy t from stdin} B{} E d{row} c S",
-    "P{|copy t from stdin} B{} E S d{bad} c S",
-    "P{|copy t from stdin} B{} E S d{row} f{why} S",
+    "P{|copy t from stdin} B{} E S d{row} c S Q{}",
+    "P{|copy t from stdin} B{} E d{row} c S Q{}",
+    "P{|copy t from stdin} B{} E S d{bad} c S Q{}",
+    "P{|copy t from stdin} B{} E S d{row} f{why} S Q{}",
 ];
 
 fn unit(chance: &mut Chance) -> String {
@@ -137,7 +138,7 @@ fn run(seed: u64) {
                 .iter()
                 .chain(&world.clients[who].server)
                 .map(|server| asked(&server.postgres.heard).replace(
-                    std::str::from_utf8(super::super::probe::QUESTION).unwrap(),
+                    std::str::from_utf8(super::super::probe::QUESTION).expect("text"),
                     "PROBE"
                 ))
                 .collect::<Vec<_>>()

@@ -38,14 +38,16 @@ fn message(out: &mut Vec<u8>, kind: u8, inner: &str) {
     reply::frame(out, kind, |out| out.extend(parts.concat()));
 }
 
-/// Whole frames, each as its type and body.
+/// Whole frames, each as its type and body; whatever is none, as `?` and all the rest.
 pub(super) fn frames(bytes: &[u8]) -> Vec<(u8, &[u8])> {
     let mut found = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
-        let header = frame::header(rest)
-            .expect("a length that can be")
-            .expect("a whole header");
+        let header = frame::header(rest).ok().flatten();
+        let Some(header) = header.filter(|header| header.total <= rest.len()) else {
+            found.push((b'?', rest));
+            break;
+        };
         found.push((header.kind, &rest[HEADER..header.total]));
         rest = &rest[header.total..];
     }
@@ -70,7 +72,7 @@ pub(super) fn asked(bytes: &[u8]) -> String {
                 Named::Statement(statement) => format!("S|{}", name(statement)),
                 Named::Portal(portal) => format!("P|{}", text(portal)),
             },
-            b'd' => text(body),
+            b'd' | b'?' => text(body),
             _ => String::new(),
         };
         braced(kind, &inner)
@@ -94,7 +96,7 @@ fn told_one(&(kind, body): &(u8, &[u8])) -> String {
     let inner = match kind {
         b'C' => text(cstr(body).expect("a tag").0),
         b'E' => text(error_field(body, b'C').expect("a code")),
-        b'Z' => text(body),
+        b'Z' | b'?' => text(body),
         b'D' => row_values(body).next().flatten().map(text).unwrap_or_default(),
         b'S' => {
             let (name, value) = cstr(body).expect("a name");

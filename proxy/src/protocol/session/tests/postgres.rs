@@ -28,6 +28,8 @@ pub(super) struct Postgres {
     skips: bool,
     copies: Option<Copies>,
     listens: bool,
+    /// The TimeZone last reported, if not the default it began with.
+    reported: Option<String>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -169,6 +171,9 @@ impl Postgres {
             b'P' => {
                 let parse = Parse::read(body).ok_or("08P01")?;
                 let text = String::from_utf8_lossy(parse.text).into_owned();
+                if parse.name.is_empty() {
+                    self.prepared.remove(&b""[..]);
+                }
                 self.may_run(&text)?;
                 if text.contains("unparsable") {
                     return Err("42601");
@@ -189,9 +194,9 @@ impl Postgres {
             b'D' => match Named::read(body).ok_or("08P01")? {
                 Named::Statement(name) => {
                     let text = self.prepared.get(name).ok_or("26000")?.clone();
-                    if returns_rows(&text) {
-                        self.may_run(&text)?;
-                    }
+                    // A PostgreSQL describes what returns no rows in a failed transaction as well. pgshunt may have to
+                    // prepare it anew for that, which fails; nobody is known to mind.
+                    self.may_run(&text)?;
                     reply::frame(out, b't', |out| out.extend([0; 2]));
                     describe(&text, out);
                 }
@@ -253,14 +258,14 @@ impl Postgres {
                 "ROLLBACK"
             }
             ["set", name, value] => {
-                self.set(name, value, out)?;
+                self.set(name, value)?;
                 "SET"
             }
             ["reset" | "RESET", rest @ ..] => {
                 self.settings.remove(&rest.join("_").to_lowercase());
                 "RESET"
             }
-            ["show", name] => return Ok(self.rows(&[self.value(name)], described, "SHOW", out)),
+            ["show", name] => return self.rows(&self.value(name), described, "SHOW", out),
             ["listen", _] => {
                 self.listens = true;
                 "LISTEN"
@@ -281,7 +286,8 @@ impl Postgres {
             }
             ["copy", _, "from", "stdin"] => {
                 self.copies = Some(Copies::Simple);
-                return Ok(reply::frame(out, b'G', |out| out.extend([0; 3])));
+                reply::frame(out, b'G', |out| out.extend([0; 3]));
+                return Ok(());
             }
             ["copy", _, "to", "stdout"] => {
                 reply::frame(out, b'H', |out| out.extend([0; 3]));
@@ -289,12 +295,12 @@ impl Postgres {
                 reply::frame(out, b'c', |_| ());
                 "COPY 1"
             }
-            ["SELECT", "s", ..] => return Ok(self.report(text, out)),
+            ["SELECT", "s", ..] => return self.report(text, out),
             ["SELECT", call, ..] if call.starts_with("pg_catalog.set_config") => {
                 return self.set_all(text, out);
             }
             ["select", "broken"] => return Err("22012"),
-            ["select", value] => return Ok(self.rows(&[(*value).to_owned()], described, "SELECT 1", out)),
+            ["select", value] => return self.rows(value, described, "SELECT 1", out),
             other => panic!("a statement nobody taught: {other:?}"),
         };
         reply::command_complete(out, tag);
@@ -308,28 +314,20 @@ impl Postgres {
             .unwrap_or_else(|| "default".into())
     }
 
-    fn rows(&self, values: &[String], described: bool, tag: &str, out: &mut Vec<u8>) {
+    fn rows(&self, value: &str, described: bool, tag: &str, out: &mut Vec<u8>) -> Fails<()> {
         if described {
             reply::row_description(out, &[]);
         }
-        for value in values {
-            reply::data_row(out, [Some(value.as_bytes())].into_iter());
-        }
+        reply::data_row(out, [Some(value.as_bytes())].into_iter());
         reply::command_complete(out, tag);
+        Ok(())
     }
 
-    fn set(&mut self, name: &str, value: &str, out: &mut Vec<u8>) -> Fails<()> {
+    fn set(&mut self, name: &str, value: &str) -> Fails<()> {
         if value == "ghost" {
             return Err("22023");
         }
-        let changed = self
-            .settings
-            .insert(name.to_lowercase(), value.to_owned())
-            .as_deref()
-            != Some(value);
-        if name.eq_ignore_ascii_case("timezone") && changed {
-            reply::parameter_status(out, b"TimeZone", value.as_bytes());
-        }
+        self.settings.insert(name.to_lowercase(), value.to_owned());
         Ok(())
     }
 
@@ -338,13 +336,13 @@ impl Postgres {
         for call in text.split("set_config(").skip(1) {
             let mut quoted = call.split('\'').skip(1).step_by(2);
             let (name, value) = (quoted.next().expect("a name"), quoted.next().expect("a value"));
-            self.set(name, value, out)?;
+            self.set(name, value)?;
         }
-        Ok(self.rows(&["".into()], true, "SELECT 1", out))
+        self.rows("", true, "SELECT 1", out)
     }
 
     /// The answer to the probe.
-    fn report(&self, text: &str, out: &mut Vec<u8>) {
+    fn report(&self, text: &str, out: &mut Vec<u8>) -> Fails<()> {
         let mut row = |values: [&str; 3]| reply::data_row(out, values.iter().map(|v| Some(v.as_bytes())));
         row(["u", "session_authorization", "app"]);
         for (name, value) in &self.settings {
@@ -357,6 +355,7 @@ impl Postgres {
             row(["l", "", ""]);
         }
         reply::command_complete(out, "SELECT 1");
+        Ok(())
     }
 
     fn fail(&mut self, code: &str, out: &mut Vec<u8>) {
@@ -395,7 +394,12 @@ impl Postgres {
         }
     }
 
-    fn ready(&self, out: &mut Vec<u8>) {
+    fn ready(&mut self, out: &mut Vec<u8>) {
+        let zone = self.value("timezone");
+        if self.reported.as_ref() != Some(&zone) && (self.reported.is_some() || zone != "default") {
+            reply::parameter_status(out, b"TimeZone", zone.as_bytes());
+            self.reported = Some(zone);
+        }
         reply::ready_for_query(out, self.status.byte());
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::super::prepared::{Schema, Statements};
+use super::super::reported::Reported;
 use super::super::settings::Settings;
 use super::super::{Afterwards, Backend, Desk, Heard, Next, Session, Sink};
 use super::notation::{asked, messages, told};
@@ -44,7 +45,7 @@ impl World {
     pub(super) fn new(clients: usize, servers: usize) -> World {
         let server = |_| Server {
             postgres: Postgres::default(),
-            backend: Backend::new(Arc::from(&b"app"[..]), Arc::default()),
+            backend: Backend::new(Arc::from(&b"app"[..]), reported()),
             to_come: Vec::new(),
             inbox: Vec::new(),
         };
@@ -99,23 +100,23 @@ impl World {
     /// A client's bytes come.
     pub(super) fn send(&mut self, who: usize, bytes: &[u8]) {
         self.clients[who].inbox.extend_from_slice(bytes);
-        self.from_client(who);
+        self.hear_client(who);
     }
 
     /// So many bytes of its server's answer come; or the server it waits for.
     pub(super) fn hear(&mut self, who: usize, most: usize) {
         if self.clients[who].waits {
-            return self.from_client(who);
+            return self.hear_client(who);
         }
         let Some(server) = &mut self.clients[who].server else {
             return;
         };
         let count = server.to_come.len().min(most);
         server.inbox.extend(server.to_come.drain(..count));
-        self.from_server(who);
+        self.hear_server(who);
     }
 
-    fn from_client(&mut self, who: usize) {
+    fn hear_client(&mut self, who: usize) {
         for _ in 0..10_000 {
             if self.clients[who].ended {
                 return;
@@ -168,7 +169,16 @@ impl World {
         next
     }
 
-    fn from_server(&mut self, who: usize) {
+    /// To the end of what is whole: what is left of it wakes nobody.
+    fn hear_server(&mut self, who: usize) {
+        while self.hear_unit(who)
+            && let Some(server) = &self.clients[who].server
+            && !server.inbox.is_empty()
+        {}
+    }
+
+    /// Up to where something ends; false if nothing did.
+    fn hear_unit(&mut self, who: usize) -> bool {
         let client = &mut self.clients[who];
         let server = client.server.as_mut().expect("a server speaks");
         let mut sink = Sink::default();
@@ -184,21 +194,23 @@ impl World {
         client.heard.extend_from_slice(sink.forward.bytes(&server.inbox));
         server.to_come.extend(server.postgres.hear(&sink.back));
         server.inbox.drain(..used);
+        let more = matches!(heard, Heard::UnitEnded | Heard::Settled);
         match heard {
             Heard::Going => {}
-            Heard::UnitEnded => self.from_client(who),
+            Heard::UnitEnded => self.hear_client(who),
             Heard::Settled => {
                 self.afterwards(who);
-                self.from_client(who);
+                self.hear_client(who);
             }
             Heard::SettingsRefused => {
                 client.session.detach();
                 client.server = None;
-                self.from_client(who);
+                self.hear_client(who);
             }
             Heard::Ending => client.ended = true,
             Heard::Broken(why) => panic!("client {who}: {why}, after {}", asked(&server.postgres.heard)),
         }
+        more
     }
 
     fn afterwards(&mut self, who: usize) {
@@ -230,9 +242,14 @@ impl World {
         let fault = Fault::error(sqlstate::CONNECTION_FAILURE, "no server");
         self.clients[who].session.refuse(&fault);
         self.clients[who].waits = false;
-        self.from_client(who);
+        self.hear_client(who);
         told(&std::mem::take(&mut self.clients[who].heard))
     }
+}
+
+/// What every server reports at first.
+fn reported() -> Reported {
+    Arc::new(Settings::collect([(b"TimeZone".to_vec(), b"default".to_vec())]))
 }
 
 fn client(settings: &[(&str, &str)]) -> Client {
@@ -240,7 +257,7 @@ fn client(settings: &[(&str, &str)]) -> Client {
         .iter()
         .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
     Client {
-        session: Session::new(1, Arc::new(Settings::collect(settings)), Arc::default()),
+        session: Session::new(1, Arc::new(Settings::collect(settings)), reported()),
         server: None,
         heard: Vec::new(),
         inbox: Vec::new(),
