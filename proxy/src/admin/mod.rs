@@ -3,7 +3,7 @@
 //! `lookout` asks every worker for its census and adds it up; `show` turns that into PgBouncer's rows, `exposition`
 //! into Prometheus' text, `page` into a page for people; `ready` says whether statements can be served. `command` and
 //! `driver` know what may be said at the console, `login` lets people in, `talk` speaks the protocol, `run` does what
-//! they ask; `console` and `http` have the sockets.
+//! they ask, by way of `operate` where it is about databases; `console` and `http` have the sockets.
 
 pub mod command;
 pub mod console;

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::command::Command;
+use super::command::{Command, Role};
 use super::driver::Asker;
 use super::lookout::{Crowded, Lookout, Seen};
 use super::show::Show;
@@ -62,6 +62,11 @@ pub fn columns(command: &Command) -> Option<Vec<Column>> {
 /// # Errors
 /// What the guest is told; the conversation goes on.
 pub async fn run(lookout: &Lookout, command: &Command, asker: &Asker<'_>) -> Result<Answer, Fault> {
+    let tag = command.verb().word();
+    let done = |()| Answer::done(tag);
+    if !command.verb().is_allowed(Role::Watcher) {
+        tracing::info!(user = asker.user, ?command, "from the console");
+    }
     match command {
         Command::Show(show) => shown(lookout, *show).await,
         Command::Setting(setting) => Ok(Answer::of(vec![vec![setting.value.into()]], "SHOW")),
@@ -73,47 +78,25 @@ pub async fn run(lookout: &Lookout, command: &Command, asker: &Asker<'_>) -> Res
         Command::Deallocate(_) => Ok(Answer::done("DEALLOCATE")),
         Command::KillClient(id) => kill_client(lookout, *id, asker).await,
         Command::Reload => {
-            tracing::info!(user = asker.user, "reload from the console");
             let later = lookout.reload().await?;
             Ok(Answer {
                 warning: (!later.is_empty()).then(|| later.join("; ")),
                 ..Answer::done("RELOAD")
             })
         }
-        Command::Pause(_)
-        | Command::Resume(_)
-        | Command::Disable(_)
-        | Command::Enable(_)
-        | Command::Reconnect(_)
-        | Command::Kill(_)
-        | Command::WaitClose(_) => operate(lookout, command, asker).await,
+        Command::Pause(which) => lookout.pause(which.as_deref()).await.map(done),
+        Command::Resume(which) => lookout.resume(which.as_deref()).await.map(done),
+        Command::Disable(name) => lookout.disable(name, true).await.map(done),
+        Command::Enable(name) => lookout.disable(name, false).await.map(done),
+        Command::Reconnect(which) => lookout.reconnect(which.as_deref()).await.map(done),
+        Command::Kill(which) => lookout.kill(which.as_deref()).await.map(done),
+        Command::WaitClose(which) => lookout.wait_close(which.as_deref()).await.map(done),
         Command::Shutdown(patience) => {
-            tracing::info!(user = asker.user, ?patience, "shutdown from the console");
             lookout.shut_down(*patience);
             Ok(Answer::done("SHUTDOWN"))
         }
-        Command::Set(key, value) => {
-            tracing::info!(user = asker.user, key, value, "set from the console");
-            lookout.set(key, value).await?;
-            Ok(Answer::done("SET"))
-        }
+        Command::Set(key, value) => lookout.set(key, value).await.map(done),
     }
-}
-
-async fn operate(lookout: &Lookout, command: &Command, asker: &Asker<'_>) -> Result<Answer, Fault> {
-    let tag = command.verb().word();
-    tracing::info!(user = asker.user, ?command, "from the console");
-    match command {
-        Command::Pause(which) => lookout.pause(which.as_deref()).await,
-        Command::Resume(which) => lookout.resume(which.as_deref()).await,
-        Command::Disable(name) => lookout.disable(name, true).await,
-        Command::Enable(name) => lookout.disable(name, false).await,
-        Command::Reconnect(which) => lookout.reconnect(which.as_deref()).await,
-        Command::Kill(which) => lookout.kill(which.as_deref()).await,
-        Command::WaitClose(which) => lookout.wait_close(which.as_deref()).await,
-        _ => Ok(()),
-    }
-    .map(|()| Answer::done(tag))
 }
 
 async fn shown(lookout: &Lookout, show: Show) -> Result<Answer, Fault> {
