@@ -11,6 +11,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 only=${1:-}
 # A failed test says what it saw; where the harness stands while it says so is of no interest.
 export RUST_BACKTRACE=0
+# The same random tests each time, so that a failure can be looked at. Other seeds: PGSHUNT_SEED=… tests/run.sh
+export PGSHUNT_SEED=${PGSHUNT_SEED:-20261124} PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-20261124}
 failed=()
 
 say() { printf '\n== %s\n' "$*"; }
