@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pgshunt_tests::{Config, Door, Messages, PATIENCE, cluster, until};
@@ -151,4 +152,62 @@ fn max_packet_size() {
     let error = last.iter().find(|frame| frame.kind == b'E').expect("an error");
     assert_eq!(error.sqlstate(), "54000");
     assert!(error.field(b'H').contains("max_packet_size"));
+}
+
+/// Two roles with pools of 5 each and clients for more than that, on two workers: the database has its 4 servers, and
+/// everybody gets a turn, also a role that comes when all of them are taken and busy.
+#[test]
+fn max_db_connections() {
+    let database = cluster::database();
+    let other = database.role("other");
+    let proxy = Config::new(&database)
+        .threads(2)
+        .limit("max_db_connections = 4")
+        .pool("size = 5")
+        .pool("query_wait_timeout = \"10s\"")
+        .start();
+    let doors = [proxy.door(&database), proxy.door(&database).as_user(&other)];
+    let stop = AtomicBool::new(false);
+    let counted = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE usename IN ('{}', '{other}') AND backend_type = 'client backend'",
+        database.name
+    );
+    let mut most = 0;
+    let busy = |door: &Door| {
+        let mut client = door.wire();
+        let mut turns = 0;
+        while !stop.load(Ordering::Relaxed) {
+            assert_eq!(client.value("SELECT 1 FROM pg_sleep(0.02)"), "1");
+            turns += 1;
+        }
+        turns
+    };
+    std::thread::scope(|scope| {
+        let mut watcher = database.superuser().wire();
+        let mut watch = |until: Instant| {
+            while Instant::now() < until {
+                most = most.max(watcher.value(&counted).parse::<usize>().expect("a number"));
+            }
+        };
+        let first: Vec<_> = (0..8).map(|_| scope.spawn(|| busy(&doors[0]))).collect();
+        watch(Instant::now() + Duration::from_secs(1));
+        let second: Vec<_> = (0..8).map(|_| scope.spawn(|| busy(&doors[1]))).collect();
+        watch(Instant::now() + Duration::from_secs(2));
+        let shown = proxy.console().wire().rows("SHOW DATABASES");
+        let shown = shown
+            .iter()
+            .find(|row| row.starts_with(&format!("{}|", database.name)));
+        let columns: Vec<&str> = shown.expect("a row").split('|').collect();
+        stop.store(true, Ordering::Relaxed);
+        let turns: Vec<u32> = first
+            .into_iter()
+            .chain(second)
+            .map(|t| t.join().expect("no error"))
+            .collect();
+        assert!(turns.iter().all(|&turns| turns > 0), "{turns:?}");
+        assert_eq!(columns[12], "4", "max_connections: {columns:?}");
+        let servers: usize = columns[13].parse().expect("current_connections");
+        assert!((1..=4).contains(&servers), "{columns:?}");
+    });
+    assert_eq!(most, 4);
 }

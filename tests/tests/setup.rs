@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use pgshunt::cli::demo::cluster::{Node, Plan};
+use pgshunt::cli::demo::cluster::{Node, Plan, Scratch};
 use pgshunt_tests::cluster::PASSWORD;
 use pgshunt_tests::{Cluster, Config, Database, Door, cluster, proxy};
 
@@ -132,6 +132,57 @@ fn verifiers_become_equal_on_all_shards() {
     for output in [once, twice] {
         assert!(!output.contains("SCRAM-SHA-256$"), "{output}");
     }
+}
+
+/// `check` compares them, as the control role may read them, and names the roles.
+#[test]
+fn check_says_which_verifiers_differ() {
+    let app = || {
+        let node = cluster::private(&Plan::default());
+        let cluster = Cluster::of(&node);
+        let superuser = cluster.superuser();
+        superuser.psql("CREATE ROLE shared LOGIN PASSWORD 'pw'");
+        superuser.psql("CREATE DATABASE app");
+        let name = "app".into();
+        (node, Database { cluster, name })
+    };
+    let ((_first_node, first), (_second_node, second)) = (app(), app());
+    // Each alone: the function is on both, the verifiers stay as they are.
+    said(&setup(&[&first]));
+    said(&setup(&[&second]));
+    let scratch = Scratch::new("check").expect("a folder");
+    let file = scratch.path().join("pgshunt.toml");
+    let password: String = PASSWORD.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let text = format!(
+        "[[database]]\nname = \"app\"\ncontrol = \"postgres://pgshunt:{password}@/app\"\n\
+         [[database.shard]]\nservers = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\n",
+        first.cluster.port, second.cluster.port
+    );
+    std::fs::write(&file, text).expect("written");
+    let check = || {
+        let check = proxy::pgshunt().arg("check").arg("-c").arg(&file).output();
+        let check = check.expect("pgshunt");
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&check.stdout),
+            String::from_utf8_lossy(&check.stderr)
+        );
+        assert!(!said.contains("SCRAM-SHA-256$"), "{said}");
+        (check.status.code(), said)
+    };
+    let (code, differ) = check();
+    assert_eq!(code, Some(1), "{differ}");
+    assert!(differ.contains("role shared has another verifier"), "{differ}");
+    said(&setup(&[&first, &second]));
+    second.superuser().psql("CREATE ROLE lonely LOGIN PASSWORD 'pw'");
+    let (code, one_more) = check();
+    assert_eq!(code, Some(1), "{one_more}");
+    assert!(!one_more.contains("role shared"), "{one_more}");
+    assert!(one_more.contains("role lonely can log in here"), "{one_more}");
+    second.superuser().psql("DROP ROLE lonely");
+    let (code, equal) = check();
+    assert_eq!(code, Some(0), "{equal}");
+    assert!(equal.contains("the same on 2 servers"), "{equal}");
 }
 
 #[test]

@@ -37,6 +37,7 @@ pub fn build(snapshot: Snapshot) -> Result<Parts, StartFault> {
         tls: ArcSwap::from_pointee(tls),
         lookup,
         ledgers: Default::default(),
+        rooms: Default::default(),
         schemas: Default::default(),
         server_ids: Arc::new(AtomicU64::new(1)),
         client_ids: AtomicU64::new(1),

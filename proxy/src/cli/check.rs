@@ -1,4 +1,5 @@
-//! `pgshunt check`: every mistake of a configuration, or what it means and whether its servers can be reached.
+//! `pgshunt check`: every mistake of a configuration, or what it means, whether its servers can be reached, and whether
+//! roles have the same verifier on all of them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -8,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{counted, refuse};
+use super::{counted, refuse, verifiers};
 use crate::config;
 use crate::pool::settings::Settings;
 use crate::server::address::Address;
 use crate::snapshot::{AuthMode, Database, Shard, Snapshot};
 
-/// Check a configuration file: every mistake with its line and a hint, then every server it names.
+/// Check a configuration file: every mistake with its line and a hint, then every server it names, then whether roles
+/// have the same password verifier on all servers of a database, as passthrough needs it.
 ///
-/// Exit code 2: there are mistakes. Exit code 1: the file is right, but a server cannot be reached.
+/// Exit code 2: there are mistakes. Exit code 1: the file is right, but a server cannot be reached or verifiers differ.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The configuration file
@@ -135,12 +137,19 @@ fn report_servers(snapshot: &Snapshot) -> ExitCode {
             }
         }
     }
-    match unreachable {
+    let differing = runtime.block_on(verifiers::compare(snapshot));
+    if unreachable > 0 {
+        eprintln!("{} cannot be reached", counted(unreachable, "server"));
+    }
+    if differing > 0 {
+        eprintln!(
+            "{} not the same on all servers: `pgshunt setup` with each as --to makes them equal",
+            counted(differing, "role")
+        );
+    }
+    match unreachable + differing {
         0 => ExitCode::SUCCESS,
-        _ => {
-            eprintln!("{} cannot be reached", counted(unreachable, "server"));
-            ExitCode::FAILURE
-        }
+        _ => ExitCode::FAILURE,
     }
 }
 

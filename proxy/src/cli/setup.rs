@@ -180,7 +180,8 @@ async fn primary(shard: &Snapshot) -> Result<(String, Asker, Control), (String, 
     Err(last)
 }
 
-async fn writable(target: &Target, control: &Control) -> Result<Option<Asker>, String> {
+/// A connection as the control role, for questions.
+pub(super) async fn control_asker(target: &Target, control: &Control) -> Result<Asker, String> {
     let target = Target {
         dbname: control.dbname.clone(),
         ..target.clone()
@@ -191,7 +192,11 @@ async fn writable(target: &Target, control: &Control) -> Result<Option<Asker>, S
     });
     let search_path = (b"search_path".to_vec(), b"pg_catalog, pg_temp".to_vec());
     let asker = Asker::connect(&target, &control.user, &secret, &[search_path]).await;
-    let mut asker = asker.map_err(|fault| fault.to_string())?;
+    asker.map_err(|fault| fault.to_string())
+}
+
+async fn writable(target: &Target, control: &Control) -> Result<Option<Asker>, String> {
+    let mut asker = control_asker(target, control).await?;
     let standby = asker.ask("SELECT pg_catalog.pg_is_in_recovery()", &[]).await;
     let standby = standby.map_err(|fault| fault.to_string())?;
     Ok((text(&standby) != Some("t".into())).then_some(asker))

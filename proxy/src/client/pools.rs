@@ -29,17 +29,24 @@ impl Common {
         });
         Some(Ways {
             settings: database.pool_of(&key.user).clone(),
+            max_db_connections: database.max_db_connections,
             targets: targets.collect(),
         })
     }
 
-    fn plan(&self, key: &Key, size: usize) -> Plan {
+    fn plan(&self, key: &Key, ways: &Ways) -> Plan {
+        let size = ways.settings.size;
         let ledger = {
             let new = || Arc::new(Ledger::new(size, self.doors.len(), self.server_ids.clone()));
             let mut ledgers = self.ledgers();
             ledgers.entry(key.clone()).or_insert_with(new).clone()
         };
         ledger.limit(size);
+        let room = {
+            let mut rooms = self.rooms.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            rooms.entry(key.database.clone()).or_default().clone()
+        };
+        room.limit(ways.max_db_connections);
         let schema = {
             let mut schemas = self
                 .schemas
@@ -50,6 +57,7 @@ impl Common {
         Plan {
             key: key.clone(),
             ledger,
+            seat: room.seat(),
             schema,
         }
     }
@@ -75,9 +83,10 @@ impl Worker {
             pool.change(ways);
             return Some(pool);
         }
-        let plan = self.common.plan(&key, ways.settings.size);
+        let plan = self.common.plan(&key, &ways);
         let pool = Pool::new(plan, ways, self.index as u16, self.buffers.clone());
-        tokio::task::spawn_local(Pool::mind_others(Rc::downgrade(&pool), pool.plan.ledger.clone()));
+        let (ledger, room) = (pool.plan.ledger.clone(), pool.plan.seat.room.clone());
+        tokio::task::spawn_local(Pool::mind_others(Rc::downgrade(&pool), ledger, room));
         let snapshot = self.common.snapshot.load();
         pool.pause(self.common.switches.load().is_paused(&key.database, &snapshot));
         self.pools.borrow_mut().insert(key, pool.clone());

@@ -22,6 +22,7 @@ use crate::metrics::Census;
 use crate::net::buffer::{BUFFER, Buffers};
 use crate::net::tls::FromClient;
 use crate::pool::ledger::Ledger;
+use crate::pool::room::Room;
 use crate::pool::{Key, Pool};
 use crate::protocol::session::prepared::Schema;
 use crate::protocol::session::run::Run;
@@ -81,6 +82,8 @@ pub struct Common {
     pub lookup: Lookup,
     /// Ledgers of all pools.
     pub ledgers: std::sync::Mutex<HashMap<Key, Arc<Ledger>>>,
+    /// The places of each database, by the name clients give.
+    pub rooms: std::sync::Mutex<HashMap<String, Arc<Room>>>,
     /// Schema changes seen in each database, by the name clients give.
     pub schemas: std::sync::Mutex<HashMap<String, Schema>>,
     /// Numbers for servers.

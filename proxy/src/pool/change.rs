@@ -15,6 +15,7 @@ impl Pool {
     pub fn change(self: &Rc<Self>, ways: Ways) {
         self.removed.set(false);
         self.plan.ledger.limit(ways.settings.size);
+        self.plan.seat.room.limit(ways.max_db_connections);
         *self.settings.borrow_mut() = Rc::new(ways.settings);
         let before = self.targets.replace(ways.targets.into());
         let is_like = |(old, new): (&Arc<Target>, &Arc<Target>)| old.is_like(new);
@@ -96,6 +97,24 @@ impl Pool {
             let oldest = self.idle.borrow_mut().remove(0);
             self.retire_surplus(oldest);
         }
+    }
+
+    /// Closes free servers whose places others of the database wait for, the oldest first.
+    pub(super) fn make_room(self: &Rc<Self>) {
+        while !self.idle.borrow().is_empty() && self.plan.seat.makes_room(!self.has_waiters()) {
+            let oldest = self.idle.borrow_mut().remove(0);
+            self.retire_for_others(oldest);
+        }
+    }
+
+    /// Closes a server that its seat said is to make room.
+    pub(super) fn retire_for_others(self: &Rc<Self>, server: Box<Server>) {
+        let pool = self.clone();
+        tokio::task::spawn_local(async move {
+            server.say_goodbye().await;
+            pool.closed();
+            pool.plan.seat.made_room();
+        });
     }
 
     /// Closes a server that the ledger said is too many.

@@ -31,8 +31,20 @@ pub enum Need {
     None,
     /// Clients wait, and all places are taken.
     Starving,
+    /// Clients wait, and all places of the database are taken, though not all of the pool.
+    Database,
     /// And the worker has less than its share of them.
     Behind,
+}
+
+impl Need {
+    /// Would a place of the pool help?
+    fn is_of_the_pool(self) -> bool {
+        match self {
+            Need::Starving | Need::Behind => true,
+            Need::None | Need::Database => false,
+        }
+    }
 }
 
 /// Combinations of startup settings remembered for each pool.
@@ -71,6 +83,11 @@ impl Ledger {
         if self.starving.load(Ordering::Acquire) > 0 {
             self.changed.notify_waiters();
         }
+    }
+
+    /// Gives a place back at once, since the database has none. Nobody is told: nothing has become free.
+    pub fn hand_back(&self) {
+        self.servers.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Servers there are, connecting ones and closing ones with them.
@@ -116,16 +133,16 @@ impl Ledger {
             (true, false) => counter.fetch_sub(1, Ordering::AcqRel),
             (false, false) | (true, true) => 0,
         };
-        count(&self.starving, from != Need::None, to != Need::None);
+        count(&self.starving, from.is_of_the_pool(), to.is_of_the_pool());
         count(&self.behind, from == Need::Behind, to == Need::Behind);
-        if to != Need::None && from != to {
+        if to.is_of_the_pool() && from != to {
             self.changed.notify_waiters();
         }
     }
 
     /// Do workers have clients that wait while all places are taken? `own` is not counted.
     pub fn others_starve(&self, own: Need) -> bool {
-        self.starving.load(Ordering::Acquire) > usize::from(own != Need::None)
+        self.starving.load(Ordering::Acquire) > usize::from(own.is_of_the_pool())
     }
 
     /// Do workers that have less than their share? `own` is not counted.

@@ -1,11 +1,12 @@
 //! Lending servers to clients: one pool for each database and role, one part of it on each worker.
 //!
-//! `ledger` counts, over all workers; `Pool` holds the servers that are free, the clients that wait, and makes new
-//! servers, never more than the ledger allows. Nothing here is locked: a pool lives on its worker's thread.
+//! `ledger` counts, over all workers, and `room` over all pools of a database; `Pool` holds the servers that are free, the clients that wait, and makes new
+//! servers, never more than they allow. Nothing here is locked: a pool lives on its worker's thread.
 
 mod change;
 pub mod lease;
 pub mod ledger;
+pub mod room;
 pub mod settings;
 
 use std::cell::{Cell, RefCell};
@@ -26,6 +27,7 @@ use crate::server::connect::{ConnectFault, connect};
 use crate::server::held::{Facts, Server};
 use lease::{Answer, Lease, Ticket, Waiter};
 use ledger::{Ledger, Need};
+use room::{Room, Seat};
 use settings::Settings;
 
 /// Whose servers a pool holds.
@@ -43,6 +45,8 @@ pub struct Plan {
     pub key: Key,
     /// What the workers' parts of this pool count together.
     pub ledger: Arc<Ledger>,
+    /// Its part of what all pools of the database count together.
+    pub seat: Seat,
     /// What is known of changes to the database's schema.
     pub schema: Schema,
 }
@@ -51,6 +55,8 @@ pub struct Plan {
 pub struct Ways {
     /// How it behaves.
     pub settings: Settings,
+    /// The most servers of its database, over all pools (0: none).
+    pub max_db_connections: usize,
     /// The servers that may be the primary, in order of preference.
     pub targets: Vec<Arc<Target>>,
 }
@@ -197,6 +203,9 @@ impl Pool {
         if self.gives_way(&server, now) {
             return self.retire(server);
         }
+        if self.is_past_its_turn(&server, now) && self.plan.seat.makes_room(!self.has_waiters()) {
+            return self.retire_for_others(server);
+        }
         server.idle_since = now;
         while let Some(waiter) = self.waiters.borrow_mut().pop_front() {
             if waiter.is_waiting() {
@@ -213,15 +222,21 @@ impl Pool {
     /// Must this worker give up a server so that another one gets its share? Not at once: a connect is dear.
     fn gives_way(&self, server: &Server, now: Instant) -> bool {
         let has_more = self.alive.get() > self.plan.ledger.share();
-        has_more
-            && self.plan.ledger.others_are_behind(self.need.get())
-            && now.saturating_duration_since(server.connected_at) >= TURN
+        has_more && self.plan.ledger.others_are_behind(self.need.get()) && self.is_past_its_turn(server, now)
     }
 
-    /// Does what other workers' needs ask of this one, for as long as the pool lives.
-    pub async fn mind_others(pool: std::rc::Weak<Pool>, ledger: Arc<Ledger>) {
+    fn is_past_its_turn(&self, server: &Server, now: Instant) -> bool {
+        now.saturating_duration_since(server.connected_at) >= TURN
+    }
+
+    /// Does what the needs of other workers and pools ask of this one, for as long as the pool lives.
+    pub async fn mind_others(pool: Weak<Pool>, ledger: Arc<Ledger>, room: Arc<Room>) {
         loop {
-            ledger.changed.notified().await;
+            // Cancel safe: what is missed is seen at the next `tidy`.
+            tokio::select! {
+                () = ledger.changed.notified() => {}
+                () = room.changed.notified() => {}
+            }
             let Some(pool) = pool.upgrade() else { return };
             pool.mind();
         }
@@ -234,6 +249,7 @@ impl Pool {
         } else if self.plan.ledger.others_starve(Need::None) && !self.has_waiters() {
             self.close_one_idle();
         }
+        self.make_room();
     }
 
     /// Closes a server. Its place is free once PostgreSQL has let it go, so that it never counts more than the limit.
@@ -249,6 +265,7 @@ impl Pool {
     fn closed(self: &Rc<Self>) {
         self.alive.set(self.alive.get() - 1);
         self.plan.ledger.release();
+        self.plan.seat.release();
         self.connect_more();
     }
 
@@ -301,6 +318,10 @@ impl Pool {
             if yields || !self.plan.ledger.reserve() {
                 return self.needs(if is_behind { Need::Behind } else { Need::Starving });
             }
+            if !self.plan.seat.reserve() {
+                self.plan.ledger.hand_back();
+                return self.needs(Need::Database);
+            }
             self.needs(Need::None);
             self.connecting.set(connecting + 1);
             self.alive.set(self.alive.get() + 1);
@@ -313,6 +334,7 @@ impl Pool {
         let before = self.need.replace(need);
         if before != need {
             self.plan.ledger.need(before, need);
+            self.plan.seat.wait(need == Need::Database);
         }
     }
 
