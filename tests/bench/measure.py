@@ -61,14 +61,16 @@ def run(options, target, cell):
     # PostgreSQL 15 and later count them.
     if re.search(r"failed transactions: [1-9]", ended.stdout):
         sys.exit(f"transactions failed on {target.name}: {' '.join(command)}\n{ended.stdout}")
-    found = {
-        name: float(re.search(pattern, ended.stdout)[1])
-        for name, pattern in {
-            "transactions": r"actually processed: (\d+)",
-            "latency_ms": r"latency average = ([\d.]+)",
-            "tps": r"tps = ([\d.]+)",
-        }.items()
+    patterns = {
+        "transactions": r"actually processed: (\d+)",
+        "latency_ms": r"latency average = ([\d.]+)",
+        "tps": r"tps = ([\d.]+)",
     }
+    matches = {name: re.search(pattern, ended.stdout) for name, pattern in patterns.items()}
+    if not all(matches.values()):
+        print(f"  left out, too few transactions on {target.name}: {' '.join(command)}", file=sys.stderr)
+        return None
+    found = {name: float(match[1]) for name, match in matches.items()}
     found["cpu_per_100k"] = cpu / found["transactions"] * 100_000
     return found
 
@@ -83,8 +85,8 @@ def measure(options):
             # A different target begins each round, so that none always follows the same other.
             turn = number % len(options.target)
             for target in options.target[turn:] + options.target[:turn]:
-                if can(target, cell[1]):
-                    found = run(options, target, cell)
+                found = run(options, target, cell) if can(target, cell[1]) else None
+                if found:
                     runs.append({"round": number, "cell": cell, "target": target.name, **found})
             print(f"  round {number + 1}: {' '.join(map(str, cell))}", file=sys.stderr)
     return runs

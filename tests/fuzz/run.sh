@@ -27,5 +27,5 @@ for name in $subjects; do
     echo "== $name"
     # A failure leaves its input in artifacts/; run the binary with that file to see it again.
     "$CARGO_TARGET_DIR/$host/release/$name" "corpus/$name" -runs="$executions" -max_len=600 -timeout=10 \
-        -rss_limit_mb=1024 -artifact_prefix="artifacts/$name/" -print_final_stats=1 -verbosity=0
+        -rss_limit_mb=1024 -artifact_prefix="artifacts/$name/" -print_final_stats=1 -print_funcs=0 -verbosity=0
 done
