@@ -303,7 +303,8 @@ impl Session {
         let Some(prepared) = &self.prepared else { return };
         let text = frame.body().to_ascii_lowercase();
         let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
-        if !has(b"execute") && !has(b"prepare") || !backend.pipeline.is_empty() || backend.status == b'E' {
+        let is_busy = !backend.pipeline.is_empty() || backend.pipeline.is_open() || backend.status == b'E';
+        if !has(b"execute") && !has(b"prepare") || is_busy {
             return;
         }
         for (name, statement) in prepared.iter() {
@@ -331,7 +332,8 @@ impl Session {
         sink: &mut Sink,
     ) {
         let is_strangers = !self.owns_sequences && effects.contains(Effects::SEQUENCE_STATE);
-        if is_strangers && backend.pipeline.is_empty() && backend.status != b'E' {
+        let may_ask = backend.pipeline.is_empty() && !backend.pipeline.is_open() && backend.status != b'E';
+        if is_strangers && may_ask {
             reply::query(sink.forward.made(frame.input), b"DISCARD SEQUENCES");
             backend.pipeline.push(Expect::Own(Own::Clean));
         }
