@@ -14,7 +14,7 @@ tests/bench/compare.sh [options]
   --rounds N         rounds, interleaved        [3]
   --seconds N        length of each pgbench run [5]
   --pool N           servers in each pool       [20]
-  --threads N        pgshunt's worker threads   [2]
+  --threads N        pgshunt's worker threads   [1, as many as pgbouncer has]
   --idle N           idle clients for memory    [2000; 0: skip]
   --large MB         size of the large result   [512; 0: skip]
   --scale N          pgbench scale              [10]
@@ -24,7 +24,7 @@ END
 }
 
 clients=1,16,64,256 protocols=simple,extended,prepared scripts=select,tpcb targets=direct,pgbouncer,pgshunt
-rounds=3 seconds=5 pool=20 threads=2 idle=2000 large=512 scale=10 binary=
+rounds=3 seconds=5 pool=20 threads=1 idle=2000 large=512 scale=10 binary=
 while [ $# -gt 0 ]; do
     case $1 in
         --quick) clients=1,16 scripts=select rounds=1 seconds=1 large=64 ;;

@@ -49,7 +49,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
     http: Option<String>,
 
-    /// Worker threads [default: one for each processor]
+    /// Worker threads [default: one for every two processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }

@@ -67,7 +67,9 @@ fn whole(root: &Section, environment: &Environment) -> Snapshot {
         console: section("console", &keys::CONSOLE)
             .map_or_else(Console::default, |found| auth::console(&found)),
         log: section("log", &keys::LOG).map_or_else(LogSettings::default, |found| log(&found)),
-        threads: root.count("threads", 1..=THREADS_MAX).unwrap_or(environment.cpus),
+        threads: root
+            .count("threads", 1..=THREADS_MAX)
+            .unwrap_or(environment.threads),
         databases,
         limits,
         auth,

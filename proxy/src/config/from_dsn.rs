@@ -23,7 +23,7 @@ pub struct Overrides {
     pub admin: Option<String>,
     /// `--http`.
     pub http: Option<String>,
-    /// `--threads`; `None`: one for each processor.
+    /// `--threads`; `None`: one for every two processors.
     pub threads: Option<usize>,
 }
 
@@ -117,7 +117,7 @@ fn around(database: Database, listen: Listen, overrides: &Overrides, environment
                 .collect(),
             watchers: Vec::new(),
         },
-        threads: overrides.threads.unwrap_or(environment.cpus),
+        threads: overrides.threads.unwrap_or(environment.threads),
         log: LogSettings::default(),
         databases: vec![database],
     }

@@ -17,7 +17,7 @@ fn silence() -> Environment {
         user: None,
         password: None,
         control_password: None,
-        cpus: 4,
+        threads: 4,
     }
 }
 
