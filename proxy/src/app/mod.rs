@@ -78,10 +78,11 @@ async fn oversee(parts: build::Parts, source: Source) -> Result<(), StartFault> 
         questions,
     } = parts;
     let reloader = Reloader::new(common.clone(), source).map_err(StartFault::System)?;
-    let listeners = accept::listen(&common).await?;
     let (lookout, wishes) = Lookout::new(common.clone());
     let mut shutdowns = wishes.shutdowns;
+    // The clients' doors open last: who can come in finds everything else there.
     open_for_operators(&lookout).await?;
+    let listeners = accept::listen(&common).await?;
     let mut workers = Vec::new();
     let (ended, mut all_ended) = mpsc::channel::<()>(1);
     for (index, orders) in doors.into_iter().enumerate() {
