@@ -38,6 +38,7 @@ fn database(name: &str) -> Database {
         max_client_conn: 50,
         max_db_connections: 40,
         rules: None,
+        split: Default::default(),
     }
 }
 
