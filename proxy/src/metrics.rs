@@ -129,6 +129,8 @@ pub struct Totals {
     pub server_connect_failure_count: u64,
     /// Cancel requests passed on.
     pub cancel_count: u64,
+    /// Statements a replica could not do that were run again at the primary.
+    pub retry_count: u64,
 }
 
 impl Totals {
@@ -152,6 +154,7 @@ impl Totals {
         self.server_connect_count += o.server_connect_count;
         self.server_connect_failure_count += o.server_connect_failure_count;
         self.cancel_count += o.cancel_count;
+        self.retry_count += o.retry_count;
     }
 }
 

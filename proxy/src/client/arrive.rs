@@ -17,6 +17,7 @@ use super::handshake::{Arrived, Ended, Opened, greet, refuse};
 use super::introduce::{NotWelcome, introduce};
 use super::relay::Client;
 use super::replicate::{self, Replication};
+use super::route::Routing;
 use super::worker::{Accepted, Common, Counted, Worker};
 use crate::fault::{Fault, Severity};
 use crate::metrics::Limit;
@@ -153,10 +154,7 @@ async fn admit(
         Ok(counted) => counted,
         Err(fault) => return Err(refuse(&mut arrived.stream, fault).await),
     };
-    let key = Key {
-        database: arrived.startup.database.clone(),
-        user: arrived.startup.user.clone(),
-    };
+    let key = Key::primary(arrived.startup.database.clone(), arrived.startup.user.clone());
     let secret = prove(common, snapshot, &mut arrived, &key).await?;
     // From here on it may have to wait for a server, which is nobody else's fault.
     drop(turn);
@@ -341,5 +339,6 @@ async fn welcome(
         last_server: 0,
         ticket: None,
         grows: false,
+        routing: Routing::default(),
     })
 }

@@ -103,8 +103,14 @@ impl Session {
             self.stream_drops = false;
             let went = match backend.as_deref_mut() {
                 Some(backend) => {
+                    if self.is_unit_sent() && header.kind != b'X' {
+                        return (at, Next::Drain);
+                    }
                     let went = self.with_server(&frame, backend, desk, sink);
                     self.awaits = matches!(went, Went::Not(Next::Drain)) && !backend.is_probed();
+                    if matches!(went, Went::On) {
+                        self.sent(header.kind);
+                    }
                     went
                 }
                 None => self.alone(&frame, desk, sink),

@@ -12,11 +12,13 @@ pub mod pin;
 pub mod pipeline;
 pub mod prepared;
 pub mod probe;
+pub mod replica;
 pub mod reported;
 pub mod run;
 pub mod settings;
 #[cfg(test)]
 mod tests;
+pub mod unit;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -31,6 +33,7 @@ use pin::{Pin, Pins};
 use pipeline::{Expect, Own, Pipeline};
 use prepared::{Held, Statement, Statements};
 use probe::Report;
+use replica::Lane;
 use reported::Reported;
 use run::Run;
 use settings::Shared;
@@ -164,6 +167,9 @@ pub enum Heard {
     SettingsRefused,
     /// The server ends the session (its FATAL has been passed on).
     Ending,
+    /// The server can't do this, and nothing of an answer has reached the client: another one can (see
+    /// [`Session::retract`]).
+    Elsewhere,
     /// The server broke the protocol: close it and tell the client.
     Broken(&'static str),
 }
@@ -230,6 +236,7 @@ pub struct Session {
     /// The client has reset settings of its server (in modes that keep only what is reported).
     was_reset: bool,
     own_done: Option<Own>,
+    lane: Lane,
 }
 
 /// How texts are read.
@@ -295,6 +302,7 @@ impl Session {
             due: false,
             was_reset: false,
             own_done: None,
+            lane: Lane::Primary,
         }
     }
 
@@ -337,9 +345,10 @@ impl Session {
 
     /// A server was lent: the client hears what is reported differently there.
     pub fn attach(&mut self, backend: &mut Backend, back: &mut Vec<u8>) {
+        self.lane = Lane::Primary;
         self.owns_sequences = std::mem::replace(&mut backend.last_session, self.id) == self.id;
         if !needs_settings(&self.settings, backend) {
-            reported::catch_up(back, &mut self.reported, &backend.reported);
+            reported::catch_up(back, &mut self.reported, &mut backend.reported);
         }
     }
 
@@ -352,6 +361,7 @@ impl Session {
     ) -> Afterwards {
         let waits = self.stream_left > 0 || backend.stream_left > 0 || self.copy_in || self.awaits;
         if backend.status != b'I' || backend.pipeline.is_open() || waits {
+            self.next_unit();
             return Afterwards::InTransaction;
         }
         if std::mem::take(&mut self.due) && self.pooling == Pooling::Faithful {
@@ -369,6 +379,7 @@ impl Session {
         if self.pins.is_empty() {
             Afterwards::Release
         } else {
+            self.next_unit();
             Afterwards::Keep
         }
     }

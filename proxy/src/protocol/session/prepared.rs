@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::settings::Shared;
-use routing_rules::{Control, Effects, Lex, read};
+use routing_rules::{Access, Control, Effects, Lex, read};
 
 /// A statement somebody prepared.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Statement {
     /// The settings under which a server last took it. A client with the same ones need not ask again: should the
     /// schema have changed since, its first Bind meets the error.
     pub proven: RefCell<Option<Shared>>,
+    /// What it does to data, with the stamp of the names by which that was told.
+    pub access: RefCell<Option<(u64, Access)>>,
 }
 
 /// A count of the schema changes seen in one database, shared by all its pools.
@@ -93,6 +95,7 @@ impl Statements {
             },
             generation,
             proven: RefCell::default(),
+            access: RefCell::default(),
         });
         self.next += 1;
         self.known.insert(body.into(), statement.clone());
