@@ -8,6 +8,7 @@ pub mod authenticate;
 pub mod census;
 pub mod certificate;
 pub mod credentials;
+mod explain;
 pub mod gate;
 pub mod handle;
 pub mod handshake;

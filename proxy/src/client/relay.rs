@@ -183,6 +183,10 @@ impl Client {
                         return Then::Continue;
                     }
                 }
+                Next::Ours(asks) => {
+                    let row = self.tell(&asks);
+                    self.session.answer(row);
+                }
                 Next::Terminate => return Then::Leave,
                 Next::Fatal(fault) => {
                     self.say(cx, &fault);
@@ -487,6 +491,7 @@ impl Client {
         self.handle.xact_since.set(Some(at));
         self.handle.does(Doing::Working, at);
         self.lease = Some(lease);
+        self.trace(cx);
     }
 
     fn note_work(&mut self, at: Instant) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use routing_rules::{Access, Consistency, Facts, Target as To, Wanted, Why, route};
+use routing_rules::{Access, Consistency, Facts, Names, Target as To, Transaction, Wanted, Why, route};
 
 use super::handle::{Doing, Signal};
 use super::marks::Mark;
@@ -21,6 +21,7 @@ use crate::protocol::session::Session;
 use crate::protocol::session::settings::Shared;
 use crate::protocol::session::unit::{Asked, Known, Unit};
 use crate::protocol::sqlstate;
+use crate::server::address::Target;
 
 /// What routing remembers of one session.
 #[derive(Default)]
@@ -38,14 +39,43 @@ pub struct Routing {
     /// Is a task to wake it?
     is_woken: Rc<std::cell::Cell<bool>>,
     /// What the unit at hand asks for was found to be this.
-    pub(super) asked: Option<Box<Asked>>,
+    asked: Option<Box<Asked>>,
+    /// It can be run twice.
+    may_retry: bool,
     /// The unit sent to a replica, until something of its answer has reached the client.
     unit: Vec<u8>,
     /// That answer, as far as it has come.
     held: Vec<u8>,
     wishes: Wishes,
     outstanding: Option<Outstanding>,
+    last: Last,
 }
+
+/// How the last unit was routed.
+#[derive(Default)]
+struct Last {
+    /// What it asked for; `None`: it was not looked into, since there is one server only.
+    asked: Option<Box<Asked>>,
+    /// Its first bytes, then.
+    text: Vec<u8>,
+    facts: Option<Remembered>,
+    /// What else there is to say.
+    note: &'static str,
+    server: Option<Arc<Target>>,
+    is_replica: bool,
+}
+
+/// The circumstances a route was chosen in.
+#[derive(Clone, Copy)]
+struct Remembered {
+    transaction: Transaction,
+    wanted: Wanted,
+    consistency: Option<Consistency>,
+    has_replicas: bool,
+}
+
+/// Bytes of a unit that are kept to say later what it asked for.
+const TEXT_KEPT: usize = 240;
 
 impl Routing {
     /// Bytes for the client from a replica: kept while the unit could still be run elsewhere. Else gives back what is to
@@ -65,6 +95,7 @@ struct Wishes {
     wanted: Wanted,
     consistency: Option<Consistency>,
     mark: Option<Mark>,
+    traces: bool,
 }
 
 impl Default for Wishes {
@@ -74,8 +105,23 @@ impl Default for Wishes {
             wanted: Wanted::Auto,
             consistency: None,
             mark: None,
+            traces: false,
         }
     }
+}
+
+/// How a unit was routed, for whoever asks.
+pub(super) struct Told {
+    pub access: Access,
+    pub is_flushed: bool,
+    pub transaction: Transaction,
+    pub wanted: Wanted,
+    pub consistency: Option<Consistency>,
+    pub has_replicas: bool,
+    pub note: &'static str,
+    /// `host:port`
+    pub server: String,
+    pub is_replica: bool,
 }
 
 /// Where the next unit goes.
@@ -105,10 +151,16 @@ impl Client {
     pub(super) fn pick(&mut self, cx: &Context<'_>, at: Instant) -> Pick {
         let primary = self.handle.pool.clone();
         let reads = primary.reads();
-        if !reads.cluster.has_replicas() {
+        self.follow_wishes(&reads, at);
+        if self.session.is_answered() {
+            // It only asks where the last statement went.
+            self.routing.asked = None;
             return Pick::Pool(primary);
         }
-        self.follow_wishes(&reads, at);
+        if !reads.cluster.has_replicas() {
+            self.remember_alone();
+            return Pick::Pool(primary);
+        }
         let Some(asked) = self.ask_unit(&reads, false) else {
             return Pick::More;
         };
@@ -121,7 +173,14 @@ impl Client {
             is_pinned: !self.session.pins.is_empty(),
             batch_is_open: asked.is_flushed,
         };
-        let to = route(&reads.rules, &facts).target;
+        let chosen = route(&reads.rules, &facts);
+        let (to, kind) = (chosen.target, chosen.because.first().map(|reason| reason.kind()));
+        let remembered = Remembered {
+            transaction: facts.transaction,
+            wanted: facts.wanted,
+            consistency: facts.consistency,
+            has_replicas: true,
+        };
         let picked = match to {
             To::Replica(freshness) if !self.routing.to_primary => {
                 let wish = self.wish(freshness, at);
@@ -137,7 +196,26 @@ impl Client {
             To::Replica(_) | To::Primary => None,
         };
         self.routing.catching = None;
-        self.routing.asked = Some(asked);
+        let is_replica = picked.is_some();
+        let note = match to {
+            To::Replica(_) if self.routing.to_primary => "a replica could not do it",
+            To::Replica(_) if !is_replica => "no replica is fresh enough",
+            To::Replica(_) | To::Primary => "",
+        };
+        primary
+            .totals
+            .borrow_mut()
+            .routes
+            .count(kind.unwrap_or_default(), is_replica, !note.is_empty());
+        self.routing.may_retry = !asked.names_statements;
+        self.routing.last = Last {
+            asked: Some(asked),
+            text: Vec::new(),
+            facts: Some(remembered),
+            note,
+            server: None,
+            is_replica,
+        };
         let pool = picked.and_then(|at| {
             let worker = self.worker.clone();
             primary.replica(at, |key| worker.pool(key))
@@ -185,6 +263,7 @@ impl Client {
                 // What can't be read asks for the most.
                 Some(text) => Some(Consistency::parse(text).unwrap_or(Consistency::Strong)),
             },
+            traces: text(b"pgshunt.trace").as_deref() == Some("notice"),
             mark: settings
                 .value(b"pgshunt.tenant")
                 .filter(|tenant| !tenant.is_empty())
@@ -235,15 +314,87 @@ impl Client {
         true
     }
 
+    /// Keeps of a unit what it takes to say later what it asked for: there is one server only, so nothing depends on it.
+    fn remember_alone(&mut self) {
+        let last = &mut self.routing.last;
+        let bytes = self.inbox.bytes();
+        last.text.clear();
+        last.text.extend_from_slice(&bytes[..bytes.len().min(TEXT_KEPT)]);
+        (last.asked, last.note, last.is_replica) = (None, "", false);
+        last.facts = Some(Remembered {
+            transaction: Transaction::None,
+            wanted: self.routing.wishes.wanted,
+            consistency: self.routing.wishes.consistency,
+            has_replicas: false,
+        });
+        let no_replicas = routing_rules::Reason::NoReplicas.kind();
+        self.handle
+            .pool
+            .totals
+            .borrow_mut()
+            .routes
+            .count(no_replicas, false, false);
+    }
+
+    /// How the last unit was routed; `None`: none was.
+    pub(super) fn told_last(&mut self) -> Option<Told> {
+        let last = &self.routing.last;
+        let facts = last.facts?;
+        let is_flushed = last.asked.as_ref().is_some_and(|asked| asked.is_flushed);
+        let access = match &last.asked {
+            Some(asked) => asked.access.clone(),
+            None => {
+                // Without replicas no catalog is read: names are taken for tables, functions for builtins.
+                let names = Names::default();
+                let known = Known {
+                    names: &names,
+                    stamp: 0,
+                };
+                let text = last.text.clone();
+                match self.session.unit(&text, Some(known), false) {
+                    Unit::Told(asked) => asked.access,
+                    Unit::Open => Access::Write(Why::Unclear),
+                }
+            }
+        };
+        let last = &self.routing.last;
+        let server = last.server.as_ref();
+        Some(Told {
+            access,
+            is_flushed,
+            transaction: facts.transaction,
+            wanted: facts.wanted,
+            consistency: facts.consistency,
+            has_replicas: facts.has_replicas,
+            note: last.note,
+            server: server
+                .map(|server| server.address.to_string())
+                .unwrap_or_default(),
+            is_replica: last.is_replica,
+        })
+    }
+
+    /// Where the session wants its statements, and how fresh.
+    pub(super) fn wishes_now(&mut self) -> (Wanted, Option<Consistency>) {
+        let reads = self.handle.pool.reads();
+        self.follow_wishes(&reads, Instant::now());
+        (self.routing.wishes.wanted, self.routing.wishes.consistency)
+    }
+
+    /// Does the session want to hear of each route?
+    pub(super) fn traces(&self) -> bool {
+        self.routing.wishes.traces
+    }
+
     /// The lent server is the one the unit goes to.
     pub(super) fn routed(&mut self, lease: &mut Lease, back: &mut Vec<u8>) {
         self.routing.to_primary = false;
-        let asked = self.routing.asked.take();
+        self.routing.last.server = Some(lease.facts.target.clone());
         let Place::Replica(at) = lease.pool().plan.key.place else {
             self.session.attach(&mut lease.backend, back);
             return;
         };
-        let may_retry = asked.is_some_and(|asked| !asked.names_statements);
+        let may_retry = self.routing.may_retry;
         self.session.attach_replica(&mut lease.backend, may_retry, back);
         self.routing.unit.clear();
         self.routing.held.clear();

@@ -8,6 +8,7 @@ mod from_client;
 mod from_server;
 mod lazy_begin;
 mod loose;
+pub mod ours;
 pub mod pin;
 pub mod pipeline;
 pub mod prepared;
@@ -29,6 +30,7 @@ use routing_rules::{Effects, Lex, Script};
 use crate::fault::Fault;
 use crate::metrics::Totals;
 use crate::protocol::reply;
+use ours::{Ours, RouteRow};
 use pin::{Pin, Pins};
 use pipeline::{Expect, Own, Pipeline};
 use prepared::{Held, Statement, Statements};
@@ -148,6 +150,8 @@ pub enum Next {
     Server,
     /// All answers owed so far.
     Drain,
+    /// What pgshunt knows: see [`Session::answer`].
+    Ours(Ours),
     /// The end of the session.
     Terminate,
     /// The end of the session, with a word about why.
@@ -237,6 +241,7 @@ pub struct Session {
     was_reset: bool,
     own_done: Option<Own>,
     lane: Lane,
+    answer: Option<Box<RouteRow>>,
 }
 
 /// How texts are read.
@@ -303,6 +308,7 @@ impl Session {
             was_reset: false,
             own_done: None,
             lane: Lane::Primary,
+            answer: None,
         }
     }
 
@@ -329,6 +335,11 @@ impl Session {
     /// The transaction status a client without a server is told.
     fn status_alone(&self) -> u8 {
         if self.begin.is_some() { b'T' } else { b'I' }
+    }
+
+    /// How texts are to be read now.
+    pub fn lex_now(&mut self) -> Lex {
+        self.lex()
     }
 
     fn lex(&mut self) -> Lex {

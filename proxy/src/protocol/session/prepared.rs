@@ -3,7 +3,7 @@
 //! A client's name maps to a [`Statement`]; equal texts with equal parameter types are one statement, whoever prepared
 //! them, and carry one number. A server knows a statement by that number and holds a bounded set of them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub struct Statement {
     pub custom: Vec<String>,
     /// The tag, if it is a BEGIN in a form that may be answered at once.
     pub begins: Option<&'static str>,
+    /// It asks where the last statement went: the answer is another one each time it is bound.
+    pub asks_route: Cell<bool>,
     /// The schema's generation when it was first prepared: a statement prepared after a schema change is another one,
     /// as at a PostgreSQL, where the old one fails with "cached plan must not change result type" and the new one works.
     generation: u64,
@@ -93,6 +95,7 @@ impl Statements {
                 Control::Begin { tag, .. } => Some(tag),
                 _ => None,
             },
+            asks_route: Cell::new(false),
             generation,
             proven: RefCell::default(),
             access: RefCell::default(),

@@ -139,6 +139,7 @@ impl World {
                     client.session.attach(&mut server.backend, &mut client.heard);
                     client.server = Some(server);
                 }
+                Next::Ours(asks) => panic!("client {who} asks for {asks:?}"),
                 Next::Terminate | Next::Fatal(_) => self.clients[who].ended = true,
             }
         }
