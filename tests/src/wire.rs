@@ -165,6 +165,22 @@ impl Wire {
         self.rows(sql).join("\n")
     }
 
+    /// A simple query's answer, or `None` if the line broke before it was whole. A FATAL error ends it too.
+    pub fn try_run(&mut self, sql: &str) -> Option<Vec<String>> {
+        let mut bytes = Vec::new();
+        pgshunt::protocol::reply::query(&mut bytes, sql.as_bytes());
+        self.line.write_all(&bytes).ok()?;
+        let mut frames = Vec::new();
+        loop {
+            let frame = self.try_read().ok()??;
+            let ends = frame.kind == b'Z' || frame.to_string().starts_with("E FATAL");
+            frames.push(frame);
+            if ends {
+                return Some(transcript(&frames));
+            }
+        }
+    }
+
     /// Runs a statement whose answer does not matter. Fails the test on an error.
     #[track_caller]
     pub fn run(&mut self, sql: &str) {

@@ -304,6 +304,7 @@ fn a_replica_that_is_killed_costs_nobody_anything() {
     replicas_serve(&proxy, &shard);
     let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        let _done = Done(&done);
         for _ in 0..32 {
             scope.spawn(|| {
                 let mut wire = door.wire();
@@ -330,7 +331,6 @@ fn a_replica_that_is_killed_costs_nobody_anything() {
             replica.start().expect("started");
             more(500);
         }
-        done.store(true, Ordering::Relaxed);
     });
     replicas_serve(&proxy, &shard);
     until("both to be replicas again", || {
@@ -341,4 +341,13 @@ fn a_replica_that_is_killed_costs_nobody_anything() {
     assert!(routes.contains("|replica|"), "{routes}");
     let reasons = proxy.console().wire().rows("SHOW REASONS").join("\n");
     assert!(reasons.contains("|only reads|"), "{reasons}");
+}
+
+/// Ends the load, however the test ends.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
