@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::AsyncWriteExt;
@@ -38,7 +38,12 @@ use crate::snapshot::Snapshot;
 pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     worker.logging_in.set(worker.logging_in.get() + 1);
     // The login is large and short: boxed, it is gone while the client idles.
-    let client = Box::pin(log_in(&worker, accepted)).await;
+    let login = Box::pin(log_in(&worker, accepted));
+    let client = tokio::select! {
+        biased;
+        client = login => client,
+        () = stopped(&worker) => None,
+    };
     worker.logging_in.set(worker.logging_in.get() - 1);
     match client {
         Some((LoggedIn::Client(client), _stay)) => client.run().await,
@@ -46,6 +51,15 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         None => {}
     }
 }
+
+/// Returns when logins have had their time after an order to stop.
+async fn stopped(worker: &Worker) {
+    worker.ending.notified().await;
+    tokio::time::sleep(LAST_LOGINS).await;
+}
+
+/// How long logins may go on when pgshunt stops: a client that says nothing does not keep it from ending.
+const LAST_LOGINS: Duration = Duration::from_secs(1);
 
 /// A client that has proved who it is.
 enum LoggedIn {
