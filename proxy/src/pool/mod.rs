@@ -28,7 +28,7 @@ use crate::server::held::{Facts, Server};
 use lease::{Answer, Lease, Ticket, Waiter};
 use ledger::{Ledger, Need};
 use room::{Room, Seat};
-use settings::Settings;
+use settings::{Mode, Settings};
 
 /// Whose servers a pool holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -83,7 +83,8 @@ pub struct Pool {
     #[allow(clippy::vec_box)]
     canceling: RefCell<Vec<Box<Server>>>,
     waiters: RefCell<VecDeque<Rc<Waiter>>>,
-    connecting: Cell<usize>,
+    /// The generations of servers being connected.
+    connecting: RefCell<Vec<u64>>,
     alive: Cell<usize>,
     failure: RefCell<Option<(Instant, Fault)>>,
     preferred: Cell<usize>,
@@ -117,7 +118,7 @@ impl Pool {
             idle: RefCell::default(),
             canceling: RefCell::default(),
             waiters: RefCell::default(),
-            connecting: Cell::new(0),
+            connecting: RefCell::default(),
             alive: Cell::new(0),
             failure: RefCell::new(None),
             preferred: Cell::new(0),
@@ -130,6 +131,11 @@ impl Pool {
     /// How it behaves at this moment.
     pub fn settings(&self) -> Rc<Settings> {
         self.settings.borrow().clone()
+    }
+
+    /// When its clients give their servers back, at this moment.
+    pub fn mode(&self) -> Mode {
+        self.settings.borrow().mode
     }
 
     /// What the next server is logged in with: whatever the last client proved.
@@ -302,7 +308,7 @@ impl Pool {
                 .iter()
                 .filter(|waiter| waiter.is_waiting())
                 .count();
-            let connecting = self.connecting.get();
+            let connecting = self.connecting.borrow().len();
             let patient = self
                 .failure
                 .borrow()
@@ -323,10 +329,11 @@ impl Pool {
                 return self.needs(Need::Database);
             }
             self.needs(Need::None);
-            self.connecting.set(connecting + 1);
+            let generation = self.generation.get();
+            self.connecting.borrow_mut().push(generation);
             self.alive.set(self.alive.get() + 1);
             let pool = self.clone();
-            tokio::task::spawn_local(async move { pool.connect_one().await });
+            tokio::task::spawn_local(async move { pool.connect_one(generation).await });
         }
     }
 
@@ -338,10 +345,14 @@ impl Pool {
         }
     }
 
-    async fn connect_one(self: Rc<Self>) {
-        let generation = self.generation.get();
+    async fn connect_one(self: Rc<Self>, generation: u64) {
         let result = self.reach_primary(generation).await;
-        self.connecting.set(self.connecting.get() - 1);
+        let at = self
+            .connecting
+            .borrow()
+            .iter()
+            .position(|each| *each == generation);
+        at.map(|at| self.connecting.borrow_mut().swap_remove(at));
         match result {
             Ok(server) => {
                 *self.failure.borrow_mut() = None;
@@ -471,7 +482,7 @@ impl Pool {
         let waited = oldest.map_or(Duration::ZERO, |waiter| {
             now.saturating_duration_since(waiter.since)
         });
-        (self.alive.get(), self.connecting.get(), waited)
+        (self.alive.get(), self.connecting.borrow().len(), waited)
     }
 }
 
