@@ -12,6 +12,7 @@ pub mod load;
 pub mod messages;
 pub mod programs;
 pub mod proxy;
+pub mod shard;
 pub mod wire;
 
 use std::time::{Duration, Instant};
