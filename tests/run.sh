@@ -4,7 +4,8 @@
 #   tests/run.sh            everything
 #   tests/run.sh cancel     only tests whose name or file contains "cancel", and no other check
 #
-# Installs Debian packages that are missing (as root; an ordinary user is told which ones), and cargo-nextest.
+# Installs Debian packages that are missing (as root; an ordinary user is told which ones), cargo-nextest, and the drivers
+# of tests/drivers in target/drivers: from PyPI, npm and Debian.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -26,6 +27,24 @@ missing_packages() {
     command -v setpriv >/dev/null || echo util-linux
     command -v ps >/dev/null || echo procps
     command -v cc >/dev/null || echo build-essential
+    if wants_drivers; then
+        command -v node >/dev/null || echo nodejs
+        command -v npm >/dev/null || echo npm
+        command -v javac >/dev/null || echo default-jdk-headless
+        python3 -c 'import ensurepip' 2>/dev/null || echo python3 python3-venv
+        [[ -e /usr/share/java/postgresql.jar || -e target/drivers/postgresql.jar ]] || echo libpostgresql-jdbc-java
+    fi
+}
+
+# Do the tests that run need real drivers?
+wants_drivers() {
+    [[ -z $only || drivers == *"$only"* ]]
+}
+
+# Without them their tests fail and say so: a matrix with holes would say nothing.
+install_drivers() {
+    say "installing drivers in $1"
+    sh tests/drivers/doors/setup.sh "$1" || failed+=("installing drivers: their tests can't run")
 }
 
 install_packages() {
@@ -85,6 +104,10 @@ trap clean_up EXIT
 install_packages
 install_nextest
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+if wants_drivers; then
+    export PGSHUNT_TEST_DRIVERS=$target/drivers
+    install_drivers "$PGSHUNT_TEST_DRIVERS"
+fi
 
 if [[ -z $only ]]; then
     check cargo fmt --all --check

@@ -9,7 +9,8 @@ use pgshunt::cli::demo::cluster::{Node, Plan, Scratch};
 use crate::cluster::{self, Cluster, Database};
 use crate::until;
 
-/// A folder of certificates, gone when dropped. The names: `NAME.crt` and `NAME.key`.
+/// A folder of certificates, gone when dropped. The names: `NAME.crt` and `NAME.key`; roles' keys are also there as
+/// `NAME.pk8`, which is how pgjdbc wants them.
 ///
 /// `ca` signs `server` (localhost, 127.0.0.1), `expired`, `elsewhere` (another host) and each client; `other` is another
 /// CA, which signs `foreign`.
@@ -40,6 +41,11 @@ impl Certificates {
             for role in $ROLES; do
                 sign $role-expired $role ca -1 keyUsage=digitalSignature
                 sign $role-foreign $role other 9 keyUsage=digitalSignature
+            done
+            for role in $ROLES; do
+                for key in $role $role-expired $role-foreign; do
+                    openssl pkcs8 -topk8 -nocrypt -in $key.key -outform DER -out $key.pk8
+                done
             done
             chmod 600 *.key; chmod 644 *.crt"#;
         let mut openssl = Command::new("sh");

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod door;
 pub mod frame;
 pub mod fuzzing;
+pub mod load;
 pub mod messages;
 pub mod programs;
 pub mod proxy;

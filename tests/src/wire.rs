@@ -9,6 +9,7 @@ use pgshunt::protocol::auth::login::{Conversation, Login, LoginError, Step, Welc
 use pgshunt::protocol::auth::{Secret, messages, scram};
 
 use crate::PATIENCE;
+use crate::cluster::unique;
 use crate::door::Door;
 use crate::frame::Frame;
 use crate::messages::Messages;
@@ -196,6 +197,17 @@ impl Wire {
             Some(error) => error.sqlstate(),
             None => panic!("{sql} succeeded: {frames:?}"),
         }
+    }
+
+    /// The server's process id, found without `pg_backend_pid()`, which would keep the server for the client.
+    #[track_caller]
+    pub fn server_pid(&mut self) -> String {
+        let mark = unique("who_am_i");
+        // In a transaction, PostgreSQL shows what it showed before.
+        self.run("SELECT pg_stat_clear_snapshot()");
+        self.value(&format!(
+            "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND strpos(query, '{mark}') > 0"
+        ))
     }
 
     /// Hears the connection end, whatever comes before; gives that back.

@@ -1,20 +1,8 @@
 //! What operators do to databases from the console: pause, resume, reconnect, kill, disable, set; and who may.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use pgshunt::cli::demo::cluster::{Plan, Stop};
+use pgshunt_tests::load::under_load;
 use pgshunt_tests::{Cluster, Config, Database, Proxy, Wire, cluster, until};
-
-/// The server's process id, found without `pg_backend_pid()`, which would keep the server for the client.
-#[track_caller]
-fn pid(wire: &mut Wire) -> String {
-    let mark = cluster::unique("who_am_i");
-    // In a transaction, PostgreSQL shows what it showed before.
-    wire.run("SELECT pg_stat_clear_snapshot()");
-    wire.value(&format!(
-        "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND strpos(query, '{mark}') > 0"
-    ))
-}
 
 #[track_caller]
 fn tell(proxy: &Proxy, command: &str) {
@@ -101,41 +89,22 @@ fn a_server_restarts_behind_a_pause_and_nobody_notices() {
     let database = Cluster::of(&node).database();
     database.door().pgbench("-i -q -s 1");
     let proxy = Proxy::sized(&database, 3);
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _done = Done(&done);
-        let load = |arguments: &'static str| {
-            let (door, done) = (proxy.door(&database), &done);
-            scope.spawn(move || {
-                while !done.load(Ordering::Acquire) {
-                    door.pgbench(arguments);
-                }
-            })
-        };
-        // Long runs: a login has to ask the server, which is not there for a while.
-        let loads = [
-            load("-n -S -M prepared -c 4 -T 6"),
-            load("-n -b simple-update -M simple -c 4 -T 6"),
-        ];
+    // Long runs: a login has to ask the server, which is not there for a while.
+    let arguments = [
+        "-n -S -M prepared -c 4 -T 6",
+        "-n -b simple-update -M simple -c 4 -T 6",
+    ];
+    under_load(&proxy.door(&database), &arguments, |load| {
         let mut console = proxy.console().wire();
         until("the load to begin", || database.servers() == 3);
         assert_eq!(console.query("PAUSE"), ["C PAUSE", "Z I"]);
         node.stop(Stop::Fast).expect("stopped");
         node.start().expect("started");
-        assert!(loads.iter().all(|load| !load.is_finished()));
+        assert!(load.goes_on());
         assert_eq!(console.sqlstate("PAUSE"), "55000");
         assert_eq!(console.query("RESUME"), ["C RESUME", "Z I"]);
         until("the load to go on", || database.servers() == 3);
     });
-}
-
-/// Ends the load, however the test ends.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 #[test]
@@ -157,11 +126,11 @@ fn reconnect_changes_servers_and_wait_close_waits_for_the_old_ones() {
     let proxy = Proxy::sized(&database, 3);
     let mut busy = busy(&proxy, &database);
     let mut idle = proxy.door(&database).wire();
-    let (busy_pid, idle_pid) = (pid(&mut busy), pid(&mut idle));
+    let (busy_pid, idle_pid) = (busy.server_pid(), idle.server_pid());
     tell(&proxy, &format!("WAIT_CLOSE {}", database.name));
     tell(&proxy, &format!("RECONNECT {}", database.name));
-    assert_ne!(pid(&mut idle), idle_pid);
-    assert_eq!(pid(&mut busy), busy_pid);
+    assert_ne!(idle.server_pid(), idle_pid);
+    assert_eq!(busy.server_pid(), busy_pid);
     std::thread::scope(|scope| {
         let closed = scope.spawn(|| tell(&proxy, "WAIT_CLOSE"));
         let mut console = proxy.console().wire();
@@ -172,7 +141,7 @@ fn reconnect_changes_servers_and_wait_close_waits_for_the_old_ones() {
         busy.run("COMMIT");
         closed.join().expect("no panic");
     });
-    assert_ne!(pid(&mut busy), busy_pid);
+    assert_ne!(busy.server_pid(), busy_pid);
 }
 
 #[test]
@@ -193,7 +162,14 @@ fn kill_ends_everybody_and_leaves_a_pause() {
         ..proxy.door(&database)
     };
     let mut bystander = door.wire();
-    let bystander_pid = pid(&mut bystander);
+    for each in [&database, &other] {
+        let rights = format!("ALTER ROLE {} REPLICATION", each.name);
+        each.superuser().psql(&rights);
+    }
+    let replication = [("replication", "database")];
+    let mut follower = proxy.door(&database).wire_with(&replication);
+    let mut other_follower = door.wire_with(&replication);
+    let bystander_pid = bystander.server_pid();
     let sleeper = std::thread::spawn({
         let door = proxy.door(&database);
         move || {
@@ -212,7 +188,15 @@ fn kill_ends_everybody_and_leaves_a_pause() {
         "{last:?}"
     );
     until("its servers to go", || database.servers() == 0);
-    assert_eq!(pid(&mut bystander), bystander_pid);
+    assert_eq!(bystander.server_pid(), bystander_pid);
+    assert_eq!(follower.until_end(), [], "it is cut off wherever it is");
+    assert_eq!(other_follower.value("SELECT 'stays'"), "stays");
+    let refused = proxy
+        .door(&database)
+        .try_wire(&replication)
+        .err()
+        .expect("a refusal");
+    assert_eq!(refused.sqlstate(), "57P03", "{refused}");
     let mut console = proxy.console().wire();
     assert_eq!(switches(&mut console, &database.name).0, "1");
     tell(&proxy, "RESUME");
@@ -245,7 +229,7 @@ fn set_lasts_until_the_next_reload() {
     let database = cluster::database();
     let proxy = Config::new(&database).pool("size = 1").start();
     let mut busy = busy(&proxy, &database);
-    let held = pid(&mut busy);
+    let held = busy.server_pid();
     let mut console = proxy.console().wire();
     let mut size = || {
         let rows = console.rows("SHOW CONFIG");
@@ -268,7 +252,7 @@ fn set_lasts_until_the_next_reload() {
     );
     tell(&proxy, "SET max_client_conn = 9");
     busy.run("COMMIT");
-    assert_eq!(pid(&mut busy), held, "SET closes no server");
+    assert_eq!(busy.server_pid(), held, "SET closes no server");
     let mut console = proxy.console().wire();
     for (sql, code) in [
         ("SET size = 0", "22023"),
@@ -320,4 +304,78 @@ fn a_watcher_may_do_none_of_it() {
         assert_eq!(wire.sqlstate(&sql), "42501", "{sql}");
     }
     assert_eq!(switches(&mut wire, name), ("0".into(), "0".into()));
+}
+
+/// Ctrl-C in psql: the command is over, the guest stays. A PAUSE is taken back, as PgBouncer takes it back.
+#[test]
+fn a_cancel_request_ends_a_command_that_waits() {
+    let database = cluster::database();
+    let proxy = Proxy::sized(&database, 2);
+    let mut busy = busy(&proxy, &database);
+    let mut console = proxy.console().wire();
+    for (command, in_extended) in [("PAUSE", false), ("WAIT_CLOSE", false), ("WAIT_CLOSE", true)] {
+        if command == "WAIT_CLOSE" {
+            tell(&proxy, "RECONNECT");
+        }
+        let mut guest = proxy.console().wire();
+        let messages = pgshunt_tests::Messages::new();
+        guest.send(&match in_extended {
+            false => messages.query(command),
+            true => messages
+                .parse("", command)
+                .bind("", "", &[])
+                .execute("", 0)
+                .sync(),
+        });
+        if command == "PAUSE" {
+            until("the pause", || switches(&mut console, &database.name).0 == "1");
+        }
+        let (pid, secret) = (guest.welcome.pid, guest.welcome.cancel_secret.clone());
+        let heard = std::thread::scope(|scope| {
+            let hearing = scope.spawn(|| pgshunt_tests::wire::transcript(&guest.until_ready()));
+            // One that comes before the command waits is about nothing.
+            until("the command to end", || {
+                pgshunt_tests::wire::cancel(&proxy.console(), pid, &secret);
+                hearing.is_finished()
+            });
+            hearing.join().expect("no panic")
+        });
+        let last = &heard[heard.len() - 2..];
+        assert_eq!(
+            last,
+            ["E ERROR 57014 canceling statement due to user request", "Z I"],
+            "{command}"
+        );
+        assert_eq!(guest.value("SELECT 'here'"), "here");
+        assert_eq!(switches(&mut console, &database.name).0, "0");
+    }
+    assert_eq!(busy.value("SELECT 'goes on'"), "goes on");
+}
+
+#[test]
+fn wait_close_waits_for_servers_that_are_still_connecting() {
+    // A server that lets nobody in and sends nobody away.
+    let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = server.local_addr().expect("bound").port();
+    let database = cluster::database();
+    let proxy = Config::new(&database)
+        .server(&format!("127.0.0.1:{port}"))
+        .shard("sslmode = \"disable\"")
+        .section("[auth]\nmode = \"trust\"")
+        .start();
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| proxy.door(&database).try_wire(&[]).is_err());
+        let (old, _) = server.accept().expect("pgshunt");
+        tell(&proxy, "RECONNECT");
+        let closed = scope.spawn(|| tell(&proxy, "WAIT_CLOSE"));
+        let mut console = proxy.console().wire();
+        for _ in 0..10 {
+            let pools = console.rows("SHOW POOLS");
+            assert!(!closed.is_finished(), "{pools:?}");
+        }
+        drop(old);
+        closed.join().expect("no panic");
+        drop(server);
+        assert!(client.join().expect("no panic"), "there is no server any more");
+    });
 }

@@ -358,3 +358,27 @@ fn malformed_bodies() {
         assert_eq!(direct, through, "{} {body:?}", char::from(kind));
     }
 }
+
+/// A server that idled for long is asked whether it is still there before it is lent (`server_check_delay`).
+#[test]
+fn a_server_that_no_longer_answers_is_not_lent() {
+    let database = cluster::database();
+    let proxy = Config::new(&database)
+        .threads(1)
+        .pool("size = 2")
+        .pool("server_check_delay = \"1ms\"")
+        .start();
+    let mut client = proxy.door(&database).wire();
+    let gone = client.server_pid();
+    assert_eq!(client.server_pid(), gone, "one that answers is lent again");
+    // As if a firewall had forgotten the line: nothing comes back, not even an end.
+    pgshunt_tests::programs::signal(gone.parse().expect("a process"), "STOP");
+    assert_ne!(client.server_pid(), gone);
+    assert!(
+        proxy
+            .log()
+            .contains("a free server did not answer and was closed")
+    );
+    pgshunt_tests::programs::signal(gone.parse().expect("a process"), "CONT");
+    until("it to end", || database.servers() == 1);
+}

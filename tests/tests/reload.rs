@@ -1,10 +1,10 @@
 //! The configuration changes while pgshunt runs: all of it or nothing, and nobody notices who is not meant.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgshunt_tests::certificates::Certificates;
-use pgshunt_tests::{Config, Database, Door, Proxy, Wire, cluster, programs, until};
+use pgshunt_tests::load::under_load;
+use pgshunt_tests::{Config, Database, Door, Proxy, cluster, programs, until};
 
 /// Changes the file, and does not tell pgshunt.
 #[track_caller]
@@ -25,17 +25,6 @@ fn change(proxy: &Proxy, from: &str, to: &str) {
     assert_eq!(proxy.console().wire().query("RELOAD"), ["C RELOAD", "Z I"]);
 }
 
-/// The server's process id, found without `pg_backend_pid()`, which would keep the server for the client.
-#[track_caller]
-fn pid(wire: &mut Wire) -> String {
-    let mark = cluster::unique("who_am_i");
-    // In a transaction, PostgreSQL shows what it showed before.
-    wire.run("SELECT pg_stat_clear_snapshot()");
-    wire.value(&format!(
-        "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND strpos(query, '{mark}') > 0"
-    ))
-}
-
 fn is_reloaded(proxy: &Proxy, by: &str, times: usize) -> bool {
     let line = format!("configuration reloaded asked_by=\"{by}\"");
     proxy.log().matches(&line).count() == times
@@ -47,43 +36,24 @@ fn a_hundred_times_under_load_without_an_error() {
     database.door().pgbench("-i -q -s 1");
     let other = cluster::database();
     let proxy = Config::new(&database).pool("size = 4").section("# more").start();
-    let done = AtomicBool::new(false);
     let more = format!(
         "# more\n[[database]]\nname = \"{}\"\ncontrol = \"postgres://postgres@/postgres\"\n[[database.shard]]\nservers = [\"127.0.0.1:{}\"]\n",
         other.name, other.cluster.port
     );
-    std::thread::scope(|scope| {
-        let _done = Done(&done);
-        let load = |arguments: &'static str| {
-            let (door, done) = (proxy.door(&database), &done);
-            scope.spawn(move || {
-                while !done.load(Ordering::Acquire) {
-                    door.pgbench(arguments);
-                }
-            })
-        };
-        let loads = [
-            load("-n -S -M prepared -c 4 -t 100"),
-            load("-n -b simple-update -M simple -c 4 -t 20"),
-        ];
+    let arguments = [
+        "-n -S -M prepared -c 4 -t 100",
+        "-n -b simple-update -M simple -c 4 -t 20",
+    ];
+    under_load(&proxy.door(&database), &arguments, |load| {
         for round in 0..25 {
             change(&proxy, "size = 4", "size = 2\nserver_lifetime = \"1h\"");
             change(&proxy, "# more", &more);
             change(&proxy, "size = 2\nserver_lifetime = \"1h\"", "size = 4");
             change(&proxy, &more, "# more");
-            assert!(loads.iter().all(|load| !load.is_finished()), "round {round}");
+            assert!(load.goes_on(), "round {round}");
         }
     });
     assert!(is_reloaded(&proxy, "the console", 100));
-}
-
-/// Ends the load, however the test ends.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 #[test]
@@ -117,9 +87,9 @@ fn a_pool_grows_and_shrinks() {
     // One is held; the lowered limit waits for it.
     change(&proxy, "size = 2", "size = 1");
     until("the free server to go", || database.servers() == 1);
-    let held = pid(&mut first);
+    let held = first.server_pid();
     first.run("COMMIT");
-    assert_eq!(pid(&mut others[0]), held);
+    assert_eq!(others[0].server_pid(), held);
 }
 
 #[test]
@@ -127,7 +97,7 @@ fn a_wrong_file_changes_nothing_and_says_why() {
     let database = cluster::database();
     let proxy = Config::new(&database).pool("size = 3").start();
     let mut client = proxy.door(&database).wire();
-    let before = pid(&mut client);
+    let before = client.server_pid();
     edit(&proxy, "size = 3", "sizee = 5\nmode = \"fish\"");
     let text = fs::read_to_string(proxy.folder().join("pgshunt.toml")).expect("a file");
     let line = 1 + text
@@ -145,7 +115,7 @@ fn a_wrong_file_changes_nothing_and_says_why() {
     let log = proxy.log();
     assert!(log.contains(&format!(":{line}: ")), "{log}");
     assert!(log.contains(&format!(":{}: ", line + 1)), "every mistake: {log}");
-    assert_eq!(pid(&mut client), before);
+    assert_eq!(client.server_pid(), before);
     let config = console.rows("SHOW CONFIG").join("\n");
     let key = format!("database.{}.pool.size|3|", database.name);
     assert!(config.contains(&key), "{config}");
@@ -174,19 +144,19 @@ fn pools_that_are_not_meant_keep_their_servers() {
     let proxy = Config::new(&database).pool("size = 3").section("# more").start();
     let (mut free, mut busy) = (proxy.door(&database).wire(), proxy.door(&database).wire());
     busy.run("BEGIN");
-    let (busy_pid, free_pid) = (pid(&mut busy), pid(&mut free));
+    let (busy_pid, free_pid) = (busy.server_pid(), free.server_pid());
     change(
         &proxy,
         "size = 3",
         "size = 4\nserver_idle_timeout = \"5min\"\nquery_wait_timeout = 7",
     );
-    assert_eq!(pid(&mut free), free_pid);
+    assert_eq!(free.server_pid(), free_pid);
     // Another name for the same server is another server; one that is lent stays until it is given back.
     change(&proxy, "servers = [\"127.0.0.1:", "servers = [\"localhost:");
-    assert_ne!(pid(&mut free), free_pid);
-    assert_eq!(pid(&mut busy), busy_pid);
+    assert_ne!(free.server_pid(), free_pid);
+    assert_eq!(busy.server_pid(), busy_pid);
     busy.run("COMMIT");
-    assert_ne!(pid(&mut busy), busy_pid);
+    assert_ne!(busy.server_pid(), busy_pid);
     until("the old servers to go", || {
         let old = format!("SELECT count(*) FROM pg_stat_activity WHERE pid IN ({busy_pid}, {free_pid})");
         database.superuser().psql(&old) == "0"
@@ -321,7 +291,7 @@ fn changed_files_are_noticed() {
 }
 
 #[test]
-fn addresses_wait_for_a_restart_and_the_rest_does_not() {
+fn what_waits_for_a_restart_is_named_and_the_rest_is_followed() {
     let database = cluster::database();
     let proxy = Config::new(&database).pool("size = 3").start();
     edit(
@@ -329,12 +299,18 @@ fn addresses_wait_for_a_restart_and_the_rest_does_not() {
         &format!("clients = [\"127.0.0.1:{}\"]", proxy.port()),
         "clients = [\"127.0.0.1:1\"]",
     );
-    edit(&proxy, "size = 3", "size = 5");
+    edit(&proxy, "threads = 2", "threads = 3");
+    edit(&proxy, "size = 3", "size = 5\n[log]\nformat = \"json\"");
     let mut console = proxy.console().wire();
     let told = console.query("RELOAD");
     assert_eq!(told[1..], ["C RELOAD", "Z I"]);
+    for key in ["threads", "clients in [listen]", "format in [log]"] {
+        assert!(told[0].contains(&format!("{key} has changed")), "{key}: {told:?}");
+        let line = format!("WARN {key} has changed: pgshunt follows after a restart only");
+        assert!(proxy.log().contains(&line), "{key}");
+    }
     assert!(
-        told[0].contains("other addresses in [listen] are used after a restart only"),
+        !told[0].contains("admin") && !told[0].contains("http"),
         "{told:?}"
     );
     assert_eq!(proxy.door(&database).wire().value("SELECT 1"), "1");
@@ -349,9 +325,68 @@ fn without_a_file_certificates_are_read_again() {
     let port = database.cluster.port;
     let proxy = Proxy::to(&format!("postgres://postgres@127.0.0.1:{port}/postgres"));
     let mut client = proxy.door(&database).wire();
-    let before = pid(&mut client);
+    let before = client.server_pid();
     assert_eq!(proxy.console().wire().query("RELOAD"), ["C RELOAD", "Z I"]);
     programs::signal(proxy.pid(), "HUP");
     until("SIGHUP to be heard", || is_reloaded(&proxy, "SIGHUP", 1));
-    assert_eq!(pid(&mut client), before);
+    assert_eq!(client.server_pid(), before);
+}
+
+#[test]
+fn the_level_of_the_log_is_followed() {
+    let database = cluster::database();
+    let proxy = Config::new(&database).section("[log]\nlevel = \"error\"").start();
+    let refused = || {
+        let door = proxy.door(&database).as_user("nobody_at_all");
+        assert!(door.try_wire(&[]).is_err());
+    };
+    refused();
+    assert_eq!(proxy.log(), "");
+    change(&proxy, "level = \"error\"", "level = \"info\"");
+    refused();
+    until("the log to tell", || proxy.log().contains("a login was refused"));
+    change(&proxy, "level = \"info\"", "level = \"error\"");
+    let before = proxy.log();
+    refused();
+    assert_eq!(proxy.log(), before);
+}
+
+/// As in PgBouncer: from the next transaction on. What its modes left in servers is not found afterwards.
+#[test]
+fn another_mode_is_followed_between_transactions() {
+    let database = cluster::database();
+    let proxy = Config::new(&database)
+        .threads(1)
+        .pool("mode = \"session\"")
+        .pool("size = 2")
+        .start();
+    let (mut idle, mut busy) = (proxy.door(&database).wire(), proxy.door(&database).wire());
+    idle.run("SELECT 1");
+    busy.run("BEGIN");
+    busy.run("SELECT 1");
+    assert_eq!(database.servers(), 2, "each has its own");
+    change(&proxy, "mode = \"session\"", "mode = \"transaction\"");
+    let pins = |count: usize| proxy.console().psql("SHOW PINS").lines().count() == count;
+    until("the idle client's server to be free", || pins(0));
+    assert_eq!(busy.value("SELECT 'goes on'"), "goes on");
+    let inside = busy.server_pid();
+    assert_eq!(busy.server_pid(), inside);
+    busy.run("COMMIT");
+    // Now both share what is there, and what is left in it.
+    change(&proxy, "size = 2", "size = 1");
+    until("one server to be left", || database.servers() == 1);
+    idle.run("CREATE TEMP TABLE left_behind (x int)");
+    assert_eq!(busy.value("SELECT count(*) FROM left_behind"), "0");
+    change(&proxy, "mode = \"transaction\"", "mode = \"auto\"");
+    assert_eq!(busy.sqlstate("SELECT * FROM left_behind"), "42P01");
+    idle.run("SET work_mem = '77MB'");
+    assert_ne!(busy.value("SHOW work_mem"), "77MB");
+    assert_eq!(idle.value("SHOW work_mem"), "77MB", "it follows the client again");
+    change(&proxy, "mode = \"auto\"", "mode = \"session\"");
+    idle.run("SELECT 1");
+    busy.send(&pgshunt_tests::Messages::new().query("SELECT 'served'"));
+    assert_eq!(idle.value("SELECT 'mine'"), "mine");
+    drop(idle);
+    let answer = pgshunt_tests::wire::transcript(&busy.until_ready());
+    assert!(answer.contains(&"D served".to_owned()), "{answer:?}");
 }

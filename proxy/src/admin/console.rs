@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 
+use super::cancel::Keys;
 use super::login::{Guest, Remembered, log_in};
 use super::lookout::Lookout;
 use super::talk::{Next, Talk};
@@ -41,6 +42,7 @@ const OUT_BYTES_MAX: usize = 1024 * 1024;
 pub struct Console {
     lookout: Rc<Lookout>,
     remembered: Remembered,
+    keys: Keys,
     guests: Cell<usize>,
 }
 
@@ -50,6 +52,7 @@ impl Console {
         Rc::new(Console {
             lookout,
             remembered: Remembered::default(),
+            keys: Keys::default(),
             guests: Cell::new(0),
         })
     }
@@ -64,7 +67,7 @@ impl Console {
             Duration::ZERO => LOGIN_WITHIN,
             limit => limit,
         };
-        let login = log_in(&self.lookout.common, &self.remembered, accepted);
+        let login = log_in(&self.lookout.common, (&self.remembered, &self.keys), accepted);
         if let Ok(Some(guest)) = tokio::time::timeout(limit, Box::pin(login)).await {
             converse(&self.lookout, guest).await;
         }
@@ -105,6 +108,7 @@ async fn converse(lookout: &Rc<Lookout>, guest: Guest) {
         user,
         database,
         role,
+        key,
     } = guest;
     let mut talk = Talk::new(lookout.clone(), user, database, role);
     loop {
@@ -125,9 +129,14 @@ async fn converse(lookout: &Rc<Lookout>, guest: Guest) {
         // Some commands wait, and nobody waits for a guest who has left.
         let next = tokio::select! {
             biased;
-            next = talk.hear(kind, &body) => next,
+            next = talk.hear(kind, &body) => Some(next),
             // Cancel safe: what has been read stays in the inbox.
             () = left(&mut inbox, &mut stream) => return,
+            () = key.is_used() => None,
+        };
+        let next = match next {
+            Some(next) => next,
+            None => talk.cancelled(kind).await,
         };
         let is_written = match next {
             Next::Listen if talk.out.len() < OUT_BYTES_MAX => true,

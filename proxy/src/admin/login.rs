@@ -6,11 +6,13 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::AsyncWriteExt;
 
+use super::cancel::{Key, Keys};
 use super::command::Role;
 use super::driver::SETTINGS;
 use crate::client::arrive::adopt;
@@ -40,6 +42,8 @@ pub struct Guest {
     pub database: String,
     /// What it may do.
     pub role: Role,
+    /// What it cancels with.
+    pub key: Rc<Key>,
 }
 
 /// Verifiers of console roles that have been proven: what they are held against while no server can be asked, which is
@@ -48,7 +52,11 @@ pub struct Guest {
 pub struct Remembered(RefCell<HashMap<String, Found>>);
 
 /// Lets one connection in, or tells it why not. The caller bounds the time.
-pub async fn log_in(common: &Arc<Common>, remembered: &Remembered, accepted: Accepted) -> Option<Guest> {
+pub async fn log_in(
+    common: &Arc<Common>,
+    (remembered, keys): (&Remembered, &Keys),
+    accepted: Accepted,
+) -> Option<Guest> {
     let (socket, peer) = adopt(accepted)?;
     let tls = common.tls.load_full();
     let arrived = match greet(socket, &tls).await {
@@ -57,11 +65,26 @@ pub async fn log_in(common: &Arc<Common>, remembered: &Remembered, accepted: Acc
             tracing::info!(?peer, %fault, "a connection to the console was refused");
             return None;
         }
-        // A command that waits ends when its guest hangs up.
-        Opened::Cancel { .. } | Opened::Gone(_) => return None,
+        Opened::Cancel { secret, .. } => {
+            let limits = &common.snapshot.load().limits;
+            if common
+                .gate
+                .may_cancel(peer.map(|peer| peer.ip()), limits, Instant::now())
+            {
+                keys.used(&secret);
+            }
+            return None;
+        }
+        Opened::Gone(_) => return None,
     };
     let user = arrived.startup.user.clone();
-    match admit(common, remembered, arrived).await {
+    let admitted = match admit(common, remembered, arrived).await {
+        Ok((arrived, role)) => welcome(arrived, role, keys)
+            .await
+            .map_err(|error| Ended::Gone(Some(error))),
+        Err(end) => Err(end),
+    };
+    match admitted {
         Ok(guest) => {
             tracing::info!(?peer, user, role = ?guest.role, "console login");
             Some(guest)
@@ -80,7 +103,12 @@ fn log_refusal(peer: Option<SocketAddr>, user: &str, end: Ended) {
     }
 }
 
-async fn admit(common: &Arc<Common>, remembered: &Remembered, mut arrived: Arrived) -> Result<Guest, Ended> {
+/// The proof, and what the role may do.
+async fn admit(
+    common: &Arc<Common>,
+    remembered: &Remembered,
+    mut arrived: Arrived,
+) -> Result<(Arrived, Role), Ended> {
     let snapshot = common.snapshot.load_full();
     let user = arrived.startup.user.clone();
     let role = role_of(&snapshot.console, &user);
@@ -110,9 +138,7 @@ async fn admit(common: &Arc<Common>, remembered: &Remembered, mut arrived: Arriv
         return Err(refuse(&mut arrived.stream, fault).await);
     }
     remembered.0.borrow_mut().insert(user, found);
-    welcome(arrived, role)
-        .await
-        .map_err(|error| Ended::Gone(Some(error)))
+    Ok((arrived, role))
 }
 
 fn role_of(console: &Console, user: &str) -> Option<Role> {
@@ -131,11 +157,9 @@ async fn find(common: &Common, snapshot: &Arc<Snapshot>, user: &str) -> Result<F
     common.look_up(snapshot, &first.name, user).await
 }
 
-async fn welcome(arrived: Arrived, role: Role) -> std::io::Result<Guest> {
-    let mut secret = [0; 4];
-    SystemRandom::new()
-        .fill(&mut secret)
-        .map_err(|_| std::io::Error::other("the system gives no random bytes"))?;
+async fn welcome(arrived: Arrived, role: Role, keys: &Keys) -> std::io::Result<Guest> {
+    let key = keys.cut();
+    let key = key.ok_or_else(|| std::io::Error::other("the system gives no random bytes"))?;
     let application_name = arrived.startup.param(b"application_name").unwrap_or_default();
     let mut out = Vec::new();
     for setting in SETTINGS.iter().filter(|setting| setting.is_reported) {
@@ -147,7 +171,7 @@ async fn welcome(arrived: Arrived, role: Role) -> std::io::Result<Guest> {
         b"session_authorization",
         arrived.startup.user.as_bytes(),
     );
-    messages::backend_key_data(&mut out, std::process::id() as i32, &secret);
+    messages::backend_key_data(&mut out, std::process::id() as i32, key.secret());
     reply::ready_for_query(&mut out, b'I');
     let (mut stream, startup, rest) = arrived.into_parts();
     stream.write_all(&out).await?;
@@ -158,6 +182,7 @@ async fn welcome(arrived: Arrived, role: Role) -> std::io::Result<Guest> {
         user: startup.user,
         database: startup.database,
         role,
+        key,
     })
 }
 

@@ -5,6 +5,7 @@
 //! `driver` know what may be said at the console, `login` lets people in, `talk` speaks the protocol, `run` does what
 //! they ask, by way of `operate` where it is about databases; `console` and `http` have the sockets.
 
+pub mod cancel;
 pub mod command;
 pub mod console;
 pub mod driver;

@@ -75,6 +75,17 @@ impl Lookout {
         Ok(())
     }
 
+    /// Takes back what one PAUSE did.
+    pub async fn unpause(&self, which: Which<'_>) {
+        self.switch(|switches| match which {
+            None => switches.all_paused = false,
+            Some(name) => {
+                switches.paused.remove(name);
+            }
+        })
+        .await;
+    }
+
     /// Refuses new clients of a database, or takes them again.
     ///
     /// # Errors
@@ -137,7 +148,8 @@ impl Lookout {
         }
     }
 
-    fn is_paused(&self, which: Which<'_>) -> bool {
+    /// Has a PAUSE of just this been said?
+    pub fn is_paused(&self, which: Which<'_>) -> bool {
         let switches = self.common.switches.load();
         match which {
             None => switches.all_paused,

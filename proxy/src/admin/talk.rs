@@ -40,6 +40,8 @@ pub struct Talk {
     statements: HashMap<Vec<u8>, Option<Command>>,
     portals: HashMap<Vec<u8>, Portal>,
     is_skipping: bool,
+    /// What a PAUSE that is waited for has paused.
+    pausing: Option<Option<String>>,
     /// Answers that have not been written.
     pub out: Vec<u8>,
 }
@@ -73,6 +75,7 @@ impl Talk {
             statements: HashMap::new(),
             portals: HashMap::new(),
             is_skipping: false,
+            pausing: None,
             out: Vec::new(),
         }
     }
@@ -119,6 +122,20 @@ impl Talk {
                 }
             }
         }
+    }
+
+    /// The answer to a message whose command was waited for and cancelled. A PAUSE is taken back, as PgBouncer does.
+    pub async fn cancelled(&mut self, kind: u8) -> Next {
+        if let Some(which) = self.pausing.take() {
+            self.lookout.unpause(which.as_deref()).await;
+        }
+        let text = "canceling statement due to user request";
+        Fault::error(sqlstate::QUERY_CANCELED, text).write(&mut self.out);
+        match kind {
+            b'Q' => reply::ready_for_query(&mut self.out, b'I'),
+            _ => self.is_skipping = true,
+        }
+        Next::Write
     }
 
     async fn query(&mut self, body: &[u8]) -> Next {
@@ -175,7 +192,13 @@ impl Talk {
             user: &self.user,
             database: &self.database,
         };
-        let answer = run(&self.lookout, command, &asker).await?;
+        self.pausing = match command {
+            Command::Pause(which) if !self.lookout.is_paused(which.as_deref()) => Some(which.clone()),
+            _ => None,
+        };
+        let answer = run(&self.lookout, command, &asker).await;
+        self.pausing = None;
+        let answer = answer?;
         if let Some(warning) = &answer.warning {
             let fields = reply::ErrorFields {
                 severity: "WARNING",

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod build;
+pub mod log;
 pub mod notify;
 pub mod reload;
 pub mod topology;
@@ -25,13 +26,19 @@ use crate::client::credentials;
 use crate::client::worker::{Common, Order, Worker};
 use crate::net::tls::TlsFault;
 use crate::snapshot::{Endpoint, Snapshot};
+use log::Log;
 use reload::Reloader;
 
 /// Where the configuration came from, and can be read again.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// A file; it is read again when it changes, and on SIGHUP.
-    File(PathBuf),
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Does the command line say how many threads there are?
+        has_threads: bool,
+    },
     /// The command line; only certificates are read again.
     Dsn,
 }
@@ -60,25 +67,25 @@ impl fmt::Display for StartFault {
 impl std::error::Error for StartFault {}
 
 /// Serves until told to stop: SIGTERM and SIGINT let running transactions end, a second one does not wait.
-pub fn serve(snapshot: Snapshot, source: Source) -> Result<(), StartFault> {
+pub fn serve(snapshot: Snapshot, source: Source, log: Log) -> Result<(), StartFault> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartFault::System)?;
     let parts = build::build(snapshot)?;
     let local = tokio::task::LocalSet::new();
-    let result = local.block_on(&runtime, oversee(parts, source));
+    let result = local.block_on(&runtime, oversee(parts, source, log));
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
 }
 
-async fn oversee(parts: build::Parts, source: Source) -> Result<(), StartFault> {
+async fn oversee(parts: build::Parts, source: Source, log: Log) -> Result<(), StartFault> {
     let build::Parts {
         common,
         doors,
         questions,
     } = parts;
-    let reloader = Reloader::new(common.clone(), source).map_err(StartFault::System)?;
+    let reloader = Reloader::new(common.clone(), source, log).map_err(StartFault::System)?;
     let (lookout, wishes) = Lookout::new(common.clone());
     let mut shutdowns = wishes.shutdowns;
     // The clients' doors open last: who can come in finds everything else there.

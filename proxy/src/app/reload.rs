@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use super::log::Log;
 use super::watch::Watch;
 use super::{Source, StartFault, build, notify};
 use crate::admin::lookout::Change;
@@ -19,7 +20,7 @@ use crate::fault::Fault;
 use crate::net::tls::FromClient;
 use crate::protocol::sqlstate;
 use crate::server::address::Target;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{LogSettings, Snapshot};
 
 /// Mistakes the console is shown; the log has them all.
 const MISTAKES_SHOWN: usize = 5;
@@ -31,6 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct Reloader {
     common: Arc<Common>,
     source: Source,
+    log: Log,
     /// The configuration pgshunt started with.
     started: Arc<Snapshot>,
     hangup: Signal,
@@ -54,11 +56,12 @@ struct Ready {
 
 impl Reloader {
     /// Of what pgshunt has just started with.
-    pub fn new(common: Arc<Common>, source: Source) -> io::Result<Self> {
+    pub fn new(common: Arc<Common>, source: Source, log: Log) -> io::Result<Self> {
         let mut reloader = Reloader {
             started: common.snapshot.load_full(),
             common,
             source,
+            log,
             hangup: signal(SignalKind::hangup())?,
             watch: Watch::default(),
         };
@@ -103,13 +106,12 @@ impl Reloader {
             Ok((ready, later)) => {
                 self.take_over(ready).await;
                 tracing::info!(asked_by, "configuration reloaded");
-                later
+                let later = later
                     .iter()
-                    .for_each(|what| tracing::warn!("{what} after a restart only"));
-                Ok(later
-                    .iter()
-                    .map(|what| format!("{what} after a restart only"))
-                    .collect())
+                    .map(|key| format!("{key} has changed: pgshunt follows after a restart only"));
+                let later: Vec<_> = later.collect();
+                later.iter().for_each(|what| tracing::warn!("{what}"));
+                Ok(later)
             }
             Err(refusal) => {
                 refusal.log(asked_by);
@@ -123,7 +125,7 @@ impl Reloader {
     /// The files the configuration is made of.
     fn files(&self) -> Vec<PathBuf> {
         match &self.source {
-            Source::File(file) => config::files(file),
+            Source::File { path, .. } => config::files(path),
             Source::Dsn => {
                 let shards = self
                     .started
@@ -171,27 +173,30 @@ impl Reloader {
 
     /// What is configured now, and what of it can't be followed while pgshunt runs.
     fn read(&self) -> Result<(Snapshot, Vec<&'static str>), Refusal> {
-        let file = match &self.source {
-            Source::File(file) => file,
+        let (path, has_threads) = match &self.source {
+            Source::File { path, has_threads } => (path, *has_threads),
             Source::Dsn => return Ok(((*self.started).clone(), Vec::new())),
         };
-        let read = config::load(file).map_err(Refusal::Mistakes)?;
+        let read = config::load(path).map_err(Refusal::Mistakes)?;
         let now = self.common.snapshot.load();
-        let mut later = Vec::new();
-        if read.listen != now.listen {
-            later.push("other addresses in [listen] are used");
-        }
-        if read.log != now.log {
-            later.push("changes in [log] are followed");
-        }
+        let changed = [
+            ("threads", read.threads != now.threads && !has_threads),
+            ("clients in [listen]", read.listen.clients != now.listen.clients),
+            ("admin in [listen]", read.listen.admin != now.listen.admin),
+            ("http in [listen]", read.listen.http != now.listen.http),
+            ("format in [log]", read.log.format != now.log.format),
+        ];
+        let later = changed.into_iter().filter_map(|(key, is)| is.then_some(key));
         let snapshot = Snapshot {
             listen: now.listen.clone(),
-            log: now.log.clone(),
-            // The command line's number, if it gave one.
+            log: LogSettings {
+                format: now.log.format,
+                ..read.log
+            },
             threads: now.threads,
             ..read
         };
-        Ok((snapshot, later))
+        Ok((snapshot, later.collect()))
     }
 
     async fn take_over(&self, ready: Ready) {
@@ -201,6 +206,7 @@ impl Reloader {
         self.common.clusters.store(Arc::new(clusters));
         self.common.targets.store(Arc::new(ready.targets));
         self.common.tls.store(Arc::new(ready.tls));
+        self.log.follow(&ready.snapshot.log);
         self.common.snapshot.store(Arc::new(ready.snapshot));
         let tell = |door: &mpsc::UnboundedSender<Order>| {
             let (answer, told) = oneshot::channel();

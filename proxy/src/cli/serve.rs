@@ -4,13 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ArgGroup;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
 
 use super::{WRONG, refuse};
+use crate::app::log::Log;
 use crate::app::{self, Source};
 use crate::config::{self, Mistake, Overrides};
-use crate::snapshot::{LogFormat, LogSettings, Snapshot};
+use crate::snapshot::Snapshot;
 
 /// Run the proxy until it is told to stop.
 ///
@@ -72,11 +71,14 @@ pub(super) fn run(args: &Args) -> ExitCode {
         Ok(loaded) => loaded,
         Err(mistakes) => return refuse(&mistakes),
     };
-    if let Err(error) = start_log(&snapshot.log) {
-        eprintln!("PGSHUNT_LOG: {error}\n  hint: write for example PGSHUNT_LOG=debug");
-        return ExitCode::from(WRONG);
-    }
-    match app::serve(snapshot, source) {
+    let log = match Log::start(&snapshot.log) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("PGSHUNT_LOG: {error}\n  hint: write for example PGSHUNT_LOG=debug");
+            return ExitCode::from(WRONG);
+        }
+    };
+    match app::serve(snapshot, source, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             eprintln!("pgshunt cannot start: {fault}");
@@ -90,8 +92,12 @@ fn snapshot(args: &Args) -> Result<(Snapshot, Source), Vec<Mistake>> {
     match (&args.config, &args.to) {
         (Some(file), _) => {
             let written = config::load(file)?;
+            let source = Source::File {
+                path: file.clone(),
+                has_threads: threads.is_some(),
+            };
             let threads = threads.unwrap_or(written.threads);
-            Ok((Snapshot { threads, ..written }, Source::File(file.clone())))
+            Ok((Snapshot { threads, ..written }, source))
         }
         (None, to) => {
             let overrides = Overrides {
@@ -105,21 +111,4 @@ fn snapshot(args: &Args) -> Result<(Snapshot, Source), Vec<Mistake>> {
             Ok((snapshot, Source::Dsn))
         }
     }
-}
-
-fn start_log(settings: &LogSettings) -> Result<(), ParseError> {
-    let wanted = std::env::var("PGSHUNT_LOG")
-        .ok()
-        .filter(|wanted| !wanted.is_empty());
-    let filter = EnvFilter::builder().parse(wanted.as_deref().unwrap_or(settings.level.word()))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_writer(std::io::stderr);
-    // A second subscriber in one process would be refused; the first one stays, which is as good.
-    let _ = match settings.format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
-    };
-    Ok(())
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::AsyncWriteExt;
@@ -15,6 +15,7 @@ use super::gate::{Arrival, Pass};
 use super::handle::{Handle, Identity};
 use super::handshake::{Arrived, Ended, Opened, greet, refuse};
 use super::introduce::{NotWelcome, introduce};
+use super::mode;
 use super::relay::Client;
 use super::replicate::{self, Replication};
 use super::route::Routing;
@@ -24,14 +25,12 @@ use crate::metrics::Limit;
 use crate::net::buffer::{Inbox, Outbox};
 use crate::net::socket;
 use crate::net::stream::{Socket, Stream};
-use crate::pool::settings::Mode;
 use crate::pool::{Key, Pool};
 use crate::protocol::auth::{Secret, messages};
+use crate::protocol::session::Session;
 use crate::protocol::session::ours;
-use crate::protocol::session::pin::Pin;
 use crate::protocol::session::reported::IN_HOT_STANDBY;
 use crate::protocol::session::settings::{Settings, Shared};
-use crate::protocol::session::{Pooling, Session};
 use crate::protocol::startup::Startup;
 use crate::protocol::{reply, sqlstate};
 use crate::server::address::Target;
@@ -41,7 +40,12 @@ use crate::snapshot::Snapshot;
 pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     worker.logging_in.set(worker.logging_in.get() + 1);
     // The login is large and short: boxed, it is gone while the client idles.
-    let client = Box::pin(log_in(&worker, accepted)).await;
+    let login = Box::pin(log_in(&worker, accepted));
+    let client = tokio::select! {
+        biased;
+        client = login => client,
+        () = stopped(&worker) => None,
+    };
     worker.logging_in.set(worker.logging_in.get() - 1);
     match client {
         Some((LoggedIn::Client(client), _stay)) => client.run().await,
@@ -49,6 +53,15 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         None => {}
     }
 }
+
+/// Returns when logins have had their time after an order to stop.
+async fn stopped(worker: &Worker) {
+    worker.ending.notified().await;
+    tokio::time::sleep(LAST_LOGINS).await;
+}
+
+/// How long logins may go on when pgshunt stops: a client that says nothing does not keep it from ending.
+const LAST_LOGINS: Duration = Duration::from_secs(1);
 
 /// A client that has proved who it is.
 enum LoggedIn {
@@ -173,6 +186,9 @@ async fn admit(
         Err(fault) => return Err(refuse(&mut arrived.stream, fault).await),
     };
     if replicate::is_asked_for(&arrived.startup) {
+        if common.switches.load().is_paused(&key.database, snapshot) {
+            return Err(refuse(&mut arrived.stream, paused(&key.database)).await);
+        }
         let targets = all_targets(worker, snapshot, &key.database);
         let replication = replicate::begin(worker, arrived, &targets, &secret).await?;
         return Ok((LoggedIn::Replication(Box::new(replication)), counted, passes));
@@ -194,12 +210,7 @@ async fn admit(
     };
     let id = common.client_ids.fetch_add(1, Ordering::Relaxed);
     let mut session = Session::new(id, startup, reported);
-    match pool.settings().mode {
-        Mode::Auto => {}
-        Mode::Session => session.pins.insert(Pin::SessionMode),
-        Mode::Transaction => session.pooling = Pooling::Transactions,
-        Mode::Statement => session.pooling = Pooling::Statements,
-    }
+    mode::follow(&mut session, pool.mode());
     let client = welcome(worker, snapshot, arrived, (peer, pool), session).await;
     client
         .map(|client| (LoggedIn::Client(Box::new(client)), counted, passes))
@@ -297,6 +308,14 @@ fn no_such_database(name: &str) -> Fault {
     )
 }
 
+/// Replication connections wait for no server of a pool, so for no RESUME either.
+fn paused(name: &str) -> Fault {
+    Fault::fatal(
+        sqlstate::CANNOT_CONNECT_NOW,
+        format!("database \"{name}\" is paused"),
+    )
+}
+
 fn all_targets(worker: &Worker, snapshot: &Snapshot, database: &str) -> Vec<Arc<Target>> {
     let targets = worker.common.targets.load();
     let found = snapshot
@@ -365,6 +384,7 @@ async fn welcome(
         tls,
         application_name,
     };
+    let mode = pool.mode();
     let handle = Handle::new(identity, pool);
     worker.clients.borrow_mut().insert(id, handle.clone());
     Ok(Client {
@@ -376,6 +396,7 @@ async fn welcome(
         },
         outbox: Outbox::default(),
         session,
+        mode,
         handle,
         worker: worker.clone(),
         message_max: snapshot.limits.max_packet_size,

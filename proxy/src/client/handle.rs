@@ -14,7 +14,7 @@ use crate::protocol::session::pin::Pins;
 pub enum Signal {
     /// Its statement is to be cancelled.
     Cancel,
-    /// pgshunt stops: leave when idle.
+    /// pgshunt stops, or the configuration has changed: look whether to leave when idle, and what mode to follow.
     Stop,
     /// Leave now.
     Kill,

@@ -99,7 +99,7 @@ async fn greet_encrypted(socket: Socket, tls: &FromClient, is_direct: bool) -> O
         Ok(stream) => stream,
         Err(error) => return Opened::Gone(Some(error)),
     };
-    let facts = {
+    let (facts, has_certificate) = {
         let (_, session) = stream.get_ref();
         if is_direct && session.alpn_protocol() != Some(b"postgresql") {
             let fault = Fault::fatal(
@@ -108,18 +108,24 @@ async fn greet_encrypted(socket: Socket, tls: &FromClient, is_direct: bool) -> O
             );
             return refuse(&mut stream, fault).await.into();
         }
-        TlsFacts {
+        let facts = TlsFacts {
             description: description(session),
             end_point: tls.end_point().map(<[u8]>::to_vec),
             common_name: session
                 .peer_certificates()
                 .and_then(|chain| common_name(chain.first()?)),
             names_roles: tls.names_roles(),
-        }
+        };
+        (facts, session.peer_certificates().is_some())
     };
     let mut inbox = Inbox::default();
     match hear(&mut stream, &mut inbox, Asked::ENCRYPTED).await {
         Ok(Heard::Cancel { pid, secret }) => Opened::Cancel { pid, secret },
+        Ok(Heard::Startup(_)) if tls.wants_certificates() && !has_certificate => {
+            let text = "connection requires a valid client certificate";
+            let fault = Fault::fatal(sqlstate::INVALID_AUTHORIZATION, text);
+            Opened::from(refuse(&mut stream, fault).await)
+        }
         Ok(Heard::Startup(startup)) => {
             arrive(
                 Stream::TlsFromClient(Box::new(stream)),

@@ -5,6 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use super::handle::Signal;
+use super::replicate;
 use super::switches::means;
 use super::worker::{Common, Worker};
 use crate::catalog::Catalogued;
@@ -127,7 +128,13 @@ impl Worker {
     pub(super) fn reload(&self) {
         for pool in self.all_pools() {
             match self.common.ways(&pool.plan.key) {
-                Some(ways) => pool.change(ways),
+                Some(ways) => {
+                    let before = pool.mode();
+                    pool.change(ways);
+                    if pool.mode() != before {
+                        self.wake(&pool);
+                    }
+                }
                 None => {
                     pool.remove();
                     self.wake(&pool);
@@ -154,7 +161,7 @@ impl Worker {
         pools
     }
 
-    /// Ends every client of a database. What servers do for them is cancelled.
+    /// Ends every client of a database, replication connections with them. What servers do for them is cancelled.
     pub(super) fn end_all(&self, database: Option<&str>) {
         let snapshot = self.common.snapshot.load();
         for client in self.clients.borrow().values() {
@@ -162,6 +169,7 @@ impl Worker {
                 client.signal(Signal::Kill);
             }
         }
+        replicate::end_all(&self.common, database, &snapshot);
     }
 
     /// Every pool, so that nothing is borrowed while something is done with them.
@@ -169,7 +177,7 @@ impl Worker {
         self.pools.borrow().values().cloned().collect()
     }
 
-    /// A pool's clients look whether they are to leave.
+    /// A pool's clients look whether they are to leave, and what mode to follow.
     fn wake(&self, pool: &Rc<Pool>) {
         let clients = self.clients.borrow();
         let own = clients.values().filter(|client| Rc::ptr_eq(&client.pool, pool));

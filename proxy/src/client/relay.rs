@@ -16,6 +16,7 @@ use crate::fault::Fault;
 use crate::net::buffer::{BUFFER, Inbox, Outbox};
 use crate::net::stream::Stream;
 use crate::pool::lease::{Answer, Lease, Ticket};
+use crate::pool::settings::Mode;
 use crate::pool::{Place, Pool};
 use crate::protocol::session::{Afterwards, Heard, Next, Session};
 use crate::protocol::sqlstate;
@@ -31,6 +32,8 @@ pub struct Client {
     pub outbox: Outbox,
     /// Its session.
     pub session: Session,
+    /// The mode its session follows.
+    pub mode: Mode,
     /// What the worker knows of it.
     pub handle: Rc<Handle>,
     /// Its worker.
@@ -363,10 +366,12 @@ impl Client {
         Then::Continue
     }
 
-    fn settle(&mut self, cx: &mut Context<'_>, at: Instant) {
-        if self.lease.is_some() {
-            self.done(at);
+    pub(super) fn settle(&mut self, cx: &mut Context<'_>, at: Instant) {
+        let Some(lease) = &self.lease else { return };
+        if lease.backend.status == b'I' && !lease.backend.pipeline.is_open() {
+            self.follow_mode();
         }
+        self.done(at);
         let Some(lease) = &mut self.lease else { return };
         let mut to_server = Vec::new();
         let worker = &self.worker;
@@ -579,7 +584,9 @@ impl Client {
             self.say(cx, &fault);
             return Then::Abandon;
         }
-        self.handle.take(Signal::Stop);
+        if self.handle.take(Signal::Stop) {
+            self.look_at_mode(cx);
+        }
         Then::Continue
     }
 
@@ -589,7 +596,7 @@ impl Client {
     }
 
     /// In no transaction, and nothing is owed to it. Its session may keep a server.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         let is_pinned = self.handle.doing.get() == Doing::Pinned;
         (self.lease.is_none() || is_pinned) && self.ticket.is_none() && !self.session.has_begun()
     }

@@ -7,9 +7,11 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
+use tokio::sync::Notify;
 
 use super::handshake::{Arrived, Ended, refuse};
-use super::worker::Worker;
+use super::switches::means;
+use super::worker::{Common, Worker};
 use crate::fault::{Fault, Severity};
 use crate::net::buffer::BUFFER;
 use crate::net::stream::Stream;
@@ -20,13 +22,24 @@ use crate::server;
 use crate::server::address::Target;
 use crate::server::connect::{ConnectFault, LoggedIn, connect};
 use crate::server::held::CancelPoint;
+use crate::snapshot::Snapshot;
 
 /// A client and the server it has for itself.
 pub struct Replication {
     client: Stream,
     server: Stream,
-    cancel: Arc<CancelPoint>,
+    listed: Arc<Listed>,
     worker: Rc<Worker>,
+}
+
+/// What all workers know of a replication connection.
+pub struct Listed {
+    /// The database as its client names it.
+    database: String,
+    /// How to cancel on its server.
+    cancel: CancelPoint,
+    /// Told when it must end.
+    end: Notify,
 }
 
 /// Does the client ask for the replication protocol? PostgreSQL takes a boolean or `database`.
@@ -66,23 +79,29 @@ pub async fn begin(
     messages::backend_key_data(&mut out, pid, &cancel_secret);
     reply::ready_for_query(&mut out, b'I');
     out.extend_from_slice(&rest);
-    let (mut client, _, ahead) = arrived.into_parts();
+    let (mut client, startup, ahead) = arrived.into_parts();
+    let database = startup.database;
     let gone = |error| Ended::Gone(Some(error));
     client.write_all(&out).await.map_err(gone)?;
     client.flush().await.map_err(gone)?;
     upstream.write_all(&ahead).await.map_err(gone)?;
     upstream.flush().await.map_err(gone)?;
-    let cancel = Arc::new(CancelPoint {
+    let cancel = CancelPoint {
         target,
         pid,
         secret: cancel_secret,
         on_their_way: AtomicU32::new(0),
+    };
+    let listed = Arc::new(Listed {
+        database,
+        cancel,
+        end: Notify::new(),
     });
-    worker.common.replicating().push(cancel.clone());
+    worker.common.replicating().push(listed.clone());
     Ok(Replication {
         client,
         server: upstream,
-        cancel,
+        listed,
         worker: worker.clone(),
     })
 }
@@ -123,15 +142,27 @@ impl Replication {
     /// Passes bytes both ways until one side ends, or pgshunt does.
     pub async fn run(mut self) {
         let worker = self.worker.clone();
+        worker.replications.set(worker.replications.get() + 1);
         let both = copy_bidirectional_with_sizes(&mut self.client, &mut self.server, BUFFER, BUFFER);
         // Whichever ends first ends both: nothing is kept of either.
         tokio::select! {
             _ = both => {}
             () = worker.ending.notified() => {}
+            () = self.listed.end.notified() => {}
         }
+        worker.replications.set(worker.replications.get() - 1);
         let mut replicating = worker.common.replicating();
-        replicating.retain(|point| !Arc::ptr_eq(point, &self.cancel));
+        replicating.retain(|each| !Arc::ptr_eq(each, &self.listed));
     }
+}
+
+/// Ends the replication connections of a database (`None`: of all), whichever worker has them.
+pub fn end_all(common: &Common, database: Option<&str>, snapshot: &Snapshot) {
+    let replicating = common.replicating();
+    let meant = replicating
+        .iter()
+        .filter(|each| database.is_none_or(|said| means(said, &each.database, snapshot)));
+    meant.for_each(|each| each.end.notify_one());
 }
 
 /// Cancels what a replication connection is doing, if it was given this key.
@@ -140,10 +171,11 @@ pub fn cancel(worker: &Worker, pid: i32, secret: &[u8]) -> bool {
         .common
         .replicating()
         .iter()
-        .find(|point| point.pid == pid && same_secret(&point.secret, secret))
+        .find(|each| each.cancel.pid == pid && same_secret(&each.cancel.secret, secret))
         .cloned();
-    let Some(point) = found else { return false };
+    let Some(listed) = found else { return false };
     tokio::task::spawn_local(async move {
+        let point = &listed.cancel;
         if let Err(error) = server::cancel::cancel(&point.target, point.pid, &point.secret, PATIENCE).await {
             tracing::warn!(address = %point.target.address, %error, "a cancel request could not be passed on");
         }

@@ -17,7 +17,7 @@ use super::credentials::Lookup;
 use super::gate::Gate;
 use super::handle::{Doing, Handle, Overdue, Signal};
 use super::marks::Marks;
-use super::replicate;
+use super::replicate::{self, Listed};
 use super::switches::Switches;
 use crate::catalog::Catalogued;
 use crate::cluster::Cluster;
@@ -31,7 +31,6 @@ use crate::protocol::session::prepared::Schema;
 use crate::protocol::session::run::Run;
 use crate::protocol::session::{Desk, Sink};
 use crate::server::address::Target;
-use crate::server::held::CancelPoint;
 use crate::snapshot::Snapshot;
 
 /// What a worker is told to do.
@@ -109,15 +108,15 @@ pub struct Common {
     pub marks: Marks,
     /// Cancel requests being passed on.
     pub cancels: AtomicUsize,
-    /// How to cancel on the servers of replication connections.
-    pub replicating: std::sync::Mutex<Vec<Arc<CancelPoint>>>,
+    /// Replication connections.
+    pub replicating: std::sync::Mutex<Vec<Arc<Listed>>>,
     /// What operators have switched off.
     pub switches: ArcSwap<Switches>,
 }
 
 impl Common {
-    /// How to cancel on the servers of replication connections.
-    pub fn replicating(&self) -> std::sync::MutexGuard<'_, Vec<Arc<CancelPoint>>> {
+    /// Replication connections.
+    pub fn replicating(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Listed>>> {
         self.replicating
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -138,6 +137,8 @@ pub struct Worker {
     pub clients: RefCell<HashMap<u64, Rc<Handle>>>,
     /// Clients logging in.
     pub logging_in: Cell<u64>,
+    /// Its replication connections.
+    pub replications: Cell<u64>,
     /// Is it about to end?
     pub stopping: Cell<bool>,
     /// Does it take no more clients, and end with the last one?
@@ -162,6 +163,7 @@ impl Worker {
             tokens: Cell::new((index as u64) << 48),
             clients: RefCell::default(),
             logging_in: Cell::new(0),
+            replications: Cell::new(0),
             stopping: Cell::new(false),
             draining: Cell::new(false),
             ending: Notify::new(),
@@ -185,7 +187,8 @@ impl Worker {
                 _ = tick.tick() => self.tidy(Instant::now()),
             }
             let ends = self.stopping.get() || self.draining.get();
-            if ends && self.clients.borrow().is_empty() && self.logging_in.get() == 0 {
+            let others = self.logging_in.get() + self.replications.get();
+            if ends && self.clients.borrow().is_empty() && others == 0 {
                 return;
             }
         }
@@ -245,6 +248,7 @@ impl Worker {
             }
             Order::Kill => {
                 self.stopping.set(true);
+                self.ending.notify_waiters();
                 self.signal_all(Signal::Kill);
             }
         }

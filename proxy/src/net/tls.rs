@@ -49,6 +49,14 @@ pub fn description(session: &rustls::CommonState) -> String {
 }
 
 impl SslMode {
+    /// Must the other side have a certificate that comes from a known CA?
+    pub fn verifies(self) -> bool {
+        match self {
+            SslMode::Disable | SslMode::Allow | SslMode::Prefer | SslMode::Require => false,
+            SslMode::VerifyCa | SslMode::VerifyFull => true,
+        }
+    }
+
     /// The word in connection strings and in the configuration.
     pub fn word(self) -> &'static str {
         match self {

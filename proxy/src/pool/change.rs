@@ -16,6 +16,7 @@ impl Pool {
         self.removed.set(false);
         self.plan.ledger.limit(ways.settings.size);
         self.plan.seat.room.limit(ways.max_db_connections);
+        let was_loose = self.mode().is_loose();
         *self.settings.borrow_mut() = Rc::new(ways.settings);
         let is_other = !Arc::ptr_eq(&self.reads.borrow().cluster, &ways.reads.cluster);
         if is_other {
@@ -26,8 +27,12 @@ impl Pool {
         let before = self.targets.replace(ways.targets.into());
         let is_like = |(old, new): (&Arc<Target>, &Arc<Target>)| old.is_like(new);
         let after = self.targets.borrow().clone();
-        if before.len() != after.len() || !before.iter().zip(after.iter()).all(is_like) {
+        let is_same = before.len() == after.len() && before.iter().zip(after.iter()).all(is_like);
+        if !is_same {
             self.preferred.set(0);
+        }
+        // What PgBouncer's modes have left in servers nobody is to find in the others.
+        if !is_same || was_loose && !self.mode().is_loose() {
             self.renew();
         }
         self.tidy(Instant::now());
@@ -76,9 +81,15 @@ impl Pool {
         facts.generation != self.generation.get()
     }
 
-    /// How many such servers are left.
+    /// How many such servers are left, those that are still being connected with them.
     pub fn outdated(&self) -> usize {
-        let mut count = 0;
+        let now = self.generation.get();
+        let mut count = self
+            .connecting
+            .borrow()
+            .iter()
+            .filter(|each| **each != now)
+            .count();
         self.each_known(|facts| count += usize::from(self.is_outdated(&facts)));
         count
     }

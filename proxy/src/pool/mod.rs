@@ -4,6 +4,7 @@
 //! servers, never more than they allow. Nothing here is locked: a pool lives on its worker's thread.
 
 mod change;
+mod choose;
 mod failover;
 pub mod lease;
 pub mod ledger;
@@ -35,7 +36,7 @@ use failover::retry_after;
 use lease::{Answer, Lease, Ticket, Waiter};
 use ledger::{Ledger, Need};
 use room::{Room, Seat};
-use settings::Settings;
+use settings::{Mode, Settings};
 
 /// Whose servers a pool holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -140,7 +141,10 @@ pub struct Pool {
     #[allow(clippy::vec_box)]
     canceling: RefCell<Vec<Box<Server>>>,
     waiters: RefCell<VecDeque<Rc<Waiter>>>,
-    connecting: Cell<usize>,
+    /// The generations of servers being connected.
+    connecting: RefCell<Vec<u64>>,
+    /// Servers that are asked whether they still answer.
+    checking: Cell<usize>,
     alive: Cell<usize>,
     failure: RefCell<Option<Failure>>,
     preferred: Cell<usize>,
@@ -159,10 +163,6 @@ struct Failure {
 
 /// How long a worker may keep a server above its share although another worker's clients wait for one.
 const TURN: Duration = Duration::from_millis(100);
-
-/// A client gets the server it had last, if that is free and was given back this recently: it has the client's settings
-/// and statements. Later, the most recently used one is better: the others may grow old and be closed.
-const FAMILIAR: Duration = Duration::from_secs(2);
 
 impl Pool {
     /// An empty pool.
@@ -186,7 +186,8 @@ impl Pool {
             idle: RefCell::default(),
             canceling: RefCell::default(),
             waiters: RefCell::default(),
-            connecting: Cell::new(0),
+            connecting: RefCell::default(),
+            checking: Cell::default(),
             alive: Cell::new(0),
             failure: RefCell::new(None),
             preferred: Cell::new(0),
@@ -199,6 +200,11 @@ impl Pool {
     /// How it behaves at this moment.
     pub fn settings(&self) -> Rc<Settings> {
         self.settings.borrow().clone()
+    }
+
+    /// When its clients give their servers back, at this moment.
+    pub fn mode(&self) -> Mode {
+        self.settings.borrow().mode
     }
 
     /// What is known of its database's servers, and what reads may do.
@@ -240,22 +246,6 @@ impl Pool {
         self.waiters.borrow_mut().push_back(waiter.clone());
         self.connect_more();
         Answer::Queued(Ticket::new(self.clone(), waiter))
-    }
-
-    fn take_idle(self: &Rc<Self>, last: u64) -> Option<Box<Server>> {
-        loop {
-            let mut server = self.familiar(last).or_else(|| self.idle.borrow_mut().pop())?;
-            if server.is_alive(&self.buffers) {
-                return Some(server);
-            }
-            self.closed();
-        }
-    }
-
-    fn familiar(&self, last: u64) -> Option<Box<Server>> {
-        let mut idle = self.idle.borrow_mut();
-        let at = idle.iter().rposition(|server| server.id == last)?;
-        (idle[at].idle_since.elapsed() < FAMILIAR).then(|| idle.remove(at))
     }
 
     fn recent_failure(&self) -> Option<Fault> {
@@ -380,13 +370,17 @@ impl Pool {
                 .iter()
                 .filter(|waiter| waiter.is_waiting())
                 .count();
-            let connecting = self.connecting.get();
+            let connecting = self.connecting.borrow().len();
+            let coming = connecting + self.checking.get();
+            if wanted > coming && self.check_one() {
+                continue;
+            }
             let patient = self
                 .failure
                 .borrow()
                 .as_ref()
                 .is_none_or(|failure| failure.at.elapsed() >= retry_after(failure, &settings));
-            let is_enough = connecting >= wanted || connecting >= settings.connect_parallel;
+            let is_enough = coming >= wanted || connecting >= settings.connect_parallel;
             if is_enough || !patient || self.paused.get() {
                 return self.needs(Need::None);
             }
@@ -401,10 +395,11 @@ impl Pool {
                 return self.needs(Need::Database);
             }
             self.needs(Need::None);
-            self.connecting.set(connecting + 1);
+            let generation = self.generation.get();
+            self.connecting.borrow_mut().push(generation);
             self.alive.set(self.alive.get() + 1);
             let pool = self.clone();
-            tokio::task::spawn_local(async move { pool.connect_one().await });
+            tokio::task::spawn_local(async move { pool.connect_one(generation).await });
         }
     }
 
@@ -416,10 +411,14 @@ impl Pool {
         }
     }
 
-    async fn connect_one(self: Rc<Self>) {
-        let generation = self.generation.get();
+    async fn connect_one(self: Rc<Self>, generation: u64) {
         let result = self.reach(generation).await;
-        self.connecting.set(self.connecting.get() - 1);
+        let at = self
+            .connecting
+            .borrow()
+            .iter()
+            .position(|each| *each == generation);
+        at.map(|at| self.connecting.borrow_mut().swap_remove(at));
         match result {
             Ok(server) => {
                 *self.failure.borrow_mut() = None;
@@ -568,7 +567,7 @@ impl Pool {
         let waited = oldest.map_or(Duration::ZERO, |waiter| {
             now.saturating_duration_since(waiter.since)
         });
-        (self.alive.get(), self.connecting.get(), waited)
+        (self.alive.get(), self.connecting.borrow().len(), waited)
     }
 }
 

@@ -17,6 +17,14 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// May a server be given back with something left in it?
+    pub fn is_loose(self) -> bool {
+        match self {
+            Mode::Auto | Mode::Session => false,
+            Mode::Transaction | Mode::Statement => true,
+        }
+    }
+
     /// The word in the configuration and the console.
     pub fn word(self) -> &'static str {
         match self {

@@ -1,17 +1,14 @@
 #!/bin/sh
-# Puts the drivers that tests/tests/drivers.rs runs into a folder (default: target/drivers) from the package registries:
-# psycopg with libpq 18, node-postgres, pgjdbc. Then: cargo nextest run -p pgshunt-tests --run-ignored all -E 'binary(drivers)'
+# Puts the drivers that tests/tests/drivers runs into a folder (default: target/drivers) from the package registries:
+# psycopg with libpq 18, node-postgres, pgjdbc. tests/run.sh does this by itself.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
+. "$here/../install.sh"
 folder=${1:-$here/../../../target/drivers}
 mkdir -p "$folder"
 cd "$folder"
-[ -x python/bin/python ] || { python3 -m venv python; python/bin/pip install -q "psycopg[binary]>=3.3"; }
-[ -d node_modules/pg ] || npm install --silent --no-audit --no-fund --prefix . pg
-if [ ! -f postgresql.jar ]; then
-    # Debian's package, unpacked and not installed.
-    apt-get download -q libpostgresql-jdbc-java >/dev/null && dpkg-deb -x libpostgresql-jdbc-java_*.deb jdbc
-    cp "$(find jdbc -name 'postgresql*.jar' -type f | head -1)" postgresql.jar
-fi
-cp "$here/Door.java" . && javac -cp postgresql.jar Door.java
+python_packages "psycopg[binary]==3.3.9"
+node_packages pg@8.23.1
+pgjdbc
+java_classes "$here/Door.java"
 echo "drivers are in $PWD"

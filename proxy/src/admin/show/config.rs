@@ -14,7 +14,7 @@ pub(super) const CONFIG: [Column; 4] = [text("key"), text("value"), text("defaul
 const MASK: &str = "********";
 
 /// What only a restart changes, by the beginning of its key; the rest RELOAD changes, and some of it SET.
-const FIXED: [&str; 4] = ["threads", "listen.", "log.", "max_user_connections"];
+const FIXED: [&str; 4] = ["threads", "listen.", "log.format", "max_user_connections"];
 
 /// Keys of `[limits]` stand alone, as PgBouncer's and its tools have them; all others have their section before them.
 pub(super) fn config(seen: &Seen) -> Vec<Row> {

@@ -30,7 +30,8 @@ impl fmt::Debug for FromClient {
 
 impl FromClient {
     /// Reads certificate chain and key. `allow` means `prefer`. `client_ca` checks the certificates clients bring; in
-    /// `verify-ca` and `verify-full` they must bring one, in `verify-full` their own ([`FromClient::names_roles`]).
+    /// `verify-ca` and `verify-full` they must bring one ([`FromClient::wants_certificates`]), in `verify-full` their own
+    /// ([`FromClient::names_roles`]).
     pub fn new(
         mode: SslMode,
         certificate: Option<&Path>,
@@ -45,10 +46,9 @@ impl FromClient {
                 "TLS for clients needs a certificate and its key",
             ));
         };
-        let must_bring = matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull);
         let provider = provider();
         let verifier = match client_ca {
-            None if must_bring => {
+            None if mode.verifies() => {
                 return Err(TlsFault::NotNamed(
                     "verify-ca and verify-full need a file of client CAs",
                 ));
@@ -57,11 +57,8 @@ impl FromClient {
             Some(path) => {
                 let roots: RootCertStore = roots(path, &certificates(path)?)?;
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
-                let verifier = if must_bring {
-                    verifier
-                } else {
-                    verifier.allow_unauthenticated()
-                };
+                // Whoever must bring one and has none is told so in PostgreSQL's words, once it has named itself.
+                let verifier = verifier.allow_unauthenticated();
                 verifier.build().map_err(|error| refused(path, &error))?
             }
         };
@@ -104,6 +101,11 @@ impl FromClient {
             SslMode::Disable | SslMode::Allow | SslMode::Prefer => false,
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => true,
         }
+    }
+
+    /// Is a client in TLS without a certificate refused?
+    pub fn wants_certificates(&self) -> bool {
+        self.mode.verifies()
     }
 
     /// Must a client's certificate name the role it logs in as? PostgreSQL's `clientcert=verify-full`.

@@ -83,6 +83,11 @@ impl Pins {
         self.0 |= pin.bit();
     }
 
+    /// Takes one away.
+    pub fn remove(&mut self, pin: Pin) {
+        self.0 &= !pin.bit();
+    }
+
     /// Is it among them?
     pub fn contains(self, pin: Pin) -> bool {
         self.0 & pin.bit() != 0
