@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Marks {
     born: Instant,
-    marks: Mutex<HashMap<(String, Box<[u8]>), Mark>>,
+    marks: Mutex<HashMap<Tenant, Mark>>,
 }
+
+/// A database and a tenant of it.
+type Tenant = (String, Box<[u8]>);
 
 /// One tenant's mark.
 #[derive(Clone, Debug)]
