@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod cluster;
+pub mod differential;
 pub mod door;
 pub mod frame;
 pub mod fuzzing;

@@ -275,6 +275,8 @@ impl Session {
             }
             b'S' if self.copy_in => self.held_syncs += 1,
             b'S' => self.forward(frame, backend, sink, Expect::Sync),
+            // Malformed: an error, and everything up to the Sync is skipped.
+            b'H' if frame.header.total > HEADER => self.forward(frame, backend, sink, Expect::Close),
             b'H' => pass(frame, sink),
             b'd' | b'c' | b'f' if self.copy_in && self.held_syncs > 0 => {
                 // The client goes on copying: its Sync was for nothing, as at a PostgreSQL in copy mode.
@@ -405,8 +407,10 @@ impl Session {
             // It may be a DISCARD ALL.
             backend.pipeline.may_rename();
         }
-        self.unnamed.token = 0;
-        backend.unnamed = 0;
+        if query_text(frame.body()).is_some() {
+            // A malformed one never gets as far as to end it.
+            self.forget_unnamed(backend);
+        }
         self.forward(frame, backend, sink, Expect::Query);
         Went::On
     }
@@ -444,7 +448,8 @@ impl Session {
         if let Some(statement) = self.statement(view.name) {
             // The server itself says that the name is taken, in its own words, about its own name for it.
             self.hold(&statement, frame, backend, desk, sink);
-            write_parse(sink.forward.made(frame.input), &statement);
+            // It reads the text before it looks at the name, so the text is the client's new one.
+            write_parse(sink.forward.made(frame.input), statement.id, view.rest);
             backend.pipeline.push(Expect::Parse(Box::new(ParseOwed {
                 name: view.name.into(),
                 stored: Parsed::Nothing,
@@ -477,7 +482,7 @@ impl Session {
         }
         make_room(frame, backend, desk, sink);
         backend.held.insert(statement.id);
-        write_parse(sink.forward.made(frame.input), &statement);
+        write_parse(sink.forward.made(frame.input), statement.id, &statement.body);
         let owed = ParseOwed {
             name: view.name.into(),
             stored: Parsed::Named(statement.id),
@@ -552,8 +557,7 @@ impl Session {
             return self.forward(frame, backend, sink, Expect::Close);
         };
         if name.is_empty() {
-            self.unnamed.token = 0;
-            backend.unnamed = 0;
+            self.forget_unnamed(backend);
             return self.forward(frame, backend, sink, Expect::Close);
         }
         let removed = self.prepared.as_mut().and_then(|map| map.remove_entry(name));
@@ -567,6 +571,16 @@ impl Session {
         } else {
             backend.pipeline.push(Expect::SayClosed(removed.map(Box::new)));
         }
+    }
+
+    /// What is sent next ends the unnamed statement, unless an error comes first and it is skipped.
+    fn forget_unnamed(&mut self, backend: &mut Backend) {
+        if self.unnamed.token != 0 && backend.pipeline.is_open() && !backend.pipeline.is_empty() {
+            let before = (std::mem::take(&mut self.unnamed), backend.unnamed);
+            backend.pipeline.push(Expect::Forgets(Box::new(before)));
+        }
+        self.unnamed.token = 0;
+        backend.unnamed = 0;
     }
 
     fn statement(&self, name: &[u8]) -> Option<Rc<Statement>> {
@@ -609,7 +623,7 @@ impl Session {
             return;
         }
         make_room(frame, backend, desk, sink);
-        write_parse(sink.forward.made(frame.input), statement);
+        write_parse(sink.forward.made(frame.input), statement.id, &statement.body);
         backend.held.insert(statement.id);
         backend
             .pipeline
@@ -682,11 +696,11 @@ fn may_have_failed(backend: &Backend) -> bool {
     backend.status == b'E' || backend.pipeline.has_units_in_flight()
 }
 
-fn write_parse(out: &mut Vec<u8>, statement: &Statement) {
+fn write_parse(out: &mut Vec<u8>, id: u64, body: &[u8]) {
     reply::frame(out, b'P', |out| {
-        server_name(out, statement.id);
+        server_name(out, id);
         out.push(0);
-        out.extend_from_slice(&statement.body);
+        out.extend_from_slice(body);
     });
 }
 

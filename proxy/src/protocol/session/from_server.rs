@@ -259,6 +259,7 @@ impl Session {
                     backend.unnamed = held;
                 }
             }
+            Expect::Forgets(before) => (self.unnamed, backend.unnamed) = *before,
             Expect::OwnParse(Parsed::Named(id)) => backend.held.remove(id),
             Expect::OwnParse(_) => backend.unnamed = 0,
             Expect::SayParsed(name) => {
@@ -341,7 +342,7 @@ impl Session {
             match backend.pipeline.head() {
                 Some(Expect::SayParsed(_)) => reply::parse_complete(sink.forward.made(input)),
                 Some(Expect::SayClosed(_)) => reply::close_complete(sink.forward.made(input)),
-                Some(Expect::CopyEnd) => {}
+                Some(Expect::CopyEnd | Expect::Forgets(_)) => {}
                 _ => return,
             }
             backend.pipeline.pop();

@@ -41,6 +41,9 @@ pub enum Expect {
     SayParsed(Box<[u8]>),
     /// CloseComplete, said by pgshunt; the name comes back should the batch fail before.
     SayClosed(Option<Box<Closed>>),
+    /// No answer: what stands behind it ends the unnamed statement; should it not be run, this is there again: the client's
+    /// own, and whose the server held.
+    Forgets(Box<(Unnamed, u64)>),
     /// The client's CopyDone or CopyFail: no answer, but Syncs before it do not count while copying.
     CopyEnd,
     /// A simple query of ours.
@@ -209,7 +212,7 @@ impl Pipeline {
                     self.queue.remove(at);
                     comes = false;
                 }
-                Expect::SayParsed(_) | Expect::SayClosed(_) => at += 1,
+                Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::Forgets(_) => at += 1,
                 _ => comes = false,
             }
         }
@@ -231,7 +234,7 @@ fn opens(expect: &Expect) -> Option<bool> {
         | Expect::Execute
         | Expect::Close
         | Expect::OwnClose(_) => Some(true),
-        Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::CopyEnd => None,
+        Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::Forgets(_) | Expect::CopyEnd => None,
     }
 }
 
@@ -253,6 +256,7 @@ fn changes_names(expect: &Expect) -> bool {
         | Expect::DescribePortal
         | Expect::Execute
         | Expect::Close
+        | Expect::Forgets(_)
         | Expect::CopyEnd => false,
     }
 }
