@@ -168,7 +168,7 @@ impl Author {
         } else if self.chance.one_in(12) {
             (self.chance.pick(SEVERAL), 0)
         } else {
-            (self.text(), 0)
+            (self.text_to_prepare(), 0)
         };
         let types: &[u32] = match self.chance.below(12) {
             0 => &[23],
@@ -180,6 +180,17 @@ impl Author {
         self.parsed.retain(|(known, _)| *known != name);
         self.parsed.push((name, count));
         Message::parse(name, text, types)
+    }
+
+    /// Not what speaks of prepared statements: see the README.
+    fn text_to_prepare(&mut self) -> &'static str {
+        loop {
+            let text = self.text();
+            let speaks_of = |word| text.contains(word);
+            if !["EXECUTE", "DEALLOCATE", "DISCARD ALL"].into_iter().any(speaks_of) {
+                return text;
+            }
+        }
     }
 
     fn bind(&mut self, portal: &str, name: &str) -> Message {

@@ -17,7 +17,7 @@ CREATE FUNCTION temporary() RETURNS void LANGUAGE plpgsql AS
 CREATE FUNCTION \"as other\"() RETURNS text LANGUAGE sql SET work_mem = '3MB' AS 'SELECT current_setting(''work_mem'')';
 CREATE PROCEDURE commits() LANGUAGE plpgsql AS
   'BEGIN PERFORM set_config(''work_mem'', ''9MB'', false); COMMIT; PERFORM 1 / 0; END';
-ALTER ROLE CURRENT_USER SET lock_timeout = '20s'";
+SET lock_timeout = '15s'";
 
 /// Before each play.
 pub const RESET: &str = "DROP TABLE IF EXISTS public.x; DROP TYPE IF EXISTS public.mood; TRUNCATE t; \
@@ -127,7 +127,6 @@ pub const CONTROL: &[&str] = &[
     "ROLLBACK TO two",
     "RELEASE one",
     "RELEASE two",
-    "PREPARE TRANSACTION 'p'",
     "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
     "SET TRANSACTION READ ONLY",
 ];

@@ -90,10 +90,21 @@ impl Stage {
     /// Performs it twice. What differed, in words.
     pub fn perform(&mut self, play: &Play) -> Option<String> {
         self.acts += 1;
-        self.keepers.iter_mut().for_each(|keeper| keeper.run(RESET));
+        self.reset();
         let expected = listen(&self.direct, play);
         let seen = self.perform_through(play, &expected);
         difference(&expected, &seen)
+    }
+
+    /// Brings back the tables, once those who had them last have let go.
+    fn reset(&mut self) {
+        for keeper in &mut self.keepers {
+            let seen = keeper.query(RESET);
+            if let Some(error) = seen.iter().find(|line| line.starts_with("E ")) {
+                let others = keeper.query(OTHERS);
+                panic!("the tables are not given back: {error}: {others:#?}");
+            }
+        }
     }
 
     /// Through pgshunt: for each turn, as many messages as PostgreSQL gave, and what else comes with the last.
@@ -166,6 +177,10 @@ fn last_turn() -> Turn {
         Message::query(LAST_WORDS),
     ])
 }
+
+/// Who has what.
+const OTHERS: &str = "SELECT pid, state, wait_event, backend_start::time, state_change::time, query FROM pg_stat_activity \
+WHERE datname = current_database() AND backend_type = 'client backend'";
 
 const LAST_WORDS: &str = "SELECT 'the very end of it'";
 

@@ -288,7 +288,7 @@ impl World {
         assert!(
             !matches!(
                 head,
-                Some(Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::CopyEnd)
+                Some(Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::Forgets(_) | Expect::CopyEnd)
             ),
             "{head:?} will wait for ever"
         );
@@ -306,6 +306,6 @@ fn owed(expect: &Expect) -> Owed {
         Expect::DescribePortal => Owed::Portal,
         Expect::Execute => Owed::Execute,
         Expect::Close | Expect::OwnClose(_) => Owed::Close,
-        Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::CopyEnd => unreachable!("checked at each step"),
+        Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::Forgets(_) | Expect::CopyEnd => unreachable!("checked at each step"),
     }
 }

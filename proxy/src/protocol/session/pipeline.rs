@@ -165,6 +165,14 @@ impl Pipeline {
         self.queue.front()
     }
 
+    /// The client's name for a statement of this number that it gives up further on.
+    pub fn closed(&self, id: u64) -> Option<&[u8]> {
+        self.queue.iter().find_map(|expect| match expect {
+            Expect::SayClosed(Some(closed)) if closed.1.id == id => Some(&*closed.0),
+            _ => None,
+        })
+    }
+
     /// Takes what comes next.
     pub fn pop(&mut self) -> Option<Expect> {
         let expect = self.queue.pop_front()?;
