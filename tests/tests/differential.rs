@@ -5,7 +5,9 @@ use pgshunt_tests::differential::{Stage, author, rehearse, shrink};
 /// How many plays, from which seed on: `PGSHUNT_PLAYS` and `PGSHUNT_SEED` say otherwise.
 fn number(variable: &str, otherwise: u64) -> u64 {
     match std::env::var(variable) {
-        Ok(number) => number.parse().unwrap_or_else(|_| panic!("{variable} is a number")),
+        Ok(number) => number
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable} is a number")),
         Err(_) => otherwise,
     }
 }
@@ -18,12 +20,17 @@ fn rehearse_all(plays: u64, first: u64) {
     std::thread::scope(|scope| {
         let stages = (0..STAGES).map(|n| {
             scope.spawn(move || {
-                let seeds = (0..plays).filter(|seed| seed % STAGES == n).map(|seed| first + seed);
+                let seeds = (0..plays)
+                    .filter(|seed| seed % STAGES == n)
+                    .map(|seed| first + seed);
                 rehearse(&mut Stage::new(), seeds)
             })
         });
         let stages: Vec<_> = stages.collect();
-        let performed: usize = stages.into_iter().map(|stage| stage.join().expect("no difference")).sum();
+        let performed: usize = stages
+            .into_iter()
+            .map(|stage| stage.join().expect("no difference"))
+            .sum();
         println!("{performed} plays without a difference in {:?}", began.elapsed());
     });
 }
@@ -36,7 +43,10 @@ fn generated_plays() {
 #[test]
 #[ignore = "takes an hour"]
 fn a_hundred_thousand_generated_plays() {
-    rehearse_all(number("PGSHUNT_PLAYS", 100_000), number("PGSHUNT_SEED", 1_000_000));
+    rehearse_all(
+        number("PGSHUNT_PLAYS", 100_000),
+        number("PGSHUNT_SEED", 1_000_000),
+    );
 }
 
 /// Every difference of the given seeds, and no end at the first: for whoever looks for them.

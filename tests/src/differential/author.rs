@@ -179,7 +179,13 @@ impl Author {
         };
         self.parsed.retain(|(known, _)| *known != name);
         self.parsed.push((name, count));
-        Message::parse(name, text, types)
+        // Two names of one session for one text are one statement, and an error may speak of it by either name.
+        let text = match name {
+            "b" => format!("{text} "),
+            "A b" => format!("{text}  "),
+            _ => text.to_owned(),
+        };
+        Message::parse(name, &text, types)
     }
 
     /// Not what speaks of prepared statements: see the README.
@@ -187,7 +193,10 @@ impl Author {
         loop {
             let text = self.text();
             let speaks_of = |word| text.contains(word);
-            if !["EXECUTE", "DEALLOCATE", "DISCARD ALL"].into_iter().any(speaks_of) {
+            if !["EXECUTE", "DEALLOCATE ALL", "DISCARD ALL"]
+                .into_iter()
+                .any(speaks_of)
+            {
                 return text;
             }
         }
@@ -225,9 +234,17 @@ impl Author {
             return None;
         }
         if binary {
-            return Some(self.chance.pick(&[&b"\0\0\0\x03"[..], b"\0\0\0\0", b"", b"\x01"]).into());
+            return Some(
+                self.chance
+                    .pick(&[&b"\0\0\0\x03"[..], b"\0\0\0\0", b"", b"\x01"])
+                    .into(),
+            );
         }
-        Some(self.chance.pick(&["3", "3", "7", "0", "words", "", "1.5", "work_mem", "\u{e9}"]).into())
+        Some(
+            self.chance
+                .pick(&["3", "3", "7", "0", "words", "", "1.5", "work_mem", "\u{e9}"])
+                .into(),
+        )
     }
 
     fn call(&mut self) -> Message {

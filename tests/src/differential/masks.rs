@@ -13,7 +13,9 @@ pub fn masked(mut frame: Frame) -> Frame {
         b'T' => columns(&mut frame.body),
         b't' => types(&mut frame.body),
         // In a failed transaction a Bind may be refused at the Parse that goes ahead of it on another server.
-        b'E' if frame.field(b'S') == "FATAL" || frame.sqlstate() == "25P02" => frame.body = without_source(&frame.body),
+        b'E' if frame.field(b'S') == "FATAL" || frame.sqlstate() == "25P02" => {
+            frame.body = without_source(&frame.body)
+        }
         _ => {}
     }
     frame

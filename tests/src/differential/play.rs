@@ -154,13 +154,18 @@ impl Turn {
     /// Its bytes.
     pub fn bytes(&self) -> Vec<u8> {
         let all = self.messages.iter();
-        all.fold(Messages::new(), |bytes, message| bytes.raw(message.kind, &message.body))
-            .bytes
+        all.fold(Messages::new(), |bytes, message| {
+            bytes.raw(message.kind, &message.body)
+        })
+        .bytes
     }
 
     /// How many ReadyForQuery it asks for, at most.
     pub fn units(&self) -> usize {
-        self.messages.iter().filter(|message| message.is_unit_end()).count()
+        self.messages
+            .iter()
+            .filter(|message| message.is_unit_end())
+            .count()
     }
 
     /// Does its last message bring a ReadyForQuery?

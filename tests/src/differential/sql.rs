@@ -70,7 +70,7 @@ pub const PLAIN: &[&str] = &[
     "SHOW application_name",
     "SHOW is_superuser",
     "SELECT current_user, session_user",
-    "SELECT current_schema, current_schemas(false)",
+    "SELECT current_schema() IS NULL",
     "SELECT '2020-02-03'::date, 0.1::float8 + 0.2",
     "SELECT coalesce(current_setting('app.x', true), '')",
     "EXPLAIN (COSTS OFF) SELECT * FROM t",

@@ -113,7 +113,9 @@ impl Stage {
         let mut heard = Heard::default();
         let mut hung = false;
         for (at, turn) in play.turns.iter().enumerate() {
-            let Some(&count) = expected.counts.get(at) else { break };
+            let Some(&count) = expected.counts.get(at) else {
+                break;
+            };
             let rival = turn.rival.map(|rival| &mut self.rivals[rival]);
             let rival = rival.map(|rival| {
                 rival.run(RIVAL_BEGINS);
@@ -327,7 +329,13 @@ fn difference(expected: &Heard, seen: &Heard) -> Option<String> {
         ));
     }
     let last = (expected.reported.last(), seen.reported.last());
-    (last.0 != last.1).then(|| format!("  reported: PostgreSQL {:?}\n  pgshunt {:?}", Texts(last.0), Texts(last.1)))
+    (last.0 != last.1).then(|| {
+        format!(
+            "  reported: PostgreSQL {:?}\n  pgshunt {:?}",
+            Texts(last.0),
+            Texts(last.1)
+        )
+    })
 }
 
 struct Texts<'a>(Option<&'a BTreeMap<Vec<u8>, Vec<u8>>>);
@@ -336,7 +344,13 @@ impl std::fmt::Debug for Texts<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let pairs = self.0.into_iter().flatten();
         pairs
-            .map(|(name, value)| format!("{}={} ", String::from_utf8_lossy(name), String::from_utf8_lossy(value)))
+            .map(|(name, value)| {
+                format!(
+                    "{}={} ",
+                    String::from_utf8_lossy(name),
+                    String::from_utf8_lossy(value)
+                )
+            })
             .try_for_each(|pair| f.write_str(&pair))
     }
 }

@@ -6,12 +6,12 @@ use super::pin::Pin;
 
 use super::loose::no_transactions;
 use super::pipeline::{Expect, Own, Parse as ParseOwed, Parsed};
-use super::prepared::{PREFIX, Statement, server_name};
+use super::prepared::{PREFIX, Statement, deallocates, server_name};
 use super::settings::change;
 use super::{Backend, Desk, Next, Pooling, Session, Sink, needs_settings};
 use crate::fault::Fault;
 use crate::protocol::frame::{self, HEADER, Header};
-use crate::protocol::message::{Bind, Named, Parse, query_text};
+use crate::protocol::message::{Bind, Named, Parse, cstr, query_text};
 use crate::protocol::{reply, sqlstate};
 use std::rc::Rc;
 
@@ -24,9 +24,9 @@ enum Went {
 }
 
 /// One frame, as far as it has come.
-struct Frame<'a> {
+pub(super) struct Frame<'a> {
     /// All bytes at hand.
-    input: &'a [u8],
+    pub(super) input: &'a [u8],
     /// Where the frame begins.
     at: usize,
     header: Header,
@@ -41,7 +41,7 @@ impl<'a> Frame<'a> {
         self.have() == self.header.total
     }
 
-    fn body(&self) -> &'a [u8] {
+    pub(super) fn body(&self) -> &'a [u8] {
         &self.input[self.at + HEADER..self.at + self.have()]
     }
 }
@@ -252,7 +252,9 @@ impl Session {
         {
             return Went::Not(Next::Drain);
         }
-        if matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'S')
+        // A Flush asks for nothing, unless it is malformed and asks for an error.
+        if (matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'S')
+            || kind == b'H' && frame.header.total > HEADER)
             && backend.is_idle()
             && self.prepare_unit(frame, backend, sink)
         {
@@ -263,7 +265,7 @@ impl Session {
             (self.copy_in, self.held_syncs) = (false, 0);
         }
         match kind {
-            b'Q' => return self.query(frame, backend, sink),
+            b'Q' => return self.query(frame, backend, desk, sink),
             b'P' => self.parse(frame, backend, desk, sink),
             b'B' => return self.bind(frame, backend, desk, sink),
             b'D' => self.describe(frame, backend, desk, sink),
@@ -274,7 +276,10 @@ impl Session {
                 self.forward(frame, backend, sink, Expect::FunctionCall);
             }
             b'S' if self.copy_in => self.held_syncs += 1,
-            b'S' => self.forward(frame, backend, sink, Expect::Sync),
+            b'S' => {
+                self.forward(frame, backend, sink, Expect::Sync);
+                self.return_to_startup(frame.input, backend, sink);
+            }
             // Malformed: an error, and everything up to the Sync is skipped.
             b'H' if frame.header.total > HEADER => self.forward(frame, backend, sink, Expect::Close),
             b'H' => pass(frame, sink),
@@ -297,49 +302,6 @@ impl Session {
             kind => return Went::Not(Next::Fatal(unknown(kind))),
         }
         Went::On
-    }
-
-    /// EXECUTE, PREPARE and DEALLOCATE may speak of statements the client prepared by protocol: the server is told of
-    /// those the text could mean, by the client's own names. While it knows any, the client keeps it.
-    fn tell_own_names(&mut self, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) {
-        let Some(prepared) = &self.prepared else { return };
-        let text = frame.body().to_ascii_lowercase();
-        let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
-        let is_busy = !backend.pipeline.is_empty() || backend.pipeline.is_open() || backend.status == b'E';
-        if !has(b"execute") && !has(b"prepare") || is_busy {
-            return;
-        }
-        for (name, statement) in prepared.iter() {
-            if name.is_empty() || self.by_own_name.contains(name) || !has(&name.to_ascii_lowercase()) {
-                continue;
-            }
-            let out = sink.forward.made(frame.input);
-            reply::frame(out, b'P', |out| {
-                reply::cstr(out, name);
-                out.extend_from_slice(&statement.body);
-            });
-            reply::frame(out, b'S', |_| ());
-            backend.pipeline.push(Expect::Own(Own::Clean));
-            self.by_own_name.push(name.clone());
-        }
-    }
-
-    /// currval and lastval must tell of this session, and a server remembers whoever used it last: unless that was this
-    /// session, what it remembers is discarded first, and it answers 55000 in its own words.
-    fn before_sequence_state(
-        &mut self,
-        effects: Effects,
-        frame: &Frame<'_>,
-        backend: &mut Backend,
-        sink: &mut Sink,
-    ) {
-        let is_strangers = !self.owns_sequences && effects.contains(Effects::SEQUENCE_STATE);
-        let may_ask = backend.pipeline.is_empty() && !backend.pipeline.is_open() && backend.status != b'E';
-        if is_strangers && may_ask {
-            reply::query(sink.forward.made(frame.input), b"DISCARD SEQUENCES");
-            backend.pipeline.push(Expect::Own(Own::Clean));
-        }
-        self.owns_sequences = true;
     }
 
     /// Before the first frame of a unit: the client's settings and its BEGIN. True if their outcome must be awaited.
@@ -369,7 +331,14 @@ impl Session {
         wait
     }
 
-    fn query(&mut self, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) -> Went {
+    fn query(
+        &mut self,
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        desk: &mut Desk<'_>,
+        sink: &mut Sink,
+    ) -> Went {
+        let input = frame.input;
         let script = match (self.script.take(), query_text(frame.body())) {
             (Some(script), _) => script,
             (None, Some(text)) => read(text, self.lex()),
@@ -396,12 +365,18 @@ impl Session {
                 reply::command_complete(&mut sink.back, "DEALLOCATE");
                 reply::ready_for_query(&mut sink.back, backend.status);
                 return Went::On;
+            } else if is_ours && !is_by_own_name && backend.pipeline.is_open() && backend.status != b'E' {
+                self.deallocate_in_batch(name, frame, backend, desk, sink);
+                return Went::On;
             }
         }
-        if script.effects.contains(Effects::PROBE) {
-            self.tell_own_names(frame, backend, sink);
+        if script.effects.contains(Effects::PROBE) && !self.tell_own_names(&script, frame, backend, sink) {
+            self.script = Some(script);
+            return Went::Not(Next::Drain);
         }
-        self.before_sequence_state(script.effects, frame, backend, sink);
+        let text = query_text(frame.body()).unwrap_or_default();
+        self.before_sequences((text, script.effects), input, backend, sink);
+        self.note_reset(text);
         self.note(script.effects, &script.custom_settings);
         if script.effects.contains(Effects::PROBE) {
             // It may be a DISCARD ALL.
@@ -412,7 +387,32 @@ impl Session {
             self.forget_unnamed(backend);
         }
         self.forward(frame, backend, sink, Expect::Query);
+        self.return_to_startup(input, backend, sink);
         Went::On
+    }
+
+    /// DEALLOCATE of one of the client's own behind a batch without a Sync: the server does it, under its name for it.
+    fn deallocate_in_batch(
+        &mut self,
+        name: &[u8],
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        desk: &mut Desk<'_>,
+        sink: &mut Sink,
+    ) {
+        let removed = self.prepared.as_mut().and_then(|map| map.remove_entry(name));
+        let Some((name, statement)) = removed else { return };
+        self.hold(&statement, frame, backend, desk, sink);
+        self.forget_unnamed(backend);
+        backend.held.remove(statement.id);
+        let mut text = b"DEALLOCATE \"".to_vec();
+        server_name(&mut text, statement.id);
+        text.push(b'"');
+        reply::query(sink.forward.made(frame.input), &text);
+        if !backend.pipeline.is_empty() {
+            backend.pipeline.push(Expect::Gone(Box::new((name, statement))));
+        }
+        backend.pipeline.push(Expect::Query);
     }
 
     fn parse(&mut self, frame: &Frame<'_>, backend: &mut Backend, desk: &mut Desk<'_>, sink: &mut Sink) {
@@ -436,9 +436,10 @@ impl Session {
                 self.unnamed.body.clear();
                 self.unnamed.body.extend_from_slice(view.rest);
                 self.unnamed.effects = script.effects;
+                self.unnamed.deallocates = deallocates(&script.control);
                 self.follow(&script.custom_settings);
             }
-            self.before_sequence_state(self.unnamed.effects, frame, backend, sink);
+            self.before_unnamed_sequences(frame.input, backend, sink);
             *desk.tokens += 1;
             self.unnamed.token = *desk.tokens;
             backend.unnamed = *desk.tokens;
@@ -506,8 +507,12 @@ impl Session {
         };
         desk.totals.bind_count += 1;
         if view.statement.is_empty() {
-            self.before_sequence_state(self.unnamed.effects, frame, backend, sink);
+            self.note_unnamed_reset();
+            self.before_unnamed_sequences(frame.input, backend, sink);
             self.note(self.unnamed.effects, &[]);
+            if let Some(name) = self.unnamed.deallocates.clone() {
+                self.hand_over(&name, frame.input, backend, sink);
+            }
             self.hold_unnamed(frame, backend, desk, sink);
             self.forward(frame, backend, sink, Expect::Bind);
             return Went::On;
@@ -516,8 +521,14 @@ impl Session {
             self.unknown_statement(view.statement, frame, backend, sink, Expect::Bind);
             return Went::On;
         };
-        self.before_sequence_state(statement.effects, frame, backend, sink);
+        if let Some((text, _)) = cstr(&statement.body) {
+            self.note_reset(text);
+            self.before_sequences((text, statement.effects), frame.input, backend, sink);
+        }
         self.note(statement.effects, &statement.custom);
+        if let Some(name) = &statement.deallocates {
+            self.hand_over(name, frame.input, backend, sink);
+        }
         self.hold(&statement, frame, backend, desk, sink);
         let mut names = Vec::with_capacity(view.portal.len() + 32);
         reply::cstr(&mut names, view.portal);

@@ -163,7 +163,9 @@ impl Session {
             (b'1', Expect::Parse(_) | Expect::ParseUnnamed(..)) => (To::Client, true),
             (b'1', Expect::OwnParse(_)) => (To::Nobody, true),
             (b'2', Expect::Bind) | (b'3', Expect::Close) => (To::Client, true),
-            (b'3', Expect::OwnClose(_)) => (To::Nobody, true),
+            (b'3', Expect::OwnClose(_)) | (b'2', Expect::OwnBind) | (b'C', Expect::OwnExecute) => {
+                (To::Nobody, true)
+            }
             (b't', Expect::DescribeStatement) => (To::Client, false),
             (b'T' | b'n', Expect::DescribeStatement | Expect::DescribePortal) => (To::Client, true),
             (b'C' | b'I' | b's', Expect::Execute) => (To::Client, true),
@@ -278,6 +280,15 @@ impl Session {
                 let (name, statement) = *entry;
                 self.prepared.get_or_insert_default().insert(name, statement);
             }
+            Expect::HandedOver(entry) => {
+                let (name, statement) = *entry;
+                self.prepared.get_or_insert_default().insert(name, statement);
+            }
+            Expect::Gone(entry) => {
+                let (name, statement) = *entry;
+                backend.held.insert(statement.id);
+                self.prepared.get_or_insert_default().insert(name, statement);
+            }
             // The unnamed statement has no number.
             Expect::OwnClose(0) => {}
             Expect::OwnClose(id) => backend.held.insert(id),
@@ -287,6 +298,8 @@ impl Session {
             | Expect::DescribePortal
             | Expect::Execute
             | Expect::Close
+            | Expect::OwnBind
+            | Expect::OwnExecute
             | Expect::CopyEnd
             | Expect::Query
             | Expect::FunctionCall
@@ -357,7 +370,7 @@ impl Session {
             match backend.pipeline.head() {
                 Some(Expect::SayParsed(_)) => reply::parse_complete(sink.forward.made(input)),
                 Some(Expect::SayClosed(_)) => reply::close_complete(sink.forward.made(input)),
-                Some(Expect::CopyEnd | Expect::Forgets(_)) => {}
+                Some(Expect::CopyEnd | Expect::Forgets(_) | Expect::Gone(_) | Expect::HandedOver(_)) => {}
                 _ => return,
             }
             backend.pipeline.pop();
@@ -369,7 +382,7 @@ impl Session {
         let failed = std::mem::take(&mut backend.own_failed);
         match own {
             Own::Settings if failed => return Some(Heard::SettingsRefused),
-            Own::Settings => {
+            Own::Settings | Own::Startup => {
                 let mut out = Vec::new();
                 reported::catch_up(&mut out, &mut self.reported, &backend.reported);
                 if !out.is_empty() {

@@ -81,6 +81,7 @@ impl Session {
             self.unnamed.token = *desk.tokens;
             self.unnamed.body = parse.rest.to_vec();
             self.unnamed.effects = routing_rules::Effects::EMPTY;
+            self.unnamed.deallocates = None;
             reply::parse_complete(out);
         }
         let mut begin = Vec::new();

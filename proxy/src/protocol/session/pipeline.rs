@@ -44,6 +44,14 @@ pub enum Expect {
     /// No answer: what stands behind it ends the unnamed statement; should it not be run, this is there again: the client's
     /// own, and whose the server held.
     Forgets(Box<(Unnamed, u64)>),
+    /// No answer: a statement the Query behind it gives up; should that not be run, the server still holds it.
+    Gone(Box<Closed>),
+    /// No answer: a name the server has from here on in place of pgshunt; should it not come to that, it is ours again.
+    HandedOver(Box<Closed>),
+    /// A Bind of ours in the middle of a client's batch.
+    OwnBind,
+    /// An Execute of ours, likewise.
+    OwnExecute,
     /// The client's CopyDone or CopyFail: no answer, but Syncs before it do not count while copying.
     CopyEnd,
     /// A simple query of ours.
@@ -84,6 +92,8 @@ pub enum Own {
     Probe,
     /// ROLLBACK or DISCARD ALL after a client left.
     Clean,
+    /// What the client asked for at startup, after a RESET.
+    Startup,
 }
 
 /// The queue.
@@ -220,7 +230,11 @@ impl Pipeline {
                     self.queue.remove(at);
                     comes = false;
                 }
-                Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::Forgets(_) => at += 1,
+                Expect::SayParsed(_)
+                | Expect::SayClosed(_)
+                | Expect::Forgets(_)
+                | Expect::Gone(_)
+                | Expect::HandedOver(_) => at += 1,
                 _ => comes = false,
             }
         }
@@ -241,8 +255,15 @@ fn opens(expect: &Expect) -> Option<bool> {
         | Expect::DescribePortal
         | Expect::Execute
         | Expect::Close
+        | Expect::OwnBind
+        | Expect::OwnExecute
         | Expect::OwnClose(_) => Some(true),
-        Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::Forgets(_) | Expect::CopyEnd => None,
+        Expect::SayParsed(_)
+        | Expect::SayClosed(_)
+        | Expect::Forgets(_)
+        | Expect::Gone(_)
+        | Expect::HandedOver(_)
+        | Expect::CopyEnd => None,
     }
 }
 
@@ -253,6 +274,8 @@ fn changes_names(expect: &Expect) -> bool {
         | Expect::OwnParse(_)
         | Expect::OwnClose(_)
         | Expect::SayParsed(_)
+        | Expect::Gone(_)
+        | Expect::HandedOver(_)
         | Expect::SayClosed(_) => true,
         Expect::Query
         | Expect::FunctionCall
@@ -264,6 +287,8 @@ fn changes_names(expect: &Expect) -> bool {
         | Expect::DescribePortal
         | Expect::Execute
         | Expect::Close
+        | Expect::OwnBind
+        | Expect::OwnExecute
         | Expect::Forgets(_)
         | Expect::CopyEnd => false,
     }

@@ -25,6 +25,8 @@ pub struct Statement {
     pub custom: Vec<String>,
     /// The tag, if it is a BEGIN in a form that may be answered at once.
     pub begins: Option<&'static str>,
+    /// The name it gives up, if it is a DEALLOCATE of one.
+    pub deallocates: Option<Box<[u8]>>,
     /// The schema's generation when it was first prepared: a statement prepared after a schema change is another one,
     /// as at a PostgreSQL, where the old one fails with "cached plan must not change result type" and the new one works.
     generation: u64,
@@ -87,6 +89,7 @@ impl Statements {
             body: body.into(),
             effects: script.effects,
             custom: script.custom_settings,
+            deallocates: deallocates(&script.control),
             begins: match script.control {
                 Control::Begin { tag, .. } => Some(tag),
                 _ => None,
@@ -126,6 +129,14 @@ impl Statements {
     /// Is none known?
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
+    }
+}
+
+/// The name a DEALLOCATE of one gives up.
+pub fn deallocates(control: &Control) -> Option<Box<[u8]>> {
+    match control {
+        Control::Deallocate { name } => Some(name.as_slice().into()),
+        _ => None,
     }
 }
 
