@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod cluster;
 pub mod differential;
 pub mod door;
+pub mod fake_server;
 pub mod frame;
 pub mod fuzzing;
 pub mod messages;

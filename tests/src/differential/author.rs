@@ -188,14 +188,20 @@ impl Author {
         Message::parse(name, &text, types)
     }
 
-    /// Not what speaks of prepared statements: see the README.
+    /// Not what speaks of prepared statements or must be a transaction's first: see the README.
     fn text_to_prepare(&mut self) -> &'static str {
         loop {
             let text = self.text();
             let speaks_of = |word| text.contains(word);
-            if !["EXECUTE", "DEALLOCATE ALL", "DISCARD ALL"]
-                .into_iter()
-                .any(speaks_of)
+            if ![
+                "EXECUTE",
+                "PREPARE a",
+                "DEALLOCATE ALL",
+                "DISCARD ALL",
+                "SET TRANSACTION",
+            ]
+            .into_iter()
+            .any(speaks_of)
             {
                 return text;
             }

@@ -260,6 +260,7 @@ impl Session {
         {
             return Went::Not(Next::Drain);
         }
+        let was_copying = self.copy_in;
         if self.copy_in && !matches!(kind, b'd' | b'c' | b'f' | b'H' | b'S' | b'X') {
             // The server leaves copy mode over it, with an error; a Sync behind it counts.
             (self.copy_in, self.held_syncs) = (false, 0);
@@ -299,6 +300,8 @@ impl Session {
                 }
             }
             b'X' => return Went::Not(Next::Terminate),
+            // A server in copy mode says more about it than that, before it ends the session.
+            _ if was_copying => pass(frame, sink),
             kind => return Went::Not(Next::Fatal(unknown(kind))),
         }
         Went::On
@@ -589,6 +592,8 @@ impl Session {
         if self.unnamed.token != 0 && backend.pipeline.is_open() && !backend.pipeline.is_empty() {
             let before = (std::mem::take(&mut self.unnamed), backend.unnamed);
             backend.pipeline.push(Expect::Forgets(Box::new(before)));
+            // Whether it is skipped is known with the end of the unit.
+            backend.unnamed_unit = backend.pipeline.unit();
         }
         self.unnamed.token = 0;
         backend.unnamed = 0;

@@ -3,6 +3,7 @@
 use routing_rules::{Control, Script};
 
 use super::from_client::Frame;
+use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
 use super::{Backend, Session, Sink};
 use crate::protocol::reply;
@@ -19,9 +20,9 @@ impl Session {
         backend: &mut Backend,
         sink: &mut Sink,
     ) -> bool {
-        let Some(prepared) = &self.prepared else {
+        if self.prepared.is_none() {
             return true;
-        };
+        }
         let text = frame.body().to_ascii_lowercase();
         let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
         // One DEALLOCATE alone is dealt with without the server.
@@ -30,10 +31,21 @@ impl Session {
         if !has(b"execute") && !has(b"prepare") && !ends_some {
             return true;
         }
-        let untold: Vec<_> = prepared
+        if ends_some {
+            // The server knows these, and from now on it alone.
+            let ended = self
+                .by_own_name
+                .extract_if(.., |name| has(&name.to_ascii_lowercase()));
+            for name in ended {
+                self.prepared.as_mut().map(|map| map.remove(&name));
+            }
+        }
+        let untold: Vec<_> = self
+            .prepared
             .iter()
+            .flat_map(|prepared| prepared.iter())
             .filter(|(name, _)| !name.is_empty() && !self.by_own_name.contains(name))
-            .filter(|(name, _)| has(&name.to_ascii_lowercase()))
+            .filter(|(name, _)| mentions(&text, name))
             .map(|(name, statement)| (name.clone(), statement.clone()))
             .collect();
         if untold.is_empty() || backend.pipeline.is_open() {
@@ -56,6 +68,7 @@ impl Session {
             backend.pipeline.push(Expect::Own(Own::Clean));
             if ends_some {
                 // From now on the server alone knows which of them there are.
+                self.pins.insert(Pin::SqlPrepare);
                 self.prepared.as_mut().map(|map| map.remove(&name));
             } else {
                 self.by_own_name.push(name);
@@ -85,5 +98,28 @@ impl Session {
             backend.pipeline.push(Expect::HandedOver(Box::new(entry)));
         }
         backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
+    }
+}
+
+/// Does a text, in lower case, have this name in it, as a word?
+fn mentions(text: &[u8], name: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    let is_in_word =
+        |byte: Option<&u8>| byte.is_some_and(|&byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let places = text.windows(name.len()).enumerate();
+    places
+        .filter(|(_, window)| *window == name)
+        .any(|(at, _)| !is_in_word(text[..at].last()) && !is_in_word(text.get(at + name.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_word() {
+        assert!(mentions(b"execute a(1)", b"A"));
+        assert!(mentions(b"deallocate \"a b\"", b"a b"));
+        assert!(!mentions(b"prepare q as select a1", b"a"));
     }
 }

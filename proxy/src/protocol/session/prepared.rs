@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::lazy_begin::NO_TYPES;
 use super::settings::Shared;
 use routing_rules::{Control, Effects, Lex, read};
 
@@ -91,7 +92,7 @@ impl Statements {
             custom: script.custom_settings,
             deallocates: deallocates(&script.control),
             begins: match script.control {
-                Control::Begin { tag, .. } => Some(tag),
+                Control::Begin { tag, .. } if body.len() == text.len() + NO_TYPES => Some(tag),
                 _ => None,
             },
             generation,
