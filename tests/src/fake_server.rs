@@ -10,7 +10,7 @@ use crate::PATIENCE;
 /// What is done in place of an honest answer.
 #[derive(Clone, Debug)]
 pub struct Misdeed {
-    /// A statement that contains `misbehave:` and this is answered with it.
+    /// A statement that contains `misbehave:` and this is answered with it; a name in capitals is looked for as it is.
     pub name: &'static str,
     /// What is sent.
     pub bytes: Vec<u8>,
@@ -32,8 +32,8 @@ pub enum Then {
 /// What a login meets: each of these is sent after one message was heard; then the line stays open and silent.
 #[derive(Clone, Debug)]
 pub struct FalseLogin {
-    /// Logins whose startup packet contains this.
-    pub whose: String,
+    /// Logins, or cancel requests, whose first packet contains this.
+    pub whose: Vec<u8>,
     /// The answers; `NONCE` in one is replaced by the client's own.
     pub answers: Vec<Vec<u8>>,
     /// Whether the line is closed behind them.
@@ -88,7 +88,7 @@ fn serve(
         n = near.read(&mut buffer)?;
     }
     let order = orders.lock().expect("no panic while it was held").clone();
-    if let Some(order) = order.filter(|order| has(&buffer[..n], order.whose.as_bytes())) {
+    if let Some(order) = order.filter(|order| has(&buffer[..n], &order.whose)) {
         return lie(near, &order, n);
     }
     let mut far = TcpStream::connect(("127.0.0.1", real))?;
@@ -103,7 +103,13 @@ fn serve(
         if n == 0 {
             return far.shutdown(Shutdown::Both);
         }
-        let named = |misdeed: &&Misdeed| has(&buffer[..n], format!("misbehave:{} ", misdeed.name).as_bytes());
+        let named = |misdeed: &&Misdeed| {
+            let wanted = match misdeed.name.starts_with(char::is_uppercase) {
+                true => misdeed.name.to_owned(),
+                false => format!("misbehave:{} ", misdeed.name),
+            };
+            has(&buffer[..n], wanted.as_bytes())
+        };
         let Some(misdeed) = misdeeds.iter().find(named) else {
             far.write_all(&buffer[..n])?;
             continue;

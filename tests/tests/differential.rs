@@ -291,3 +291,14 @@ fn a_name_taken_by_sql_right_before() {
         ],
     ]);
 }
+
+#[test]
+fn a_name_taken_by_sql_in_this_transaction() {
+    same(&[
+        &[q("BEGIN")],
+        &[q("PREPARE a AS SELECT 1")],
+        &[p("a", "SELECT 2"), s()],
+        &[q("ROLLBACK")],
+        &[b("", "a"), e(""), s()],
+    ]);
+}

@@ -134,13 +134,13 @@ fn misdeeds() -> Vec<(Misdeed, Seen)> {
     );
     add(
         "statuses",
-        [statuses(20_000, 1), answer()].concat(),
+        [statuses(5_000, 1), answer()].concat(),
         Honest,
         Seen::Answer,
     );
     add(
         "many-statuses",
-        [statuses(5_000, 5_000), answer()].concat(),
+        [statuses(3_000, 3_000), answer()].concat(),
         Honest,
         Seen::Answer,
     );
@@ -197,7 +197,8 @@ fn each_misdeed_is_told_to_its_client_and_to_nobody_else() {
         database.cluster.port,
         all.iter().map(|(misdeed, _)| misdeed.clone()).collect(),
     );
-    let config = Config::new(&database).threads(1).pool("size = 2");
+    // A server that falls silent keeps its place until it is given up.
+    let config = Config::new(&database).threads(1).pool("size = 8");
     let proxy = config
         .server(&format!("127.0.0.1:{}", server.port))
         .pool("query_timeout = \"1500ms\"")
@@ -227,7 +228,6 @@ fn each_misdeed_is_told_to_its_client_and_to_nobody_else() {
                 misdeed.name
             );
         }
-        println!("{} took {:?}", misdeed.name, began.elapsed());
         if *expected == Seen::Answer {
             assert_eq!(client.value("SELECT 'again'"), "again", "{}", misdeed.name);
         }
@@ -275,6 +275,56 @@ fn misdeeds_in_the_middle_of_a_pipeline() {
             "{}",
             misdeed.name
         );
+    }
+}
+
+/// odyssey#527: cancel connections that nobody ever closes must not pile up, nor hold anybody up.
+#[test]
+fn a_cancel_request_that_never_ends() {
+    let database = cluster::database();
+    let server = FakeServer::before(database.cluster.port, Vec::new());
+    let config = Config::new(&database).threads(1).pool("size = 1");
+    let proxy = config
+        .server(&format!("127.0.0.1:{}", server.port))
+        .pool("cancel_wait_timeout = \"300ms\"")
+        .start();
+    let door = proxy.door(&database);
+    let mut client = door.wire();
+    client.run("SELECT 1");
+    server.at_login(Some(FalseLogin {
+        whose: vec![0, 0, 0, 16, 4, 210, 22, 46],
+        answers: Vec::new(),
+        closes: false,
+    }));
+    for _ in 0..3 {
+        client.send(&Messages::new().query("SELECT pg_sleep(0.2), 'not canceled'"));
+        client.cancel();
+        let heard = client.until_ready();
+        assert!(heard.iter().all(|frame| frame.kind != b'E'), "{heard:?}");
+        assert_eq!(door.wire().value("SELECT 'next'"), "next");
+    }
+}
+
+/// pgbouncer#1358: a server that could not be cleaned is closed, not lent.
+#[test]
+fn a_server_that_refuses_to_be_cleaned_is_closed() {
+    let database = cluster::database();
+    let refusal = frames(&[(b'E', b"SERROR\0VERROR\0CXX000\0Mno\0\0"), (b'Z', b"I")]);
+    let lie = Misdeed {
+        name: "DISCARD ALL",
+        bytes: refusal,
+        then: Then::Honest,
+    };
+    let server = FakeServer::before(database.cluster.port, vec![lie]);
+    let config = Config::new(&database).threads(1).pool("size = 1");
+    let proxy = config.server(&format!("127.0.0.1:{}", server.port)).start();
+    let door = proxy.door(&database);
+    for _ in 0..3 {
+        let mut client = door.wire();
+        client.run("CREATE TEMP TABLE mine (a int)");
+        drop(client);
+        let mut next = door.wire();
+        assert_eq!(next.sqlstate("SELECT * FROM mine"), "42P01");
     }
 }
 
@@ -351,7 +401,7 @@ fn a_server_that_lies_at_login() {
             database.name
         );
         server.at_login(Some(FalseLogin {
-            whose: format!("user\0{}\0", database.name),
+            whose: format!("user\0{}\0", database.name).into_bytes(),
             answers,
             closes,
         }));

@@ -20,13 +20,17 @@ impl Session {
         backend: &mut Backend,
         sink: &mut Sink,
     ) -> bool {
-        if self.prepared.is_none() {
-            return true;
-        }
         let text = frame.body().to_ascii_lowercase();
         let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
         // One DEALLOCATE alone is dealt with without the server.
         let is_one_deallocate = matches!(script.control, Control::Deallocate { .. });
+        if has(b"prepare") && !has(b"prepare transaction") && !is_one_deallocate {
+            // From here on SQL may have taken a name; the probe will tell.
+            self.pins.insert(Pin::SqlPrepare);
+        }
+        if self.prepared.is_none() {
+            return true;
+        }
         let ends_some = has(b"deallocate") && !is_one_deallocate;
         if !has(b"execute") && !has(b"prepare") && !ends_some {
             return true;
