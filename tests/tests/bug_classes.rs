@@ -66,7 +66,8 @@ fn a_client_that_leaves_in_a_failed_transaction_takes_it_along() {
 #[test]
 fn a_client_that_gives_up_costs_no_connection() {
     let database = cluster::database();
-    let proxy = Proxy::sized(&database, 1);
+    // One worker: several take a pool's only place from each other.
+    let proxy = Config::new(&database).threads(1).pool("size = 1").start();
     let door = proxy.door(&database);
     let connected = format!(
         "SELECT min(backend_start) FROM pg_stat_activity WHERE usename = '{}'",

@@ -302,3 +302,13 @@ fn a_name_taken_by_sql_in_this_transaction() {
         &[b("", "a"), e(""), s()],
     ]);
 }
+
+#[test]
+fn an_error_speaks_of_a_statement_by_the_clients_name_though_it_is_deallocated_behind_it() {
+    let two = Message::parse("a", "SELECT $1::int", &[23]);
+    same(&[
+        &[two, s()],
+        &[b("", "a"), p("", "DEALLOCATE a"), b("", ""), e(""), s()],
+        &[b("", "a"), s()],
+    ]);
+}

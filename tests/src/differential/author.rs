@@ -9,6 +9,7 @@ pub fn play(seed: u64) -> Play {
     let mut author = Author {
         chance: Chance::new(seed),
         parsed: Vec::new(),
+        is_open: false,
         extended: 0,
     };
     author.extended = author.chance.below(10);
@@ -24,6 +25,8 @@ struct Author {
     chance: Chance,
     /// What names stand for, should all have gone well: statement and number of parameters.
     parsed: Vec<(&'static str, usize)>,
+    /// Has a batch been begun that no Sync has followed yet?
+    is_open: bool,
     /// Of ten turns, how many are of the extended protocol.
     extended: usize,
 }
@@ -68,7 +71,9 @@ impl Author {
             7 => {
                 let mut all = self.batch();
                 all.pop();
+                self.is_open = true;
                 all.push(self.query());
+                self.is_open = false;
                 all.push(Message::sync());
                 put(all);
             }
@@ -89,7 +94,11 @@ impl Author {
 
     fn query(&mut self) -> Message {
         let text = self.text();
-        if self.chance.one_in(8) {
+        if self.is_open && text.contains("ISOLATION") {
+            // It must be a transaction's first, and a Parse that no server was asked for comes before it.
+            return self.query();
+        }
+        if self.chance.one_in(8) && !self.is_open {
             let more = self.text();
             return Message::query(&format!("{text}; {more}"));
         }

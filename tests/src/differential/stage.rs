@@ -28,9 +28,9 @@ pub struct Stage {
 }
 
 /// A server that says nothing for so long says nothing more.
-const QUIET: Duration = Duration::from_millis(25);
+const QUIET: Duration = Duration::from_millis(8);
 /// The same while something is owed.
-const QUIET_OWED: Duration = Duration::from_millis(150);
+const QUIET_OWED: Duration = Duration::from_millis(50);
 /// How long pgshunt may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -178,7 +178,11 @@ impl Pipeline {
     /// The client's name for a statement of this number that it gives up further on.
     pub fn closed(&self, id: u64) -> Option<&[u8]> {
         self.queue.iter().find_map(|expect| match expect {
-            Expect::SayClosed(Some(closed)) if closed.1.id == id => Some(&*closed.0),
+            Expect::SayClosed(Some(closed)) | Expect::Gone(closed) | Expect::HandedOver(closed)
+                if closed.1.id == id =>
+            {
+                Some(&*closed.0)
+            }
             _ => None,
         })
     }
