@@ -5,7 +5,9 @@
 
 pub mod certificates;
 pub mod cluster;
+pub mod differential;
 pub mod door;
+pub mod fake_server;
 pub mod frame;
 pub mod fuzzing;
 pub mod load;

@@ -303,6 +303,10 @@ where
     let body = inbox.take(stream, length - 4).await.map_err(gone)?;
     match startup::opening(&body) {
         Ok(opening) => Ok(opening),
+        // A cancel request has no answer, not even this one.
+        Err(error @ StartupError::CancelLength(_)) => {
+            Err(Ended::Refused(Fault::fatal(error.code(), error.to_string())))
+        }
         Err(error) => Err(refuse_packet(stream, error).await),
     }
 }

@@ -290,7 +290,14 @@ impl World {
         assert!(
             !matches!(
                 head,
-                Some(Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::CopyEnd)
+                Some(
+                    Expect::SayParsed(_)
+                        | Expect::SayClosed(_)
+                        | Expect::Forgets(_)
+                        | Expect::Gone(_)
+                        | Expect::HandedOver(_)
+                        | Expect::CopyEnd
+                )
             ),
             "{head:?} will wait for ever"
         );
@@ -303,11 +310,16 @@ fn owed(expect: &Expect) -> Owed {
         Expect::FunctionCall => Owed::Function,
         Expect::Sync => Owed::Ready,
         Expect::Parse(_) | Expect::ParseUnnamed(..) | Expect::OwnParse(_) => Owed::Parse,
-        Expect::Bind => Owed::Bind,
+        Expect::Bind | Expect::OwnBind => Owed::Bind,
         Expect::DescribeStatement => Owed::Statement,
         Expect::DescribePortal => Owed::Portal,
-        Expect::Execute => Owed::Execute,
+        Expect::Execute | Expect::OwnExecute => Owed::Execute,
         Expect::Close | Expect::OwnClose(_) => Owed::Close,
-        Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::CopyEnd => unreachable!("checked at each step"),
+        Expect::SayParsed(_)
+        | Expect::SayClosed(_)
+        | Expect::Forgets(_)
+        | Expect::Gone(_)
+        | Expect::HandedOver(_)
+        | Expect::CopyEnd => unreachable!("checked at each step"),
     }
 }

@@ -235,7 +235,10 @@ fn every_row_has_a_cell_for_every_column() {
     for show in Show::ALL {
         let rows = show.rows(&seen());
         // There is no server in what these tests see.
-        assert!(!rows.is_empty() || *show == Show::Replicas || *show == Show::Reasons, "{show:?}");
+        assert!(
+            !rows.is_empty() || *show == Show::Replicas || *show == Show::Reasons,
+            "{show:?}"
+        );
         for row in rows {
             assert_eq!(row.len(), show.columns().len(), "{show:?}");
             for (cell, column) in row.iter().zip(show.columns()) {

@@ -7,12 +7,12 @@ use super::pin::Pin;
 use super::loose::no_transactions;
 use super::ours::{LAST_ROUTE, Ours, Replaced};
 use super::pipeline::{Expect, Own, Parse as ParseOwed, Parsed};
-use super::prepared::{PREFIX, Statement, server_name};
+use super::prepared::{PREFIX, Statement, deallocates, server_name};
 use super::settings::change;
 use super::{Backend, Desk, Next, Pooling, Session, Sink, needs_settings};
 use crate::fault::Fault;
 use crate::protocol::frame::{self, HEADER, Header};
-use crate::protocol::message::{Bind, Named, Parse, query_text};
+use crate::protocol::message::{Bind, Named, Parse, cstr, query_text};
 use crate::protocol::{reply, sqlstate};
 use std::rc::Rc;
 
@@ -25,9 +25,9 @@ enum Went {
 }
 
 /// One frame, as far as it has come.
-struct Frame<'a> {
+pub(super) struct Frame<'a> {
     /// All bytes at hand.
-    input: &'a [u8],
+    pub(super) input: &'a [u8],
     /// Where the frame begins.
     at: usize,
     header: Header,
@@ -42,7 +42,7 @@ impl<'a> Frame<'a> {
         self.have() == self.header.total
     }
 
-    fn body(&self) -> &'a [u8] {
+    pub(super) fn body(&self) -> &'a [u8] {
         &self.input[self.at + HEADER..self.at + self.have()]
     }
 }
@@ -289,18 +289,21 @@ impl Session {
         {
             return Went::Not(Next::Drain);
         }
-        if matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'S')
+        // A Flush asks for nothing, unless it is malformed and asks for an error.
+        if (matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'S')
+            || kind == b'H' && frame.header.total > HEADER)
             && backend.is_idle()
             && self.prepare_unit(frame, backend, sink)
         {
             return Went::Not(Next::Drain);
         }
+        let was_copying = self.copy_in;
         if self.copy_in && !matches!(kind, b'd' | b'c' | b'f' | b'H' | b'S' | b'X') {
             // The server leaves copy mode over it, with an error; a Sync behind it counts.
             (self.copy_in, self.held_syncs) = (false, 0);
         }
         match kind {
-            b'Q' => return self.query(frame, backend, sink),
+            b'Q' => return self.query(frame, backend, desk, sink),
             b'P' => return self.parse(frame, backend, desk, sink),
             b'B' => return self.bind(frame, backend, desk, sink),
             b'D' => self.describe(frame, backend, desk, sink),
@@ -311,7 +314,12 @@ impl Session {
                 self.forward(frame, backend, sink, Expect::FunctionCall);
             }
             b'S' if self.copy_in => self.held_syncs += 1,
-            b'S' => self.forward(frame, backend, sink, Expect::Sync),
+            b'S' => {
+                self.forward(frame, backend, sink, Expect::Sync);
+                self.return_to_startup(frame.input, backend, sink);
+            }
+            // Malformed: an error, and everything up to the Sync is skipped.
+            b'H' if frame.header.total > HEADER => self.forward(frame, backend, sink, Expect::Close),
             b'H' => pass(frame, sink),
             b'd' | b'c' | b'f' if self.copy_in && self.held_syncs > 0 => {
                 // The client goes on copying: its Sync was for nothing, as at a PostgreSQL in copy mode.
@@ -329,52 +337,11 @@ impl Session {
                 }
             }
             b'X' => return Went::Not(Next::Terminate),
+            // A server in copy mode says more about it than that, before it ends the session.
+            _ if was_copying => pass(frame, sink),
             kind => return Went::Not(Next::Fatal(unknown(kind))),
         }
         Went::On
-    }
-
-    /// EXECUTE, PREPARE and DEALLOCATE may speak of statements the client prepared by protocol: the server is told of
-    /// those the text could mean, by the client's own names. While it knows any, the client keeps it.
-    fn tell_own_names(&mut self, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) {
-        let Some(prepared) = &self.prepared else { return };
-        let text = frame.body().to_ascii_lowercase();
-        let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
-        let is_busy = !backend.pipeline.is_empty() || backend.pipeline.is_open() || backend.status == b'E';
-        if !has(b"execute") && !has(b"prepare") || is_busy {
-            return;
-        }
-        for (name, statement) in prepared.iter() {
-            if name.is_empty() || self.by_own_name.contains(name) || !has(&name.to_ascii_lowercase()) {
-                continue;
-            }
-            let out = sink.forward.made(frame.input);
-            reply::frame(out, b'P', |out| {
-                reply::cstr(out, name);
-                out.extend_from_slice(&statement.body);
-            });
-            reply::frame(out, b'S', |_| ());
-            backend.pipeline.push(Expect::Own(Own::Clean));
-            self.by_own_name.push(name.clone());
-        }
-    }
-
-    /// currval and lastval must tell of this session, and a server remembers whoever used it last: unless that was this
-    /// session, what it remembers is discarded first, and it answers 55000 in its own words.
-    fn before_sequence_state(
-        &mut self,
-        effects: Effects,
-        frame: &Frame<'_>,
-        backend: &mut Backend,
-        sink: &mut Sink,
-    ) {
-        let is_strangers = !self.owns_sequences && effects.contains(Effects::SEQUENCE_STATE);
-        let may_ask = backend.pipeline.is_empty() && !backend.pipeline.is_open() && backend.status != b'E';
-        if is_strangers && may_ask {
-            reply::query(sink.forward.made(frame.input), b"DISCARD SEQUENCES");
-            backend.pipeline.push(Expect::Own(Own::Clean));
-        }
-        self.owns_sequences = true;
     }
 
     /// Before the first frame of a unit: the client's settings and its BEGIN. True if their outcome must be awaited.
@@ -404,7 +371,14 @@ impl Session {
         wait
     }
 
-    fn query(&mut self, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) -> Went {
+    fn query(
+        &mut self,
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        desk: &mut Desk<'_>,
+        sink: &mut Sink,
+    ) -> Went {
+        let input = frame.input;
         let script = match (self.script.take(), query_text(frame.body())) {
             (Some(script), _) => script,
             (None, Some(text)) => read(text, self.lex()),
@@ -431,10 +405,14 @@ impl Session {
                 reply::command_complete(&mut sink.back, "DEALLOCATE");
                 reply::ready_for_query(&mut sink.back, backend.status);
                 return Went::On;
+            } else if is_ours && !is_by_own_name && backend.pipeline.is_open() && backend.status != b'E' {
+                self.deallocate_in_batch(name, frame, backend, desk, sink);
+                return Went::On;
             }
         }
-        if script.effects.contains(Effects::PROBE) {
-            self.tell_own_names(frame, backend, sink);
+        if script.effects.contains(Effects::PROBE) && !self.tell_own_names(&script, frame, backend, sink) {
+            self.script = Some(script);
+            return Went::Not(Next::Drain);
         }
         let text = query_text(frame.body()).unwrap_or_default();
         let replaced = match self.replaced(&script.control, text) {
@@ -445,21 +423,50 @@ impl Session {
                 return Went::Not(Next::Ours(asks));
             }
         };
-        self.before_sequence_state(script.effects, frame, backend, sink);
+        self.before_sequences((text, script.effects), input, backend, sink);
+        self.note_reset(text);
         self.note(script.effects, &script.custom_settings);
         if script.effects.contains(Effects::PROBE) {
             // It may be a DISCARD ALL.
             backend.pipeline.may_rename();
         }
-        self.unnamed.token = 0;
-        backend.unnamed = 0;
         if let Some(sql) = replaced {
+            self.forget_unnamed(backend);
             reply::query(sink.forward.made(frame.input), &sql);
             backend.pipeline.push(Expect::Query);
             return Went::On;
         }
+        if query_text(frame.body()).is_some() {
+            // A malformed one never gets as far as to end it.
+            self.forget_unnamed(backend);
+        }
         self.forward(frame, backend, sink, Expect::Query);
+        self.return_to_startup(input, backend, sink);
         Went::On
+    }
+
+    /// DEALLOCATE of one of the client's own behind a batch without a Sync: the server does it, under its name for it.
+    fn deallocate_in_batch(
+        &mut self,
+        name: &[u8],
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        desk: &mut Desk<'_>,
+        sink: &mut Sink,
+    ) {
+        let removed = self.prepared.as_mut().and_then(|map| map.remove_entry(name));
+        let Some((name, statement)) = removed else { return };
+        self.hold(&statement, frame, backend, desk, sink);
+        self.forget_unnamed(backend);
+        backend.held.remove(statement.id);
+        let mut text = b"DEALLOCATE \"".to_vec();
+        server_name(&mut text, statement.id);
+        text.push(b'"');
+        reply::query(sink.forward.made(frame.input), &text);
+        if !backend.pipeline.is_empty() {
+            backend.pipeline.push(Expect::Gone(Box::new((name, statement))));
+        }
+        backend.pipeline.push(Expect::Query);
     }
 
     fn parse(
@@ -533,9 +540,10 @@ impl Session {
                 self.unnamed.body.clear();
                 self.unnamed.body.extend_from_slice(view.rest);
                 self.unnamed.effects = script.effects;
+                self.unnamed.deallocates = deallocates(&script.control);
                 self.follow(&script.custom_settings);
             }
-            self.before_sequence_state(self.unnamed.effects, frame, backend, sink);
+            self.before_unnamed_sequences(frame.input, backend, sink);
             *desk.tokens += 1;
             self.unnamed.token = *desk.tokens;
             backend.unnamed = *desk.tokens;
@@ -545,7 +553,8 @@ impl Session {
         if let Some(statement) = self.statement(view.name) {
             // The server itself says that the name is taken, in its own words, about its own name for it.
             self.hold(&statement, frame, backend, desk, sink);
-            write_parse(sink.forward.made(frame.input), &statement);
+            // It reads the text before it looks at the name, so the text is the client's new one.
+            write_parse(sink.forward.made(frame.input), statement.id, view.rest);
             backend.pipeline.push(Expect::Parse(Box::new(ParseOwed {
                 name: view.name.into(),
                 stored: Parsed::Nothing,
@@ -578,7 +587,7 @@ impl Session {
         }
         make_room(frame, backend, desk, sink);
         backend.held.insert(statement.id);
-        write_parse(sink.forward.made(frame.input), &statement);
+        write_parse(sink.forward.made(frame.input), statement.id, &statement.body);
         let owed = ParseOwed {
             name: view.name.into(),
             stored: Parsed::Named(statement.id),
@@ -602,8 +611,12 @@ impl Session {
         };
         desk.totals.bind_count += 1;
         if view.statement.is_empty() {
-            self.before_sequence_state(self.unnamed.effects, frame, backend, sink);
+            self.note_unnamed_reset();
+            self.before_unnamed_sequences(frame.input, backend, sink);
             self.note(self.unnamed.effects, &[]);
+            if let Some(name) = self.unnamed.deallocates.clone() {
+                self.hand_over(&name, frame.input, backend, sink);
+            }
             self.hold_unnamed(frame, backend, desk, sink);
             self.forward(frame, backend, sink, Expect::Bind);
             return Went::On;
@@ -628,8 +641,14 @@ impl Session {
             backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
             reply::cstr(&mut names, ROUTE_STATEMENT);
         } else {
-            self.before_sequence_state(statement.effects, frame, backend, sink);
+            if let Some((text, _)) = cstr(&statement.body) {
+                self.note_reset(text);
+                self.before_sequences((text, statement.effects), frame.input, backend, sink);
+            }
             self.note(statement.effects, &statement.custom);
+            if let Some(name) = &statement.deallocates {
+                self.hand_over(name, frame.input, backend, sink);
+            }
             self.hold(&statement, frame, backend, desk, sink);
             server_name(&mut names, statement.id);
             names.push(0);
@@ -668,8 +687,7 @@ impl Session {
             return self.forward(frame, backend, sink, Expect::Close);
         };
         if name.is_empty() {
-            self.unnamed.token = 0;
-            backend.unnamed = 0;
+            self.forget_unnamed(backend);
             return self.forward(frame, backend, sink, Expect::Close);
         }
         let removed = self.prepared.as_mut().and_then(|map| map.remove_entry(name));
@@ -683,6 +701,18 @@ impl Session {
         } else {
             backend.pipeline.push(Expect::SayClosed(removed.map(Box::new)));
         }
+    }
+
+    /// What is sent next ends the unnamed statement, unless an error comes first and it is skipped.
+    fn forget_unnamed(&mut self, backend: &mut Backend) {
+        if self.unnamed.token != 0 && backend.pipeline.is_open() && !backend.pipeline.is_empty() {
+            let before = (std::mem::take(&mut self.unnamed), backend.unnamed);
+            backend.pipeline.push(Expect::Forgets(Box::new(before)));
+            // Whether it is skipped is known with the end of the unit.
+            backend.unnamed_unit = backend.pipeline.unit();
+        }
+        self.unnamed.token = 0;
+        backend.unnamed = 0;
     }
 
     fn statement(&self, name: &[u8]) -> Option<Rc<Statement>> {
@@ -725,7 +755,7 @@ impl Session {
             return;
         }
         make_room(frame, backend, desk, sink);
-        write_parse(sink.forward.made(frame.input), statement);
+        write_parse(sink.forward.made(frame.input), statement.id, &statement.body);
         backend.held.insert(statement.id);
         backend
             .pipeline
@@ -798,11 +828,11 @@ fn may_have_failed(backend: &Backend) -> bool {
     backend.status == b'E' || backend.pipeline.has_units_in_flight()
 }
 
-fn write_parse(out: &mut Vec<u8>, statement: &Statement) {
+fn write_parse(out: &mut Vec<u8>, id: u64, body: &[u8]) {
     reply::frame(out, b'P', |out| {
-        server_name(out, statement.id);
+        server_name(out, id);
         out.push(0);
-        out.extend_from_slice(&statement.body);
+        out.extend_from_slice(body);
     });
 }
 

@@ -12,6 +12,9 @@ use crate::protocol::reply;
 /// The longest message that is read whole: errors, notices, tags.
 const WHOLE_MAX: usize = 1 << 20;
 
+/// What is looked at of a longer error: severity and SQLSTATE stand at the front.
+const ERROR_FRONT: usize = 4096;
+
 /// The frames that are looked into, and so must be whole. All others pass as they come.
 fn is_read(kind: u8) -> bool {
     matches!(
@@ -67,8 +70,9 @@ impl Session {
             };
             let have = header.total.min(input.len() - at);
             let probing = header.kind == b'D' && backend.is_probed();
-            if have < header.total && (is_read(header.kind) || probing) {
-                if header.total > WHOLE_MAX {
+            let is_long_error = header.kind == b'E' && header.total > WHOLE_MAX && have >= ERROR_FRONT;
+            if have < header.total && (is_read(header.kind) || probing) && !is_long_error {
+                if header.total > WHOLE_MAX && header.kind != b'E' {
                     return (at, Heard::Broken("a status message too long to be one"));
                 }
                 return (at, Heard::Going);
@@ -168,7 +172,9 @@ impl Session {
             (b'1', Expect::Parse(_) | Expect::ParseUnnamed(..)) => (To::Client, true),
             (b'1', Expect::OwnParse(_)) => (To::Nobody, true),
             (b'2', Expect::Bind) | (b'3', Expect::Close) => (To::Client, true),
-            (b'3', Expect::OwnClose(_)) => (To::Nobody, true),
+            (b'3', Expect::OwnClose(_)) | (b'2', Expect::OwnBind) | (b'C', Expect::OwnExecute) => {
+                (To::Nobody, true)
+            }
             (b't', Expect::DescribeStatement) => (To::Client, false),
             (b'T' | b'n', Expect::DescribeStatement | Expect::DescribePortal) => (To::Client, true),
             (b'C' | b'I' | b's', Expect::Execute) => (To::Client, true),
@@ -194,7 +200,7 @@ impl Session {
         match backend.pipeline.head() {
             Some(Expect::Own(own)) => {
                 backend.own_failed = true;
-                if *own == Own::Settings && !is_fatal(body) {
+                if *own == Own::Settings && !is_fatal(body) && body.len() < WHOLE_MAX {
                     let mut refusal = Vec::new();
                     reply::frame(&mut refusal, b'E', |out| out.extend_from_slice(body));
                     self.refusal = Some(refusal.into());
@@ -235,20 +241,25 @@ impl Session {
         }
     }
 
-    /// An error that speaks of a statement by the server's name for it, with the client's name instead.
+    /// An error that speaks of a statement by the server's name for it, with the client's name instead. A text that only
+    /// looks like one of our names is left as it is.
     fn in_clients_words(&self, body: &[u8], backend: &Backend) -> Option<Vec<u8>> {
         let at = body.windows(PREFIX.len()).position(|window| window == PREFIX)?;
+        let speaks_of_one = error_field(body, b'R').is_some_and(|routine| SPEAKERS.contains(&routine));
         let digits = &body[at + PREFIX.len()..];
         let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
         let id: u64 = std::str::from_utf8(&digits[..end]).ok()?.parse().ok()?;
-        let name = match backend.pipeline.head() {
-            Some(Expect::Parse(parse)) => &parse.name,
-            _ => self
-                .prepared
-                .as_ref()?
-                .iter()
-                .find_map(|(name, statement)| (statement.id == id).then_some(name))?,
+        speaks_of_one.then_some(())?;
+        let parsed = match backend.pipeline.head() {
+            Some(Expect::Parse(parse)) => Some(&*parse.name),
+            _ => None,
         };
+        let known = || {
+            let known = self.prepared.as_ref()?.iter();
+            let mut found = known.filter(|(_, statement)| statement.id == id);
+            found.next().map(|(name, _)| &**name)
+        };
+        let name = parsed.or_else(|| backend.pipeline.closed(id)).or_else(known)?;
         Some([&body[..at], name, &digits[end..]].concat())
     }
 
@@ -268,6 +279,7 @@ impl Session {
                     backend.unnamed = held;
                 }
             }
+            Expect::Forgets(before) => (self.unnamed, backend.unnamed) = *before,
             Expect::OwnParse(Parsed::Named(id)) => backend.held.remove(id),
             Expect::OwnParse(_) => backend.unnamed = 0,
             Expect::SayParsed(name) => {
@@ -275,6 +287,15 @@ impl Session {
             }
             Expect::SayClosed(Some(entry)) => {
                 let (name, statement) = *entry;
+                self.prepared.get_or_insert_default().insert(name, statement);
+            }
+            Expect::HandedOver(entry) => {
+                let (name, statement) = *entry;
+                self.prepared.get_or_insert_default().insert(name, statement);
+            }
+            Expect::Gone(entry) => {
+                let (name, statement) = *entry;
+                backend.held.insert(statement.id);
                 self.prepared.get_or_insert_default().insert(name, statement);
             }
             // The unnamed statement has no number.
@@ -286,6 +307,8 @@ impl Session {
             | Expect::DescribePortal
             | Expect::Execute
             | Expect::Close
+            | Expect::OwnBind
+            | Expect::OwnExecute
             | Expect::CopyEnd
             | Expect::Query
             | Expect::FunctionCall
@@ -337,7 +360,13 @@ impl Session {
         self.speak(input, backend, sink);
         let settled = header.kind == b'Z' && backend.pipeline.is_empty();
         // A client in whose turn it is to copy may wait for an answer instead: the server shall tell it what it thinks.
-        let goes_on = header.kind == b'Z' || header.kind == b'G' && self.copy_in;
+        // After an error the server skips what the client waits for.
+        let goes_on = match header.kind {
+            b'Z' => true,
+            b'G' => self.copy_in,
+            b'E' => backend.pipeline.skips(),
+            _ => false,
+        };
         match settled {
             true => Some(Heard::Settled),
             false => (goes_on && self.awaits).then_some(Heard::UnitEnded),
@@ -350,7 +379,7 @@ impl Session {
             match backend.pipeline.head() {
                 Some(Expect::SayParsed(_)) => reply::parse_complete(sink.forward.made(input)),
                 Some(Expect::SayClosed(_)) => reply::close_complete(sink.forward.made(input)),
-                Some(Expect::CopyEnd) => {}
+                Some(Expect::CopyEnd | Expect::Forgets(_) | Expect::Gone(_) | Expect::HandedOver(_)) => {}
                 _ => return,
             }
             backend.pipeline.pop();
@@ -362,7 +391,7 @@ impl Session {
         let failed = std::mem::take(&mut backend.own_failed);
         match own {
             Own::Settings if failed => return Some(Heard::SettingsRefused),
-            Own::Settings => {
+            Own::Settings | Own::Startup => {
                 let mut out = Vec::new();
                 reported::catch_up(&mut out, &mut self.reported, &mut backend.reported);
                 if !out.is_empty() {
@@ -387,6 +416,13 @@ impl Session {
         None
     }
 }
+
+/// The routines of PostgreSQL whose errors name a prepared statement.
+const SPEAKERS: [&[u8]; 3] = [
+    b"FetchPreparedStatement",
+    b"StorePreparedStatement",
+    b"exec_bind_message",
+];
 
 /// Does a command's tag say that it changed what statements may mean?
 fn changes_schema(tag: &[u8]) -> bool {

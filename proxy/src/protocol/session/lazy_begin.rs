@@ -9,6 +9,9 @@ use crate::protocol::frame::{self, HEADER};
 use crate::protocol::message::{Bind, Named, Parse, cstr};
 use crate::protocol::reply;
 
+/// What stands behind a text without parameter types: its end and their count.
+pub(super) const NO_TYPES: usize = 3;
+
 /// Walks whole frames.
 struct Frames<'a> {
     rest: &'a [u8],
@@ -46,7 +49,11 @@ impl Session {
         let parsed = frames.next(b'P');
         let parse = match parsed {
             Some(body) => {
-                Some(Parse::read(body).filter(|parse| parse.name.is_empty() && parse.text.len() < 200)?)
+                let is_plain = |parse: &Parse<'_>| {
+                    let has_no_types = parse.rest.len() == parse.text.len() + NO_TYPES;
+                    parse.name.is_empty() && parse.text.len() < 200 && has_no_types
+                };
+                Some(Parse::read(body).filter(is_plain)?)
             }
             None => None,
         };
@@ -81,6 +88,7 @@ impl Session {
             self.unnamed.token = *desk.tokens;
             self.unnamed.body = parse.rest.to_vec();
             self.unnamed.effects = routing_rules::Effects::EMPTY;
+            self.unnamed.deallocates = None;
             reply::parse_complete(out);
         }
         let mut begin = Vec::new();

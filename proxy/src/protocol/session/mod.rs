@@ -9,13 +9,16 @@ mod from_server;
 mod lazy_begin;
 mod loose;
 pub mod ours;
+mod own_names;
 pub mod pin;
 pub mod pipeline;
 pub mod prepared;
 pub mod probe;
 pub mod replica;
 pub mod reported;
+mod returns;
 pub mod run;
+mod sequences;
 pub mod settings;
 #[cfg(test)]
 mod tests;
@@ -38,6 +41,7 @@ use probe::Report;
 use replica::Lane;
 use reported::Reported;
 use run::Run;
+use sequences::Remembers;
 use settings::Shared;
 
 /// What is known of one server by its own answers. Travels with the server.
@@ -219,8 +223,12 @@ pub struct Session {
     id: u64,
     /// Statements known to the server in hand by the client's own names, because SQL speaks of them.
     by_own_name: Vec<Box<[u8]>>,
-    /// No other session has had the server since this one's last transaction, or this lease has run something.
-    owns_sequences: bool,
+    /// Whose sequence values the server in hand remembers.
+    remembers: Remembers,
+    /// It has asked for sequence values, ever.
+    asks_sequences: bool,
+    /// A unit being sent resets a setting.
+    reset: Option<Box<returns::Reset>>,
     begin: Option<Box<[u8]>>,
     reading: Reading,
     script: Option<Script>,
@@ -277,6 +285,8 @@ pub struct Unnamed {
     body: Vec<u8>,
     token: u64,
     effects: Effects,
+    /// The name it gives up, if it is a DEALLOCATE of one.
+    deallocates: Option<Box<[u8]>>,
 }
 
 impl Session {
@@ -286,7 +296,9 @@ impl Session {
             pooling: Pooling::Faithful,
             id,
             by_own_name: Vec::new(),
-            owns_sequences: false,
+            remembers: Remembers::Own,
+            asks_sequences: false,
+            reset: None,
             reported,
             settings: startup.clone(),
             pins: Pins::default(),
@@ -357,7 +369,11 @@ impl Session {
     /// A server was lent: the client hears what is reported differently there.
     pub fn attach(&mut self, backend: &mut Backend, back: &mut Vec<u8>) {
         self.lane = Lane::Primary;
-        self.owns_sequences = std::mem::replace(&mut backend.last_session, self.id) == self.id;
+        // A server that nobody has had remembers nobody.
+        self.remembers = match std::mem::replace(&mut backend.last_session, self.id) {
+            last if last == self.id || last == 0 => Remembers::Own,
+            _ => Remembers::Strangers,
+        };
         if !needs_settings(&self.settings, backend) {
             reported::catch_up(back, &mut self.reported, &mut backend.reported);
         }

@@ -41,6 +41,17 @@ pub enum Expect {
     SayParsed(Box<[u8]>),
     /// CloseComplete, said by pgshunt; the name comes back should the batch fail before.
     SayClosed(Option<Box<Closed>>),
+    /// No answer: what stands behind it ends the unnamed statement; should it not be run, this is there again: the client's
+    /// own, and whose the server held.
+    Forgets(Box<(Unnamed, u64)>),
+    /// No answer: a statement the Query behind it gives up; should that not be run, the server still holds it.
+    Gone(Box<Closed>),
+    /// No answer: a name the server has from here on in place of pgshunt; should it not come to that, it is ours again.
+    HandedOver(Box<Closed>),
+    /// A Bind of ours in the middle of a client's batch.
+    OwnBind,
+    /// An Execute of ours, likewise.
+    OwnExecute,
     /// The client's CopyDone or CopyFail: no answer, but Syncs before it do not count while copying.
     CopyEnd,
     /// A simple query of ours.
@@ -81,6 +92,8 @@ pub enum Own {
     Probe,
     /// ROLLBACK or DISCARD ALL after a client left.
     Clean,
+    /// What the client asked for at startup, after a RESET.
+    Startup,
 }
 
 /// The queue.
@@ -162,6 +175,18 @@ impl Pipeline {
         self.queue.front()
     }
 
+    /// The client's name for a statement of this number that it gives up further on.
+    pub fn closed(&self, id: u64) -> Option<&[u8]> {
+        self.queue.iter().find_map(|expect| match expect {
+            Expect::SayClosed(Some(closed)) | Expect::Gone(closed) | Expect::HandedOver(closed)
+                if closed.1.id == id =>
+            {
+                Some(&*closed.0)
+            }
+            _ => None,
+        })
+    }
+
     /// Takes what comes next.
     pub fn pop(&mut self) -> Option<Expect> {
         let expect = self.queue.pop_front()?;
@@ -209,7 +234,11 @@ impl Pipeline {
                     self.queue.remove(at);
                     comes = false;
                 }
-                Expect::SayParsed(_) | Expect::SayClosed(_) => at += 1,
+                Expect::SayParsed(_)
+                | Expect::SayClosed(_)
+                | Expect::Forgets(_)
+                | Expect::Gone(_)
+                | Expect::HandedOver(_) => at += 1,
                 _ => comes = false,
             }
         }
@@ -230,8 +259,15 @@ fn opens(expect: &Expect) -> Option<bool> {
         | Expect::DescribePortal
         | Expect::Execute
         | Expect::Close
+        | Expect::OwnBind
+        | Expect::OwnExecute
         | Expect::OwnClose(_) => Some(true),
-        Expect::SayParsed(_) | Expect::SayClosed(_) | Expect::CopyEnd => None,
+        Expect::SayParsed(_)
+        | Expect::SayClosed(_)
+        | Expect::Forgets(_)
+        | Expect::Gone(_)
+        | Expect::HandedOver(_)
+        | Expect::CopyEnd => None,
     }
 }
 
@@ -242,6 +278,8 @@ fn changes_names(expect: &Expect) -> bool {
         | Expect::OwnParse(_)
         | Expect::OwnClose(_)
         | Expect::SayParsed(_)
+        | Expect::Gone(_)
+        | Expect::HandedOver(_)
         | Expect::SayClosed(_) => true,
         Expect::Query
         | Expect::FunctionCall
@@ -253,6 +291,9 @@ fn changes_names(expect: &Expect) -> bool {
         | Expect::DescribePortal
         | Expect::Execute
         | Expect::Close
+        | Expect::OwnBind
+        | Expect::OwnExecute
+        | Expect::Forgets(_)
         | Expect::CopyEnd => false,
     }
 }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::lazy_begin::NO_TYPES;
 use super::settings::Shared;
 use routing_rules::{Access, Control, Effects, Lex, read};
 
@@ -27,6 +28,8 @@ pub struct Statement {
     pub begins: Option<&'static str>,
     /// It asks where the last statement went: the answer is another one each time it is bound.
     pub asks_route: Cell<bool>,
+    /// The name it gives up, if it is a DEALLOCATE of one.
+    pub deallocates: Option<Box<[u8]>>,
     /// The schema's generation when it was first prepared: a statement prepared after a schema change is another one,
     /// as at a PostgreSQL, where the old one fails with "cached plan must not change result type" and the new one works.
     generation: u64,
@@ -91,8 +94,9 @@ impl Statements {
             body: body.into(),
             effects: script.effects,
             custom: script.custom_settings,
+            deallocates: deallocates(&script.control),
             begins: match script.control {
-                Control::Begin { tag, .. } => Some(tag),
+                Control::Begin { tag, .. } if body.len() == text.len() + NO_TYPES => Some(tag),
                 _ => None,
             },
             asks_route: Cell::new(false),
@@ -132,6 +136,14 @@ impl Statements {
     /// Is none known?
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
+    }
+}
+
+/// The name a DEALLOCATE of one gives up.
+pub fn deallocates(control: &Control) -> Option<Box<[u8]>> {
+    match control {
+        Control::Deallocate { name } => Some(name.as_slice().into()),
+        _ => None,
     }
 }
 

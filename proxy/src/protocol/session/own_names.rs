@@ -1,0 +1,129 @@
+//! What SQL says of statements the client prepared by protocol: servers know those under names of pgshunt's.
+
+use routing_rules::{Control, Script};
+
+use super::from_client::Frame;
+use super::pin::Pin;
+use super::pipeline::{Expect, Own, Parsed};
+use super::{Backend, Session, Sink};
+use crate::protocol::reply;
+
+impl Session {
+    /// EXECUTE, PREPARE and DEALLOCATE may speak of statements the client prepared by protocol: the server is told of
+    /// those the text could mean, by the client's own names. While it knows any, the client keeps it.
+    ///
+    /// False: what the server was sent before must be answered first.
+    pub(super) fn tell_own_names(
+        &mut self,
+        script: &Script,
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        sink: &mut Sink,
+    ) -> bool {
+        let text = frame.body().to_ascii_lowercase();
+        let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
+        // One DEALLOCATE alone is dealt with without the server.
+        let is_one_deallocate = matches!(script.control, Control::Deallocate { .. });
+        if has(b"prepare") && !has(b"prepare transaction") && !is_one_deallocate {
+            // From here on SQL may have taken a name; the probe will tell.
+            self.pins.insert(Pin::SqlPrepare);
+        }
+        if self.prepared.is_none() {
+            return true;
+        }
+        let ends_some = has(b"deallocate") && !is_one_deallocate;
+        if !has(b"execute") && !has(b"prepare") && !ends_some {
+            return true;
+        }
+        if ends_some {
+            // The server knows these, and from now on it alone.
+            let ended = self
+                .by_own_name
+                .extract_if(.., |name| has(&name.to_ascii_lowercase()));
+            for name in ended {
+                self.prepared.as_mut().map(|map| map.remove(&name));
+            }
+        }
+        let untold: Vec<_> = self
+            .prepared
+            .iter()
+            .flat_map(|prepared| prepared.iter())
+            .filter(|(name, _)| !name.is_empty() && !self.by_own_name.contains(name))
+            .filter(|(name, _)| mentions(&text, name))
+            .map(|(name, statement)| (name.clone(), statement.clone()))
+            .collect();
+        if untold.is_empty() || backend.pipeline.is_open() {
+            // In an open batch there is no room for a unit of ours.
+            return true;
+        }
+        if !backend.pipeline.is_empty() {
+            return false;
+        }
+        if backend.status == b'E' {
+            return true;
+        }
+        for (name, statement) in untold {
+            let out = sink.forward.made(frame.input);
+            reply::frame(out, b'P', |out| {
+                reply::cstr(out, &name);
+                out.extend_from_slice(&statement.body);
+            });
+            reply::frame(out, b'S', |_| ());
+            backend.pipeline.push(Expect::Own(Own::Clean));
+            if ends_some {
+                // From now on the server alone knows which of them there are.
+                self.pins.insert(Pin::SqlPrepare);
+                self.prepared.as_mut().map(|map| map.remove(&name));
+            } else {
+                self.by_own_name.push(name);
+            }
+        }
+        true
+    }
+
+    /// Before a Bind of a DEALLOCATE: should it be of one of the client's own, the server must know something by that name,
+    /// and from then on it alone knows whether there is one.
+    pub(super) fn hand_over(&mut self, name: &[u8], input: &[u8], backend: &mut Backend, sink: &mut Sink) {
+        if backend.status == b'E' && backend.pipeline.is_empty() {
+            return;
+        }
+        let removed = self.prepared.as_mut().and_then(|map| map.remove_entry(name));
+        let Some(entry) = removed else { return };
+        if self.by_own_name.contains(&entry.0) {
+            self.by_own_name.retain(|own| *own != entry.0);
+            return;
+        }
+        // Anything will do, and what it was might not be understood any more.
+        reply::frame(sink.forward.made(input), b'P', |out| {
+            reply::cstr(out, &entry.0);
+            out.extend_from_slice(&[0; 3]);
+        });
+        if !backend.pipeline.is_empty() {
+            backend.pipeline.push(Expect::HandedOver(Box::new(entry)));
+        }
+        backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
+    }
+}
+
+/// Does a text, in lower case, have this name in it, as a word?
+fn mentions(text: &[u8], name: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    let is_in_word =
+        |byte: Option<&u8>| byte.is_some_and(|&byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let places = text.windows(name.len()).enumerate();
+    places
+        .filter(|(_, window)| *window == name)
+        .any(|(at, _)| !is_in_word(text[..at].last()) && !is_in_word(text.get(at + name.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_word() {
+        assert!(mentions(b"execute a(1)", b"A"));
+        assert!(mentions(b"deallocate \"a b\"", b"a b"));
+        assert!(!mentions(b"prepare q as select a1", b"a"));
+    }
+}

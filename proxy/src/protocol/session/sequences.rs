@@ -1,0 +1,145 @@
+//! `currval` and `lastval` tell of this session, or of nobody: a server remembers whoever used its sequences last.
+
+use routing_rules::Effects;
+
+use super::pipeline::{Expect, Own, Parsed};
+use super::{Backend, Session, Sink};
+use crate::protocol::message::cstr;
+use crate::protocol::reply;
+
+/// Whose values the server in hand remembers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Remembers {
+    /// This session's, or none.
+    #[default]
+    Own,
+    /// Another session's.
+    Strangers,
+    /// Another session's, and this one may have added to them before it was known that it would ask.
+    Both,
+}
+
+/// Plain reads do not, unless they say so; whatever else there is may, by a default or a trigger.
+fn may_call_nextval(text: &[u8]) -> bool {
+    let first = text.iter().position(|byte| !byte.is_ascii_whitespace());
+    let rest = &text[first.unwrap_or(text.len())..];
+    let begins = |word: &&[u8]| rest.len() >= word.len() && rest[..word.len()].eq_ignore_ascii_case(word);
+    let is_read = READS.iter().any(begins) || rest.is_empty();
+    let is_nextval = |window: &[u8]| window[0] | 0x20 == NEXTVAL[0] && window.eq_ignore_ascii_case(NEXTVAL);
+    !is_read || rest.windows(NEXTVAL.len()).any(is_nextval)
+}
+
+const NEXTVAL: &[u8] = b"nextval";
+const READS: [&[u8]; 9] = [
+    b"select ",
+    b"show ",
+    b"begin",
+    b"start ",
+    b"set ",
+    b"values ",
+    b"fetch ",
+    b"savepoint ",
+    b"declare ",
+];
+
+impl Session {
+    /// Before a statement that asks what the session did to sequences, or that adds to it: what a stranger left is
+    /// discarded, so that the server answers 55000 in its own words. Only a session that asks at all pays for that.
+    pub(super) fn before_sequences(
+        &mut self,
+        (text, effects): (&[u8], Effects),
+        input: &[u8],
+        backend: &mut Backend,
+        sink: &mut Sink,
+    ) {
+        let asks = effects.contains(Effects::SEQUENCE_STATE);
+        self.asks_sequences |= asks;
+        if self.remembers != Remembers::Strangers {
+            return;
+        }
+        if !asks && !effects.contains(Effects::PROBE) && !may_call_nextval(text) {
+            return;
+        }
+        if !self.asks_sequences {
+            self.remembers = Remembers::Both;
+            return;
+        }
+        self.remembers = Remembers::Own;
+        if backend.pipeline.is_open() {
+            return discard_in_batch(input, backend, sink);
+        }
+        if backend.pipeline.is_empty() && backend.status == b'E' {
+            return;
+        }
+        reply::query(sink.forward.made(input), DISCARD);
+        backend.pipeline.push(Expect::Own(Own::Clean));
+        // A simple query ends the unnamed statement.
+        backend.unnamed = 0;
+    }
+}
+
+impl Session {
+    /// The same before the unnamed statement.
+    pub(super) fn before_unnamed_sequences(&mut self, input: &[u8], backend: &mut Backend, sink: &mut Sink) {
+        let body = std::mem::take(&mut self.unnamed.body);
+        let text = cstr(&body).map_or(&body[..], |(text, _)| text);
+        self.before_sequences((text, self.unnamed.effects), input, backend, sink);
+        self.unnamed.body = body;
+    }
+}
+
+const DISCARD: &[u8] = b"DISCARD SEQUENCES";
+const NAME: &[u8] = b"pgshunt:sequences";
+
+/// By the extended protocol, as a simple query would end the client's implicit transaction.
+fn discard_in_batch(input: &[u8], backend: &mut Backend, sink: &mut Sink) {
+    let out = sink.forward.made(input);
+    reply::frame(out, b'P', |out| {
+        reply::cstr(out, NAME);
+        reply::cstr(out, DISCARD);
+        out.extend_from_slice(&[0; 2]);
+    });
+    reply::frame(out, b'B', |out| {
+        reply::cstr(out, NAME);
+        reply::cstr(out, NAME);
+        out.extend_from_slice(&[0; 6]);
+    });
+    reply::frame(out, b'E', |out| {
+        reply::cstr(out, NAME);
+        out.extend_from_slice(&[0; 4]);
+    });
+    for kind in [b'P', b'S'] {
+        reply::frame(out, b'C', |out| {
+            out.push(kind);
+            reply::cstr(out, NAME);
+        });
+    }
+    for expect in [
+        Expect::OwnParse(Parsed::Nothing),
+        Expect::OwnBind,
+        Expect::OwnExecute,
+        Expect::OwnClose(0),
+        Expect::OwnClose(0),
+    ] {
+        backend.pipeline.push(expect);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_reads_add_nothing() {
+        for (text, adds) in [
+            (&b"select 1"[..], false),
+            (b"  SELECT nextval('s')", true),
+            (b"insert into t values (1)", true),
+            (b"with a as (insert into t) select 1", true),
+            (b"BEGIN", false),
+            (b"", false),
+        ] {
+            assert_eq!(may_call_nextval(text), adds, "{}", String::from_utf8_lossy(text));
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Bugs that other poolers had and no other file here has a test for; the README lists where the rest is.
+
+use std::time::Duration;
+
+use pgshunt_tests::{Config, Messages, PATIENCE, Proxy, Wire, cluster, programs, same, until};
+
+/// pg_doorman 3.1: room was made by a message whose answer nobody waited for, while the client only flushed.
+#[test]
+fn more_statements_than_a_server_keeps_and_never_a_sync() {
+    let database = cluster::database();
+    let config = Config::new(&database).threads(1).pool("size = 1");
+    let proxy = config.pool("max_prepared_statements = 2").start();
+    same(&database.door(), &proxy.door(&database), |wire| {
+        let mut heard = Vec::new();
+        for n in 0..6 {
+            let name = format!("s{n}");
+            let flushed = Messages::new()
+                .parse(&name, &format!("SELECT {n}"))
+                .bind("", &name, &[])
+                .execute("", 0)
+                .flush();
+            wire.send(&flushed);
+            heard.extend(wire.until(b'C').iter().map(ToString::to_string));
+        }
+        heard.extend(wire.exchange(&Messages::new().run("s0", &[]).sync()));
+        heard.extend(wire.exchange(&Messages::new().run("s5", &[]).sync()));
+        heard
+    });
+}
+
+/// pg_doorman#233: the frame's boundary was lost with the client, and the pool's place with it.
+#[test]
+fn a_client_that_dies_in_the_middle_of_a_large_row_leaves_no_place_taken() {
+    let database = cluster::database();
+    let proxy = Proxy::sized(&database, 1);
+    let door = proxy.door(&database);
+    for _ in 0..3 {
+        let mut dying = door.wire();
+        dying.send(&Messages::new().query("SELECT repeat('x', 50000000), generate_series(1, 100)"));
+        database.runs("repeat(");
+        dying.hang_up();
+        let mut next = door.wire();
+        next.set_patience(PATIENCE);
+        assert_eq!(next.value("SELECT 'next'"), "next");
+    }
+    assert!(programs::resident_bytes(proxy.pid()) < 64 << 20);
+}
+
+/// pgbouncer#1415: a failed transaction was the next client's.
+#[test]
+fn a_client_that_leaves_in_a_failed_transaction_takes_it_along() {
+    let database = cluster::database();
+    let proxy = Proxy::sized(&database, 1);
+    let door = proxy.door(&database);
+    let says_goodbye = |mut wire: Wire| wire.send(&Messages::new().terminate());
+    for leave in [Wire::hang_up as fn(Wire), says_goodbye] {
+        let mut client = door.wire();
+        client.query("BEGIN");
+        assert_eq!(client.sqlstate("SELECT 1/0"), "22012");
+        leave(client);
+        assert_eq!(door.wire().value("SELECT 'next'"), "next");
+    }
+}
+
+/// pgbouncer#478: clients that give up must not cost connections, or a slow server gets slower.
+#[test]
+fn a_client_that_gives_up_costs_no_connection() {
+    let database = cluster::database();
+    // One worker: several take a pool's only place from each other.
+    let proxy = Config::new(&database).threads(1).pool("size = 1").start();
+    let door = proxy.door(&database);
+    let connected = format!(
+        "SELECT min(backend_start) FROM pg_stat_activity WHERE usename = '{}'",
+        database.name
+    );
+    door.wire().run("SELECT 1");
+    let before = database.superuser().psql(&connected);
+    for _ in 0..5 {
+        let mut client = door.wire();
+        client.send(&Messages::new().query("SELECT pg_sleep(60)"));
+        database.runs("pg_sleep(60)");
+        client.hang_up();
+        door.wire().run("SELECT 1");
+        assert_eq!(database.superuser().psql(&connected), before, "another server");
+    }
+}
+
+/// pg_doorman#262: without a free file descriptor the accept loop took a whole core.
+#[test]
+fn no_file_descriptors_left_is_waited_out() {
+    let database = cluster::database();
+    let proxy = Proxy::sized(&database, 1);
+    let door = proxy.door(&database);
+    let mut client = door.wire();
+    client.run("SELECT 1");
+    let limit = |count: usize| {
+        let (pid, files) = (proxy.pid().to_string(), format!("--nofile={count}:4096"));
+        let done = std::process::Command::new("prlimit")
+            .args(["--pid", &pid, &files])
+            .status();
+        assert!(done.expect("prlimit").success());
+    };
+    let folder = format!("/proc/{}/fd", proxy.pid());
+    limit(std::fs::read_dir(folder).expect("its files").count() + 2);
+    let guests: Vec<_> = (0..10).filter_map(|_| Wire::connect(&door).ok()).collect();
+    let spent = cpu(proxy.pid());
+    // What is looked at is how much it works while nothing can be done.
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(
+        cpu(proxy.pid()) - spent < 30,
+        "it takes more than a third of a core"
+    );
+    assert_eq!(client.value("SELECT 'still here'"), "still here");
+    drop(guests);
+    limit(1024);
+    until("a new client to be let in", || door.try_wire(&[]).is_ok());
+}
+
+/// Ticks of a hundredth of a second a process has used.
+fn cpu(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let after = stat.rsplit_once(')').expect("a name in parentheses").1;
+    let fields: Vec<&str> = after.split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().expect("a number");
+    ticks(11) + ticks(12)
+}
