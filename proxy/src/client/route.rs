@@ -148,7 +148,7 @@ pub(super) enum Steer {
 
 impl Client {
     /// Chooses the pool for the unit that begins the inbox. The session holds no server.
-    pub(super) fn pick(&mut self, cx: &Context<'_>, at: Instant) -> Pick {
+    pub(super) fn pick(&mut self, at: Instant) -> Pick {
         let primary = self.handle.pool.clone();
         let reads = primary.reads();
         self.follow_wishes(&reads, at);
@@ -186,7 +186,7 @@ impl Client {
                 let wish = self.wish(freshness, at);
                 match reads.cluster.choose(&wish) {
                     Some(replica) => Some(replica),
-                    None if self.waits_for_replica(cx, &reads, &wish, at) => {
+                    None if self.waits_for_replica(&reads, &wish, at) => {
                         self.routing.asked = Some(asked);
                         return Pick::Later;
                     }
@@ -290,7 +290,7 @@ impl Client {
 
     /// Waits a moment for a replica to catch up, if the rules allow it and that moment is not over. Writes that no sample
     /// can show for a long time are not waited for.
-    fn waits_for_replica(&mut self, cx: &Context<'_>, reads: &Rc<Reads>, wish: &Wish, at: Instant) -> bool {
+    fn waits_for_replica(&mut self, reads: &Rc<Reads>, wish: &Wish, at: Instant) -> bool {
         let wait = reads.rules.catchup_wait;
         let until = *self.routing.catching.get_or_insert(at + wait);
         let has_hope = (0..reads.cluster.members.len()).any(|member| reads.cluster.is_readable(member));
@@ -310,7 +310,6 @@ impl Client {
                 handle.signal(Signal::Caught);
             });
         }
-        let _ = cx;
         true
     }
 
