@@ -61,7 +61,7 @@ impl Default for Rules {
             reads: Reads::Replica,
             consistency: Consistency::Session,
             max_staleness: Duration::from_secs(10),
-            catchup_wait: Duration::ZERO,
+            catchup_wait: Duration::from_millis(5),
             functions: Vec::new(),
         }
     }

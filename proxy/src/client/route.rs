@@ -74,6 +74,9 @@ struct Remembered {
     has_replicas: bool,
 }
 
+/// A replica that is no further behind than this, when nobody asks, is worth a moment's wait.
+const CLOSE_BEHIND: Duration = Duration::from_millis(250);
+
 /// Bytes of a unit that are kept to say later what it asked for.
 const TEXT_KEPT: usize = 240;
 
@@ -186,7 +189,7 @@ impl Client {
                 let wish = self.wish(freshness, at);
                 match reads.cluster.choose(&wish) {
                     Some(replica) => Some(replica),
-                    None if self.waits_for_replica(&reads, &wish, at) => {
+                    None if self.waits_for_replica(&reads, at) => {
                         self.routing.asked = Some(asked);
                         return Pick::Later;
                     }
@@ -290,11 +293,17 @@ impl Client {
 
     /// Waits a moment for a replica to catch up, if the rules allow it and that moment is not over. Writes that no sample
     /// can show for a long time are not waited for.
-    fn waits_for_replica(&mut self, reads: &Rc<Reads>, wish: &Wish, at: Instant) -> bool {
+    fn waits_for_replica(&mut self, reads: &Rc<Reads>, at: Instant) -> bool {
         let wait = reads.rules.catchup_wait;
         let until = *self.routing.catching.get_or_insert(at + wait);
-        let has_hope = (0..reads.cluster.members.len()).any(|member| reads.cluster.is_readable(member));
-        if wait.is_zero() || at >= until || !has_hope || wish.oldest > at {
+        // One that is far behind will not be here in a moment.
+        let recent = at.checked_sub(wait + CLOSE_BEHIND).unwrap_or(at);
+        let mut members = 0..reads.cluster.members.len();
+        let has_hope = members.any(|member| {
+            let caught_up = reads.cluster.caught_up(member);
+            reads.cluster.is_readable(member) && caught_up.is_some_and(|as_of| as_of >= recent)
+        });
+        if wait.is_zero() || at >= until || !has_hope {
             return false;
         }
         if !self.routing.is_woken.replace(true) {
