@@ -12,6 +12,7 @@ mod calls;
 mod control;
 mod effects;
 mod facts;
+mod keys;
 mod lexer;
 mod names;
 mod place;
@@ -19,14 +20,26 @@ mod route;
 mod rules;
 mod script;
 mod settings;
+mod shapes;
+mod sharding;
+mod sql;
+mod tables;
 mod words;
 
 pub use access::{Access, Why, access};
 pub use control::Control;
 pub use effects::Effects;
 pub use facts::{Facts, Transaction, Wanted};
+pub use keys::{
+    Bound, Context, InsertRows, Kind as TextKind, Parameter, Reading, Reason as ShardReason, Shards, Slot,
+    Use, Values,
+};
 pub use names::{Kind, Known, Names};
 pub use place::{Format, Function, Key, KeyType, NotAKey, Placement, Shard, Unplaced};
 pub use route::{Freshness, Reason, Reasons, Route, Target, route};
 pub use rules::{Consistency, Reads, Rules};
 pub use script::{Lex, Script, read};
+pub use shapes::{Counts, Shapes};
+pub use sharding::{Guard, Named, NoKey, RawSharding, Role, Sharding, WrongSharding};
+pub use sql::{Literal, Pieces, Unread, cut};
+pub use tables::{Column, Table, TableKind, Tables};

@@ -100,6 +100,8 @@ impl KeyType {
         }
         let text = || str::from_utf8(bytes).map_err(|_| NotAKey::Unreadable(self));
         match (format, self) {
+            // Cast to the key's type, or PostgreSQL has no such comparison.
+            (Format::Binary, _) if is_text(oid) => self.read_text(text()?),
             (Format::Binary, KeyType::Uuid) => match bytes.try_into() {
                 Ok(uuid) => Ok(Key::Uuid(uuid)),
                 Err(_) => Err(NotAKey::Unreadable(self)),
@@ -115,8 +117,8 @@ impl KeyType {
     pub fn takes(self, oid: u32) -> bool {
         match self {
             _ if oid == 0 => true,
-            KeyType::Uuid => oid == oid::UUID,
-            KeyType::Integer => matches!(oid, oid::INT2 | oid::INT4 | oid::INT8),
+            KeyType::Uuid => oid == oid::UUID || is_text(oid),
+            KeyType::Integer => matches!(oid, oid::INT2 | oid::INT4 | oid::INT8) || is_text(oid),
             // char(n) = text compares as text, in which blanks count: only an exact match is the same key.
             KeyType::Text => matches!(oid, oid::TEXT | oid::VARCHAR),
             KeyType::Char => matches!(oid, oid::TEXT | oid::VARCHAR | oid::BPCHAR),
@@ -135,12 +137,17 @@ impl KeyType {
     }
 }
 
+fn is_text(oid: u32) -> bool {
+    matches!(oid, oid::TEXT | oid::VARCHAR | oid::UNKNOWN)
+}
+
 /// OIDs of `pg_type.dat`.
 mod oid {
     pub const INT8: u32 = 20;
     pub const INT2: u32 = 21;
     pub const INT4: u32 = 23;
     pub const TEXT: u32 = 25;
+    pub const UNKNOWN: u32 = 705;
     pub const BPCHAR: u32 = 1042;
     pub const VARCHAR: u32 = 1043;
     pub const UUID: u32 = 2950;
