@@ -139,6 +139,7 @@ fn cost(shape: &[u8], reading: &Reading) -> usize {
         .map(|tie| 24 + tie.len() * 8)
         .sum();
     let rows = reading.rows.as_ref().map_or(0, |rows| rows.rows.len() * 24);
+    let plan = if reading.plan.is_some() { 1024 } else { 0 };
     let looked_at: usize = reading.looked_at.iter().map(|(_, value)| 32 + value.len()).sum();
-    shape.len() + size_of::<Reading>() + 128 + reading.bounds.len() * 64 + slots + rows + looked_at
+    shape.len() + size_of::<Reading>() + 128 + reading.bounds.len() * 64 + slots + rows + looked_at + plan
 }

@@ -258,10 +258,17 @@ impl Reader<'_> {
             return None;
         };
         let (literal, _) = self.literal(value)?;
-        if !self.looked_at.contains(&literal) {
-            self.looked_at.push(literal);
-        }
+        self.note(&[literal]);
         self.pieces.value(literal)
+    }
+
+    /// Notes that these constants were looked at.
+    pub fn note(&mut self, literals: &[u32]) {
+        for literal in literals {
+            if !self.looked_at.contains(literal) {
+                self.looked_at.push(*literal);
+            }
+        }
     }
 }
 

@@ -26,7 +26,7 @@ impl Reader<'_> {
         let first = level.entries.len();
         let mut node = self.factor(&tree.relation, level, env, nodes)?;
         for join in &tree.joins {
-            node = self.join(join, first, node, level, env, nodes)?;
+            node = self.join(join, (first, node), level, env, nodes)?;
         }
         Ok(node)
     }
@@ -34,8 +34,7 @@ impl Reader<'_> {
     fn join(
         &mut self,
         join: &Join,
-        first: usize,
-        left: Node,
+        (first, left): (usize, Node),
         level: &mut Level,
         env: &Env<'_>,
         nodes: &mut Vec<Node>,

@@ -8,14 +8,14 @@
 mod classes;
 mod equal;
 mod from;
-mod functions;
+pub(crate) mod functions;
 mod place;
-mod query;
-mod read;
+pub(crate) mod query;
+pub(crate) mod read;
 mod reason;
-mod scope;
+pub(crate) mod scope;
 mod slot;
-mod spread;
+pub(crate) mod spread;
 mod statement;
 mod write;
 
@@ -23,6 +23,7 @@ pub use place::Shards;
 pub use reason::Reason;
 pub use slot::{Parameter, Slot, Values};
 
+use crate::scatter::Plan;
 use crate::sharding::Sharding;
 use crate::tables::Tables;
 
@@ -61,6 +62,9 @@ pub struct Reading {
     pub opaque: Option<Box<str>>,
     /// Why the shards' answers together are not its answer: the operator. `None`: they are, in any order.
     pub whole: Option<Box<str>>,
+    /// How several shards answer it together, if it is a query: ask this before [`Reading::whole`]. The error is the operator
+    /// that is outside the algebra.
+    pub plan: Option<Result<Plan, Box<str>>>,
     /// INSERT … VALUES with more than one row: where the rows stand, to be split among the shards.
     pub rows: Option<InsertRows>,
     /// COPY: the table's key among the columns that come.

@@ -26,8 +26,8 @@ pub enum Shards {
 impl Reading {
     /// Places an execution. `tenant` is `pgshunt.tenant`: it decides what has no key.
     ///
-    /// [`Shards::Some`] and [`Shards::All`] say where rows are, not that they can be put together: for that see
-    /// [`Reading::whole`] and [`Reading::rows`], or ask [`Reading::spread`] first.
+    /// [`Shards::Some`] and [`Shards::All`] say where rows are, not that they can be put together: for that ask
+    /// [`Reading::spread`].
     pub fn shards(
         &self,
         sharding: &Sharding,
@@ -91,8 +91,8 @@ impl Reading {
         }
     }
 
-    /// As [`Reading::shards`], and refuses what several shards can't answer together: it may go to these as it is, its answers
-    /// put together in any order, its rows split by [`Reading::rows`].
+    /// As [`Reading::shards`], and refuses what several shards can't answer together. What is left goes to them by
+    /// [`Reading::plan`]; without one as it is, its answers put together in any order, or its rows split by [`Reading::rows`].
     pub fn spread(
         &self,
         sharding: &Sharding,
@@ -101,7 +101,12 @@ impl Reading {
     ) -> Result<Shards, Reason> {
         let shards = self.shards(sharding, values, tenant)?;
         let is_several = matches!(shards, Shards::Some(_) | Shards::All) && sharding.shards.len() > 1;
-        match &self.whole {
+        let operator = match (&self.plan, &self.whole) {
+            (Some(Ok(_)), _) => None,
+            (Some(Err(operator)), _) | (None, Some(operator)) => Some(operator),
+            (None, None) => None,
+        };
+        match operator {
             Some(operator) if is_several && self.rows.is_none() && self.kind != Kind::Everywhere => {
                 Err(Reason::Operator(operator.clone()))
             }

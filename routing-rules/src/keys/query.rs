@@ -222,6 +222,9 @@ impl Reader<'_> {
             let node = self.join_tree(tree, &mut level, env, &mut nodes)?;
             from = Node::Join(Side::Neither, Box::new(from), Box::new(node));
         }
+        if self.depth == 1 {
+            self.top = level.clone();
+        }
         let here = env.with(&level);
         let mut handled = Vec::new();
         if let Some(condition) = &select.selection {

@@ -8,7 +8,7 @@ use sqlparser::ast::{Expr, ObjectName, Query, Visit, Visitor};
 
 use super::classes::{Class, Classes};
 use super::reason::Reason;
-use super::scope::{Env, Outputs, names};
+use super::scope::{Env, Level, Outputs, names};
 use super::spread::Node;
 use super::{Bound, Context, InsertRows, Use};
 use crate::place::KeyType;
@@ -43,6 +43,10 @@ pub struct Reader<'c> {
     pub writes_reference: bool,
     /// Constants whose value was looked at.
     pub looked_at: Vec<u32>,
+    /// May a column have a collation that is not the database's?
+    pub has_collation: bool,
+    /// The FROM of the outermost SELECT.
+    pub top: Level,
     /// The rows of the last INSERT … VALUES.
     pub rows: Option<InsertRows>,
     /// How deep the query is that is being read.
@@ -67,6 +71,8 @@ impl<'c> Reader<'c> {
             reads_reference: false,
             writes_reference: false,
             looked_at: Vec::new(),
+            has_collation: false,
+            top: Level::default(),
             rows: None,
             depth: 0,
             relations: HashSet::new(),

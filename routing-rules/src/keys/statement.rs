@@ -12,6 +12,7 @@ use super::scope::Env;
 use super::slot::Slot;
 use super::spread::{Node, Spread, spread};
 use super::{Context, Kind, Reading, Use};
+use crate::scatter::{self, Plan};
 use crate::sql::{self, Kind as Piece, Pieces};
 
 /// What was learned of one statement.
@@ -35,6 +36,7 @@ impl Reading {
             writes_reference: false,
             opaque: None,
             whole: None,
+            plan: None,
             rows: None,
             copy_key: None,
             only_keys: Vec::new(),
@@ -54,6 +56,7 @@ impl Reading {
 
     fn add(&mut self, one: One, reader: &Reader<'_>) {
         if self.statements > 1 && (self.kind, one.kind) != (Kind::Session, Kind::Session) {
+            self.plan = None;
             self.whole = Some("more than one statement in a text".into());
         } else if let Spread::No(operator) | Spread::PerKey(_, operator) = spread(&one.node, &reader.classes)
         {
@@ -235,6 +238,7 @@ impl Reader<'_> {
             return Err(Reason::Statement("EXPLAIN".into()));
         }
         let one = self.parsed(at..range.end, reading)?;
+        reading.plan = None;
         self.rows = None;
         Ok(One {
             kind: Kind::Explain,
@@ -254,7 +258,11 @@ impl Reader<'_> {
             .find(|&place| self.word(place) == "for")
             .map(|place| place + 1);
         match body {
-            Some(body) if body < range.end => self.parsed(body..range.end, reading),
+            Some(body) if body < range.end => {
+                let one = self.parsed(body..range.end, reading)?;
+                reading.plan = reading.plan.take().map(|_| Err("a cursor".into()));
+                Ok(one)
+            }
             Some(_) | None => Err(Reason::Statement("DECLARE".into())),
         }
     }
@@ -265,6 +273,12 @@ impl Reader<'_> {
         if self.pieces.text(at) == "(" {
             let end = self.closing(at, range.end).ok_or(Reason::Construct("COPY"))?;
             let one = self.parsed(at + 1..end, reading)?;
+            reading.plan = match reading.plan.take() {
+                Some(Ok(Plan::Merge(_) | Plan::Finish(_))) => {
+                    Some(Err("COPY of what is sorted or put together".into()))
+                }
+                plan => plan,
+            };
             let kind = match one.kind {
                 Kind::Read => Kind::CopyOut,
                 kind => {
@@ -345,9 +359,19 @@ impl Reader<'_> {
         })
     }
 
+    /// Is every table tied to the same constant or parameter? Then there is nothing to put together.
+    fn is_for_one(&self) -> bool {
+        let mut ties = self.bounds.iter().map(|(class, _)| self.classes.all_ties(*class));
+        let Some(first) = ties.next() else {
+            return true;
+        };
+        let one = first.iter().find(|tie| matches!(&tie[..], [slot] if !matches!(slot, Slot::ParameterArray(_) | Slot::LiteralArray(_))));
+        one.is_some_and(|one| ties.all(|ties| ties.contains(one)))
+    }
+
     /// A statement that is parsed.
     fn parsed(&mut self, range: Range<usize>, reading: &mut Reading) -> Result<One, Reason> {
-        let tree = sql::parse(self.pieces, range)?;
+        let tree = sql::parse(self.pieces, range.clone())?;
         let mut functions = Functions::default();
         let _: ControlFlow<()> = tree.visit(&mut functions);
         for name in &functions.called {
@@ -366,7 +390,10 @@ impl Reader<'_> {
         }
         let (kind, node) = match &tree {
             Statement::Query(query) => {
-                let (_, node) = self.query(query, &Env::EMPTY)?;
+                let (outputs, node) = self.query(query, &Env::EMPTY)?;
+                if !self.is_for_one() {
+                    reading.plan = Some(scatter::plan(self, query, range, &node, &outputs));
+                }
                 let writes = self.bounds.iter().any(|(_, bound)| bound.used != Use::Read)
                     || self.writes_reference
                     || functions.writes;
