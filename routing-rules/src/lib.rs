@@ -12,6 +12,7 @@ mod calls;
 mod control;
 mod effects;
 mod facts;
+mod guard;
 mod keys;
 mod lexer;
 mod names;
@@ -31,6 +32,7 @@ pub use access::{Access, Why, access};
 pub use control::Control;
 pub use effects::Effects;
 pub use facts::{Facts, Transaction, Wanted};
+pub use guard::rewrite;
 pub use keys::{
     Bound, Context, InsertRows, Kind as TextKind, Parameter, Reading, Reason as ShardReason, Shards, Slot,
     Use, Values,

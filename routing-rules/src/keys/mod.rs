@@ -101,6 +101,8 @@ pub enum Kind {
 pub struct Bound {
     /// The table.
     pub table: Box<str>,
+    /// Its key.
+    pub column: Box<str>,
     /// What is done with it.
     pub used: Use,
     /// The piece of the text its name stands at.

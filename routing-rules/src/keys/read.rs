@@ -173,7 +173,7 @@ impl<'c> Reader<'c> {
                 (columns(table, None), Node::Never("a table that is on one shard"))
             }
             Found::Keyed(column, table) => {
-                let class = self.bind(name, used);
+                let class = self.bind(name, column, used);
                 (columns(table, Some((column, class))), Node::Table(class))
             }
         }
@@ -186,11 +186,12 @@ impl<'c> Reader<'c> {
     }
 
     /// A use of a keyed table, and the class of its key.
-    pub fn bind(&mut self, name: &ObjectName, used: Use) -> Class {
+    pub fn bind(&mut self, name: &ObjectName, column: &str, used: Use) -> Class {
         let class = self.classes.add();
         let table = names(name).map_or("", |(_, name)| name.value.as_str());
         let bound = Bound {
             table: table.into(),
+            column: column.into(),
             used,
             piece: place(name),
             ties: Vec::new(),
@@ -200,10 +201,11 @@ impl<'c> Reader<'c> {
     }
 
     /// A use of a keyed table whose name stands elsewhere.
-    pub fn bind_named(&mut self, table: &str, used: Use) -> Class {
+    pub fn bind_named(&mut self, table: &str, column: &str, used: Use) -> Class {
         let class = self.classes.add();
         let bound = Bound {
             table: table.into(),
+            column: column.into(),
             used,
             piece: None,
             ties: Vec::new(),

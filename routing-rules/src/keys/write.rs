@@ -317,7 +317,7 @@ impl<'c> Reader<'c> {
             let slot = self
                 .slot(&assignment.value)
                 .ok_or_else(|| Reason::KeyUpdated(target.name.clone()))?;
-            let assigned = self.bind_named(&target.name, Use::Assign);
+            let assigned = self.bind_named(&target.name, column, Use::Assign);
             self.classes.tie(assigned, vec![slot]);
             nodes.push(Node::Never("UPDATE of the key"));
         }
@@ -414,7 +414,7 @@ impl<'c> Reader<'c> {
         let value = self
             .value_class(value, here)
             .ok_or_else(|| Reason::KeyComputed(target.name.clone()))?;
-        let class = self.bind_named(&target.name, Use::Insert);
+        let class = self.bind_named(&target.name, column, Use::Insert);
         self.classes.unite(class, value);
         Ok(Some(class))
     }
