@@ -139,7 +139,7 @@ fn alias(pieces: &Pieces<'_>, at: usize) -> Option<usize> {
     }
 }
 
-/// Words that follow a table and are no alias of it.
+/// Words that follow a table and are no alias of it. TO of COPY is not among them: a query in its place has no alias.
 const NO_ALIAS: &str = "on using join inner left right full cross natural where group having order limit offset fetch for union \
     intersect except window tablesample returning set when";
 
