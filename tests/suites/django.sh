@@ -7,7 +7,7 @@ apps="aggregation annotations async backends basic bulk_create constraints custo
 short_apps="backends basic bulk_create raw_query select_for_update transaction_hooks transactions"
 
 fetch() {
-    python_with Django==5.2.19 "psycopg[binary,pool]==3.2.9" asgiref==3.10.0 sqlparse==0.5.3 && source_of Django 5.2.19
+    python_with Django==5.2.19 "psycopg[binary,pool]==3.2.9" asgiref==3.10.0 sqlparse==0.5.3 && source_of django 5.2.19
 }
 
 run() { # PORT RESULTS

@@ -72,7 +72,7 @@ python_with() { # REQUIREMENT...
 }
 
 # The source distribution of a package, unpacked at $source.
-source_of() { # PACKAGE VERSION
+source_of() { # PACKAGE (as its files are named) VERSION
     source=$folder/$1-$2
     if [[ ! -d $source/tests && ! -d $source/test ]]; then
         mkdir -p "$folder/sdists"
@@ -81,7 +81,7 @@ source_of() { # PACKAGE VERSION
         "$python" -m pip download -q --disable-pip-version-check --no-deps --no-binary :all: \
             -d "$folder/sdists" "$1==$2" || return 1
         mkdir -p "$source"
-        tar -xf "$folder/sdists/$1-$2.tar.gz" -C "$source" --strip-components 1
+        tar -xf "$folder/sdists/$1-$2.tar.gz" -C "$source" --strip-components 1 || return 1
     fi
 }
 

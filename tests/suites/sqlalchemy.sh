@@ -9,7 +9,7 @@ short_files="test/dialect/postgresql/test_dialect.py test/dialect/postgresql/tes
 
 fetch() {
     python_with psycopg2-binary==2.9.10 "psycopg[binary]==3.2.9" asyncpg==0.31.0 greenlet==3.2.4 \
-        typing_extensions==4.15.0 pytest==8.4.2 && source_of SQLAlchemy 2.0.58
+        typing_extensions==4.15.0 pytest==8.4.2 && source_of sqlalchemy 2.0.58
 }
 
 run() { # PORT RESULTS

@@ -80,7 +80,7 @@ def cached_plan(c):
     c.execute("INSERT INTO cached VALUES (1)")
     seen = [c.execute("SELECT * FROM cached", prepare=True).fetchall()]
     c.execute("ALTER TABLE cached ADD b text DEFAULT 'new'")
-    seen.append(failing(c.execute, "SELECT * FROM cached", prepare=True))
+    seen.append(failing(lambda: c.execute("SELECT * FROM cached", prepare=True).fetchall()))
     c.execute("DROP TABLE cached")
     return seen
 

@@ -299,11 +299,11 @@ impl Session {
 
     /// EXECUTE, PREPARE and DEALLOCATE may speak of statements the client prepared by protocol: the server is told of
     /// those the text could mean, by the client's own names. While it knows any, the client keeps it.
-    fn tell_own_names(&mut self, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) {
+    fn tell_own_names(&mut self, text: &[u8], frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) {
         let Some(prepared) = &self.prepared else { return };
-        let text = frame.body().to_ascii_lowercase();
+        let text = text.to_ascii_lowercase();
         let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
-        let is_busy = !backend.pipeline.is_empty() || backend.pipeline.is_open() || backend.status == b'E';
+        let is_busy = !backend.pipeline.owes_nothing_to_client() || backend.status == b'E';
         if !has(b"execute") && !has(b"prepare") || is_busy {
             return;
         }
@@ -397,7 +397,7 @@ impl Session {
             }
         }
         if script.effects.contains(Effects::PROBE) {
-            self.tell_own_names(frame, backend, sink);
+            self.tell_own_names(frame.body(), frame, backend, sink);
         }
         self.before_sequence_state(script.effects, frame, backend, sink);
         self.note(script.effects, &script.custom_settings);
@@ -434,6 +434,9 @@ impl Session {
                 self.unnamed.effects = script.effects;
                 self.follow(&script.custom_settings);
             }
+            if self.unnamed.effects.contains(Effects::PROBE) {
+                self.tell_own_names(view.text, frame, backend, sink);
+            }
             self.before_sequence_state(self.unnamed.effects, frame, backend, sink);
             *desk.tokens += 1;
             self.unnamed.token = *desk.tokens;
@@ -457,6 +460,10 @@ impl Session {
         }
         let lex = self.lex();
         let statement = desk.statements.intern(view.text, view.rest, lex);
+        if statement.effects.contains(Effects::PROBE) {
+            // A Describe of it may be next, and a server describes an EXECUTE by what it runs.
+            self.tell_own_names(view.text, frame, backend, sink);
+        }
         self.prepared
             .get_or_insert_default()
             .insert(view.name.into(), statement.clone());
@@ -511,6 +518,9 @@ impl Session {
             self.unknown_statement(view.statement, frame, backend, sink, Expect::Bind);
             return Went::On;
         };
+        if statement.effects.contains(Effects::PROBE) {
+            self.tell_own_names(&statement.body, frame, backend, sink);
+        }
         self.before_sequence_state(statement.effects, frame, backend, sink);
         self.note(statement.effects, &statement.custom);
         self.hold(&statement, frame, backend, desk, sink);
@@ -539,6 +549,9 @@ impl Session {
                 let Some(statement) = self.statement(name) else {
                     return self.unknown_statement(name, frame, backend, sink, Expect::DescribeStatement);
                 };
+                if statement.effects.contains(Effects::PROBE) {
+                    self.tell_own_names(&statement.body, frame, backend, sink);
+                }
                 self.hold(&statement, frame, backend, desk, sink);
                 write_named(sink.forward.made(frame.input), b'D', statement.id);
                 backend.pipeline.push(Expect::DescribeStatement);
