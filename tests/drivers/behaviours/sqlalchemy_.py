@@ -1,4 +1,4 @@
-"""SQLAlchemy 2: its pool, its ORM and its dialects over psycopg 3, psycopg2 and asyncpg. Usage: sqlalchemy_.py DRIVER
+"""SQLAlchemy 2: its pool, its ORM and its dialects over psycopg 3 and psycopg2. Usage: sqlalchemy_.py DRIVER
 
 It connects as libpq's environment says.
 """
