@@ -26,6 +26,7 @@ missing_packages() {
     command -v setpriv >/dev/null || echo util-linux
     command -v ps >/dev/null || echo procps
     command -v cc >/dev/null || echo build-essential
+    command -v python3 >/dev/null || echo python3 python3-venv
 }
 
 install_packages() {
@@ -96,11 +97,19 @@ export PGSHUNT_BIN=$target/debug/pgshunt
 if [[ -z $only ]]; then
     check cargo test --workspace --doc --quiet
 fi
+if [[ -z $only || behaviours == *"$only"* ]]; then
+    say "installing drivers"
+    bash tests/drivers/setup.sh
+fi
 start_shared_postgresql
 summary=$scratch/summary
 say "cargo nextest run"
 cargo nextest run --workspace --config-file .ci/nextest.toml ${only:+-E "test($only) | binary($only)"} 2>&1 |
     tee "$summary" || failed+=("cargo nextest run")
+if [[ -z $only ]]; then
+    # Two of them need PyPI alone; PostgreSQL's own need its source package, and say so if that cannot be had.
+    check tests/suites/run.sh --short regress psycopg2 asyncpg
+fi
 
 if ((${#failed[@]})); then
     say "failed:"

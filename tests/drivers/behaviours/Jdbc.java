@@ -57,7 +57,8 @@ public class Jdbc {
         while (result.next()) {
             List<String> row = new ArrayList<>();
             for (int i = 1; i <= columns; i++) {
-                row.add(result.getString(i));
+                boolean isBytes = result.getMetaData().getColumnTypeName(i).equals("bytea");
+                row.add(isBytes ? Arrays.toString(result.getBytes(i)) : result.getString(i));
             }
             rows.add(String.join("|", row.stream().map(String::valueOf).toList()));
         }
