@@ -18,6 +18,7 @@ mod route;
 mod rules;
 mod script;
 mod settings;
+mod vacated;
 mod words;
 
 pub use access::{Access, Why, access};
@@ -28,3 +29,4 @@ pub use names::{Kind, Known, Names};
 pub use route::{Freshness, Reason, Reasons, Route, Target, route};
 pub use rules::{Consistency, Reads, Rules};
 pub use script::{Lex, Script, read};
+pub use vacated::vacated;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::handle::Signal;
 use super::switches::means;
-use super::worker::{Common, Worker};
+use super::worker::{Common, Order, Worker};
 use crate::pool::ledger::Ledger;
 use crate::pool::{Key, Plan, Pool, Ways};
 use crate::server::address::Target;
@@ -132,6 +132,13 @@ impl Worker {
             if database.is_none_or(|said| means(said, &client.pool.plan.key.database, &snapshot)) {
                 client.signal(Signal::Kill);
             }
+        }
+    }
+
+    /// Has all workers close free servers of a database that is to be dropped.
+    pub fn vacate(&self, dbname: &str) {
+        for door in &self.common.doors {
+            let _ = door.send(Order::Vacate(dbname.into()));
         }
     }
 

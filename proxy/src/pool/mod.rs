@@ -76,6 +76,7 @@ pub struct Pool {
     generation: Cell<u64>,
     paused: Cell<bool>,
     removed: Cell<bool>,
+    vacant_until: Cell<Option<Instant>>,
     secret: RefCell<Secret>,
     // Lent and given back as boxes: nothing is moved but a pointer.
     #[allow(clippy::vec_box)]
@@ -113,6 +114,7 @@ impl Pool {
             generation: Cell::new(0),
             paused: Cell::new(false),
             removed: Cell::new(false),
+            vacant_until: Cell::new(None),
             secret: RefCell::default(),
             idle: RefCell::default(),
             canceling: RefCell::default(),

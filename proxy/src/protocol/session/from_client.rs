@@ -1,6 +1,6 @@
 //! What a client's messages mean.
 
-use routing_rules::{Control, Effects, read};
+use routing_rules::{Control, Effects, read, vacated};
 
 use super::pin::Pin;
 
@@ -397,6 +397,7 @@ impl Session {
             }
         }
         if script.effects.contains(Effects::PROBE) {
+            self.vacates = query_text(frame.body()).and_then(|text| vacated(text, self.lex()));
             self.tell_own_names(frame.body(), frame, backend, sink);
         }
         self.before_sequence_state(script.effects, frame, backend, sink);
@@ -435,6 +436,7 @@ impl Session {
                 self.follow(&script.custom_settings);
             }
             if self.unnamed.effects.contains(Effects::PROBE) {
+                self.vacates = vacated(view.text, self.lex());
                 self.tell_own_names(view.text, frame, backend, sink);
             }
             self.before_sequence_state(self.unnamed.effects, frame, backend, sink);
@@ -461,6 +463,7 @@ impl Session {
         let lex = self.lex();
         let statement = desk.statements.intern(view.text, view.rest, lex);
         if statement.effects.contains(Effects::PROBE) {
+            self.vacates = vacated(view.text, lex);
             // A Describe of it may be next, and a server describes an EXECUTE by what it runs.
             self.tell_own_names(view.text, frame, backend, sink);
         }
