@@ -2,11 +2,11 @@
 # Sourced by run.sh.
 
 pool=30
-# Files that run by themselves after test_setup and create_index, and together in a minute.
+# Files that run by themselves after test_setup and create_index, one after the other, in a quarter of a minute.
 short_files="boolean char name varchar text int2 int4 int8 numeric uuid json jsonb arrays copy copyselect copydml
     insert update delete select select_into select_distinct transactions prepare prepared_xacts portals portals_p2 temp
     guc limit plpgsql truncate sequence polymorphism rowtypes domain xmlmap advisory_lock async dbsize returning
-    largeobject with conversion errors rules"
+    largeobject conversion errors groupingsets"
 
 fetch() {
     regress=${PGSHUNT_REGRESS:-$folder/postgresql/src/test/regress}
