@@ -21,6 +21,11 @@ fetch() {
     fi
     pg_regress=$usr/lib/postgresql/$pg_major/lib/pgxs/src/test/regress/pg_regress
     [[ -x $pg_regress ]] || need_packages "postgresql-server-dev-$pg_major" || return 1
+    # It looks for these beside its own library.
+    local library
+    for library in autoinc refint; do
+        [[ -e $regress/$library.so ]] || cp "$usr/lib/postgresql/$pg_major/lib/$library.so" "$regress"
+    done
     [[ -f $regress/regress.so ]] ||
         cc -shared -fPIC -O1 -w -I"$usr/include/postgresql/$pg_major/server" "$regress/regress.c" -o "$regress/regress.so"
 }

@@ -65,8 +65,9 @@ keep() { # FILE...
 python_with() { # REQUIREMENT...
     python=$folder/python-$suite/bin/python
     if [[ ! -x $python || $(cat "$folder/python-$suite/has" 2>/dev/null) != "$*" ]]; then
-        python3 -m venv "$folder/python-$suite" 2>/dev/null || { need_packages python3-venv && python3 -m venv "$folder/python-$suite"; }
-        "$python" -m pip install -q --disable-pip-version-check "$@"
+        python3 -c 'import ensurepip, venv' 2>/dev/null || need_packages python3-venv || return 1
+        python3 -m venv "$folder/python-$suite" || return 1
+        "$python" -m pip install -q --disable-pip-version-check "$@" || return 1
         echo "$*" >"$folder/python-$suite/has"
     fi
 }
