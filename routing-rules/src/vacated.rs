@@ -37,9 +37,7 @@ pub fn vacated(text: &[u8], lex: Lex) -> Option<String> {
 }
 
 fn take(tokens: &mut Peekable<Tokens<'_>>, word: &[u8]) -> Option<()> {
-    tokens
-        .next_if(|token| is_word(Some(*token), word))
-        .map(|_| ())
+    tokens.next_if(|token| is_word(Some(*token), word)).map(|_| ())
 }
 
 #[cfg(test)]
