@@ -129,6 +129,47 @@ pub struct Totals {
     pub server_connect_failure_count: u64,
     /// Cancel requests passed on.
     pub cancel_count: u64,
+    /// Statements a replica could not do that were run again at the primary.
+    pub retry_count: u64,
+    /// Where statements went.
+    pub routes: Routes,
+}
+
+/// Where statements went, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routes {
+    /// To a replica.
+    pub replica_count: u64,
+    /// To the primary.
+    pub primary_count: u64,
+    /// To the primary although they only read, since no replica was fresh enough or could do it.
+    pub unfit_count: u64,
+    /// By the decisive reason's [`routing_rules::Reason::kind`].
+    pub reasons: [u64; routing_rules::Reason::KINDS.len()],
+}
+
+impl Routes {
+    /// Counts one.
+    pub fn count(&mut self, reason: usize, is_replica: bool, is_unfit: bool) {
+        match is_replica {
+            true => self.replica_count += 1,
+            false => self.primary_count += 1,
+        }
+        self.unfit_count += u64::from(is_unfit);
+        if let Some(count) = self.reasons.get_mut(reason) {
+            *count += 1;
+        }
+    }
+
+    /// Adds others.
+    pub fn add(&mut self, o: &Routes) {
+        self.replica_count += o.replica_count;
+        self.primary_count += o.primary_count;
+        self.unfit_count += o.unfit_count;
+        for (mine, theirs) in self.reasons.iter_mut().zip(o.reasons) {
+            *mine += theirs;
+        }
+    }
 }
 
 impl Totals {
@@ -152,6 +193,8 @@ impl Totals {
         self.server_connect_count += o.server_connect_count;
         self.server_connect_failure_count += o.server_connect_failure_count;
         self.cancel_count += o.cancel_count;
+        self.retry_count += o.retry_count;
+        self.routes.add(&o.routes);
     }
 }
 

@@ -152,6 +152,8 @@ pub struct Database {
     pub max_db_connections: usize,
     /// The file of routing rules.
     pub rules: Option<PathBuf>,
+    /// Where reads go, and how fresh they must be.
+    pub split: routing_rules::Rules,
 }
 
 impl Database {

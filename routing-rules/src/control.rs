@@ -48,10 +48,18 @@ pub enum Control {
         /// Its whole name, in lower case.
         name: String,
     },
+    /// EXPLAIN (ROUTE) of another statement.
+    ExplainRoute {
+        /// Where that begins in the text.
+        at: usize,
+    },
 }
 
 /// What a text of one statement is, given its first word.
 pub(crate) fn of(first: Keyword, text: &[u8], lex: Lex) -> Control {
+    if first == Keyword::Explain {
+        return explain_route(text, lex).map_or(Control::None, |at| Control::ExplainRoute { at });
+    }
     let mut form = Form {
         tokens: Tokens::new(text, lex).peekable(),
     };
@@ -69,6 +77,17 @@ pub(crate) fn of(first: Keyword, text: &[u8], lex: Lex) -> Control {
         _ => None,
     };
     control.filter(|_| form.is_at_end()).unwrap_or(Control::None)
+}
+
+/// Where the statement behind EXPLAIN (ROUTE) begins.
+fn explain_route(text: &[u8], lex: Lex) -> Option<usize> {
+    let mut tokens = Tokens::new(text, lex);
+    let explain = tokens.find(|token| *token != Token::Mark(b';'));
+    is_word(explain, b"explain").then_some(())?;
+    (tokens.next()? == Token::Mark(b'(')).then_some(())?;
+    is_word(tokens.next(), b"route").then_some(())?;
+    (tokens.next()? == Token::Mark(b')')).then_some(())?;
+    Some(tokens.position())
 }
 
 /// Tokens that are expected to have a certain form; what reads a part of it says whether it was there.

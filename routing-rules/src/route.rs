@@ -137,7 +137,64 @@ fn freshness(consistency: Consistency, max_staleness: Duration) -> Freshness {
     }
 }
 
+impl Reason<'_> {
+    /// Kinds of reasons, for counting; each reason's place is its [`Reason::kind`].
+    pub const KINDS: [&'static str; 20] = [
+        "only reads",
+        "begins with another word than a query",
+        "contains a word that writes",
+        "locks rows",
+        "volatile function",
+        "unknown function",
+        "relation that only the primary has",
+        "volatile operator",
+        "catalog of one server",
+        "unclear text",
+        "no statement",
+        "names not looked up yet",
+        "pgshunt.target",
+        "no replica",
+        "pinned",
+        "rules send reads to the primary",
+        "read-only transaction",
+        "transaction that may write",
+        "batch flushed before Sync",
+        "consistency",
+    ];
+
+    /// Its place among the [`Reason::KINDS`].
+    pub fn kind(&self) -> usize {
+        match self {
+            Reason::OnlyReads => 0,
+            Reason::Text(Why::Begins(_)) => 1,
+            Reason::Text(Why::Word(_)) => 2,
+            Reason::Text(Why::Locks) => 3,
+            Reason::Text(Why::Volatile(_)) => 4,
+            Reason::Text(Why::Unknown(_)) => 5,
+            Reason::Text(Why::Relation(_)) => 6,
+            Reason::Text(Why::Operator(_)) => 7,
+            Reason::Text(Why::Catalog(_)) => 8,
+            Reason::Text(Why::Unclear) => 9,
+            Reason::Text(Why::Empty) => 10,
+            Reason::Text(Why::NamesUnknown) => 11,
+            Reason::Wanted(_) => 12,
+            Reason::NoReplicas => 13,
+            Reason::Pinned => 14,
+            Reason::ReadsRule => 15,
+            Reason::Transaction(Transaction::ReadOnly) => 16,
+            Reason::Transaction(_) => 17,
+            Reason::OpenBatch => 18,
+            Reason::Consistency(_) => 19,
+        }
+    }
+}
+
 impl<'a> Reasons<'a> {
+    /// The decisive one.
+    pub fn first(&self) -> Option<Reason<'a>> {
+        self.0[0]
+    }
+
     /// One by one.
     pub fn iter(&self) -> impl Iterator<Item = Reason<'a>> {
         self.0.into_iter().flatten()

@@ -14,6 +14,8 @@ pub struct Rules {
     pub consistency: Consistency,
     /// No read is older than this, whatever its consistency.
     pub max_staleness: Duration,
+    /// How long a read may wait for a replica to have what its session wrote, before it goes to the primary.
+    pub catchup_wait: Duration,
     /// Functions the user vouches for, or warns of: the name as the catalog has it, and whether it is safe on a replica.
     pub functions: Vec<(String, bool)>,
 }
@@ -59,9 +61,39 @@ impl Default for Rules {
             reads: Reads::Replica,
             consistency: Consistency::Session,
             max_staleness: Duration::from_secs(10),
+            catchup_wait: Duration::ZERO,
             functions: Vec::new(),
         }
     }
+}
+
+impl Consistency {
+    /// Reads `session`, `eventual`, `strong` or `bounded:500ms` (also `s`, `min`, `h`; a bare number is milliseconds).
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim().to_ascii_lowercase();
+        match text.as_str() {
+            "session" => Some(Consistency::Session),
+            "eventual" => Some(Consistency::Eventual),
+            "strong" => Some(Consistency::Strong),
+            _ => span(text.strip_prefix("bounded:")?.trim()).map(Consistency::Bounded),
+        }
+    }
+}
+
+/// A span of at most a year.
+fn span(text: &str) -> Option<Duration> {
+    let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits_end);
+    let number: u64 = number.parse().ok()?;
+    let millis = match unit.trim() {
+        "" | "ms" => 1,
+        "s" => 1000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    let span = Duration::from_millis(number.checked_mul(millis)?);
+    (span <= Duration::from_secs(365 * 24 * 3600)).then_some(span)
 }
 
 impl fmt::Display for Consistency {
@@ -72,5 +104,32 @@ impl fmt::Display for Consistency {
             Consistency::Bounded(bound) => write!(f, "bounded:{}ms", bound.as_millis()),
             Consistency::Strong => f.write_str("strong"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consistencies_are_read_as_they_are_written() {
+        let bounded = |millis| Consistency::Bounded(Duration::from_millis(millis));
+        for (text, meant) in [
+            ("session", Some(Consistency::Session)),
+            (" Strong ", Some(Consistency::Strong)),
+            ("eventual", Some(Consistency::Eventual)),
+            ("bounded:500ms", Some(bounded(500))),
+            ("bounded: 2 s", Some(bounded(2000))),
+            ("bounded:1min", Some(bounded(60_000))),
+            ("bounded:7", Some(bounded(7))),
+            ("bounded:", None),
+            ("bounded:-1s", None),
+            ("bounded:1 fortnight", None),
+            ("bounded:99999999999999999999h", None),
+            ("", None),
+        ] {
+            assert_eq!(Consistency::parse(text), meant, "{text}");
+        }
+        assert_eq!(Consistency::parse(&bounded(500).to_string()), Some(bounded(500)));
     }
 }

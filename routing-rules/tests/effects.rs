@@ -69,6 +69,7 @@ fn control(control: &Control) -> String {
                 None => format!("reset {local}{name}"),
             }
         }
+        Control::ExplainRoute { at } => format!("explain route from {at}"),
         Control::ShowOurs { name } => format!("show {name}"),
     }
 }

@@ -160,7 +160,7 @@ pub fn database() -> Database {
 pub fn private(plan: &Plan<'_>) -> Node {
     let scratch = Arc::new(Scratch::new("tests").expect("a folder"));
     let template = template(scratch.path());
-    let settings: Vec<_> = SETTINGS.iter().chain(plan.settings).copied().collect();
+    let settings = with_ours(plan.settings);
     let name = match plan.name {
         "" => "pg",
         name => name,
@@ -171,6 +171,20 @@ pub fn private(plan: &Plan<'_>) -> Node {
         ..*plan
     };
     Node::primary(&scratch, &template, &plan).expect("a PostgreSQL server")
+}
+
+/// A running hot standby of a private server.
+pub fn replica(primary: &Node, plan: &Plan<'_>) -> Node {
+    let settings = with_ours(plan.settings);
+    let plan = Plan {
+        settings: &settings,
+        ..*plan
+    };
+    primary.replica(&plan).expect("a replica")
+}
+
+fn with_ours<'a>(settings: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    SETTINGS.iter().chain(settings).copied().collect()
 }
 
 /// Nothing is dropped when a process ends: a shell waits for the end of its input, which is ours, and clears up.

@@ -11,6 +11,7 @@ pub mod fuzzing;
 pub mod messages;
 pub mod programs;
 pub mod proxy;
+pub mod shard;
 pub mod wire;
 
 use std::time::{Duration, Instant};

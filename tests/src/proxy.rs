@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use pgshunt::cli::demo::cluster::{SUPERUSER, Scratch, free_port};
+use pgshunt::cli::demo::cluster::{Node, SUPERUSER, Scratch, free_port};
 
 use crate::cluster::{Database, PASSWORD};
 use crate::door::Door;
@@ -25,6 +25,7 @@ pub struct Config {
     servers: String,
     shard: String,
     more: String,
+    rules: String,
 }
 
 impl Config {
@@ -43,7 +44,22 @@ impl Config {
             servers: format!("127.0.0.1:{}", database.cluster.port),
             shard: String::new(),
             more: String::new(),
+            rules: String::new(),
         }
+    }
+
+    /// More servers beside the database's own.
+    pub fn replicas<'a>(mut self, nodes: impl IntoIterator<Item = &'a Node>) -> Config {
+        for node in nodes {
+            self.servers += &format!("\", \"127.0.0.1:{}", node.port());
+        }
+        self
+    }
+
+    /// A file of rules with this text.
+    pub fn rules(mut self, text: &str) -> Config {
+        self.rules = text.into();
+        self.database("rules = \"rules.toml\"")
     }
 
     /// With this many workers; two unless told otherwise.
@@ -129,6 +145,7 @@ impl Config {
             servers,
             shard,
             more,
+            rules: _,
         } = self;
         format!(
             "threads = {threads}\n\
@@ -180,6 +197,7 @@ impl Proxy {
         Proxy::on_free_ports(|scratch, ports| {
             let file = scratch.join("pgshunt.toml");
             fs::write(&file, config.text(ports)).expect("a file");
+            fs::write(scratch.join("rules.toml"), &config.rules).expect("a file");
             let mut serve = serve(scratch);
             serve.arg("-c").arg(file);
             serve

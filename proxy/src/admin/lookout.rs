@@ -3,7 +3,7 @@
 //! It lives on the thread that accepts; workers spend one census on a look, and looks are few at a time.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,6 +15,7 @@ use super::process;
 use super::rates::{Rates, STATS_PERIOD, Sample, Samples, Twelve};
 use crate::client::switches::Switches;
 use crate::client::worker::{Common, Order};
+use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::metrics::{Census, Process};
 use crate::protocol::sqlstate;
@@ -81,6 +82,8 @@ pub struct Seen {
     pub snapshot: Arc<Snapshot>,
     /// What operators have switched off.
     pub switches: Arc<Switches>,
+    /// The servers of each database.
+    pub clusters: Arc<HashMap<String, Arc<Cluster>>>,
     /// Is pgshunt about to stop?
     pub stopping: bool,
     /// Connections, logged in or not.
@@ -182,6 +185,7 @@ impl Lookout {
             rates: Rates::default(),
             snapshot: self.common.snapshot.load_full(),
             switches: self.common.switches.load_full(),
+            clusters: self.common.clusters.load_full(),
             stopping: self.stopping.get(),
             connections: count(&self.common.connections),
             cancels: count(&self.common.cancels),

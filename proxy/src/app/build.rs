@@ -10,9 +10,10 @@ use tokio::sync::mpsc;
 use super::StartFault;
 use crate::client::credentials::{Lookup, Question};
 use crate::client::worker::{Common, Order};
+use crate::cluster::Cluster;
 use crate::net::tls::{FromClient, ToServer};
 use crate::server::address::Target;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Database, Snapshot};
 
 /// What the process is made of before it runs.
 pub struct Parts {
@@ -28,6 +29,7 @@ pub struct Parts {
 pub fn build(snapshot: Snapshot) -> Result<Parts, StartFault> {
     let tls = from_client(&snapshot)?;
     let targets = targets(&snapshot)?;
+    let clusters = clusters(&snapshot, &targets, &HashMap::new());
     let (senders, doors): (Vec<_>, Vec<_>) = (0..snapshot.threads.clamp(1, 127))
         .map(|_| mpsc::unbounded_channel())
         .unzip();
@@ -45,6 +47,9 @@ pub fn build(snapshot: Snapshot) -> Result<Parts, StartFault> {
         gate: Default::default(),
         doors: senders,
         targets: ArcSwap::from_pointee(targets),
+        clusters: ArcSwap::from_pointee(clusters),
+        catalogs: Default::default(),
+        marks: Default::default(),
         cancels: AtomicUsize::new(0),
         replicating: Default::default(),
         switches: Default::default(),
@@ -69,6 +74,27 @@ pub fn from_client(snapshot: &Snapshot) -> Result<FromClient, StartFault> {
         tls.client_ca.as_deref(),
     )
     .map_err(StartFault::Tls)
+}
+
+/// What is known of each database's servers: what was known before, where they are the same.
+pub fn clusters(
+    snapshot: &Snapshot,
+    targets: &HashMap<String, Vec<Arc<Target>>>,
+    before: &HashMap<String, Arc<Cluster>>,
+) -> HashMap<String, Arc<Cluster>> {
+    let cluster = |database: &Database| {
+        let (name, is_watched) = (&database.name, database.control.is_some());
+        let targets = targets.get(name)?;
+        let known = before
+            .get(name)
+            .filter(|known| known.is_like(targets, is_watched));
+        let new = || {
+            let shard = database.shards.first().map(|shard| shard.name.clone());
+            Cluster::new(shard.unwrap_or_default(), targets.clone(), is_watched)
+        };
+        Some((name.clone(), known.cloned().unwrap_or_else(new)))
+    };
+    snapshot.databases.iter().filter_map(cluster).collect()
 }
 
 /// The servers of each database's first shard.

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod build;
 pub mod notify;
 pub mod reload;
+pub mod topology;
 pub mod watch;
 
 use std::fmt;
@@ -92,6 +93,7 @@ async fn oversee(parts: build::Parts, source: Source) -> Result<(), StartFault> 
     tokio::task::spawn_local(credentials::serve(questions));
     tokio::task::spawn_local(lookout.clone().keep_samples());
     tokio::task::spawn_local(reloader.serve(wishes.changes));
+    tokio::task::spawn_local(topology::serve(common.clone()));
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| tokio::task::spawn_local(accept::accept(listener, common.clone())))

@@ -195,7 +195,10 @@ impl Reloader {
     }
 
     async fn take_over(&self, ready: Ready) {
-        // INVARIANT: the snapshot comes last; whoever finds a database in it finds its targets.
+        // INVARIANT: the snapshot comes last; whoever finds a database in it finds its targets and its cluster.
+        let before = self.common.clusters.load();
+        let clusters = build::clusters(&ready.snapshot, &ready.targets, &before);
+        self.common.clusters.store(Arc::new(clusters));
         self.common.targets.store(Arc::new(ready.targets));
         self.common.tls.store(Arc::new(ready.tls));
         self.common.snapshot.store(Arc::new(ready.snapshot));

@@ -97,8 +97,9 @@ fn describe(database: &Database, lines: &mut Vec<String>) {
     }
     if let Some(rules) = &database.rules {
         lines.push(format!(
-            "  rules   {}: there, but not used by this version",
-            rules.display()
+            "  rules   {}: consistency {}",
+            rules.display(),
+            database.split.consistency
         ));
     }
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use routing_rules::{Facts, Lex, Names, Rules, Transaction, Wanted, access, route};
+
 use super::{WRONG, counted, refuse};
 use crate::config;
 use crate::snapshot::{Database, Snapshot};
@@ -72,10 +74,36 @@ fn explain(database: &Database, args: &Args) -> ExitCode {
         );
         return ExitCode::FAILURE;
     };
-    println!("target   primary\nshard    {}", shard.name);
-    println!("because  the database has one shard, and this version sends every statement to its primary");
+    // Offline nothing is known of the database's own functions and views: they count as what they could be at worst.
+    let access = access(args.sql.as_bytes(), Lex::default(), Some(&names(&database.split)));
+    let has_replicas = shard.servers.len() > 1 && database.control.is_some();
+    let facts = Facts {
+        access: &access,
+        transaction: Transaction::None,
+        wanted: Wanted::Auto,
+        consistency: None,
+        has_replicas,
+        is_pinned: false,
+        batch_is_open: false,
+    };
+    let route = route(&database.split, &facts);
+    println!("target   {}\nshard    {}", route.target.word(), shard.name);
+    println!("access   {}", if access.is_read() { "read" } else { "write" });
+    println!("because  {route}");
+    if has_replicas && access.is_read() {
+        println!(
+            "         (tables are taken for tables: a view may be another matter, which pgshunt asks the server)"
+        );
+    }
     if args.tenant.is_some() {
         println!("         (with one shard the tenant makes no difference)");
     }
     ExitCode::SUCCESS
+}
+
+/// What the rules say of functions.
+fn names(rules: &Rules) -> Names {
+    let mut names = Names::default();
+    rules.correct(&mut names);
+    names
 }

@@ -17,6 +17,7 @@ use super::handshake::{Arrived, Ended, Opened, greet, refuse};
 use super::introduce::{NotWelcome, introduce};
 use super::relay::Client;
 use super::replicate::{self, Replication};
+use super::route::Routing;
 use super::worker::{Accepted, Common, Counted, Worker};
 use crate::fault::{Fault, Severity};
 use crate::metrics::Limit;
@@ -26,7 +27,9 @@ use crate::net::stream::{Socket, Stream};
 use crate::pool::settings::Mode;
 use crate::pool::{Key, Pool};
 use crate::protocol::auth::{Secret, messages};
+use crate::protocol::session::ours;
 use crate::protocol::session::pin::Pin;
+use crate::protocol::session::reported::IN_HOT_STANDBY;
 use crate::protocol::session::settings::{Settings, Shared};
 use crate::protocol::session::{Pooling, Session};
 use crate::protocol::startup::Startup;
@@ -153,10 +156,7 @@ async fn admit(
         Ok(counted) => counted,
         Err(fault) => return Err(refuse(&mut arrived.stream, fault).await),
     };
-    let key = Key {
-        database: arrived.startup.database.clone(),
-        user: arrived.startup.user.clone(),
-    };
+    let key = Key::primary(arrived.startup.database.clone(), arrived.startup.user.clone());
     let secret = prove(common, snapshot, &mut arrived, &key).await?;
     // From here on it may have to wait for a server, which is nobody else's fault.
     drop(turn);
@@ -221,7 +221,7 @@ fn before_the_proof(worker: &Worker, snapshot: &Snapshot, startup: &Startup) -> 
             "the database system is shutting down",
         ));
     }
-    match unsupported(startup) {
+    match unsupported(startup).or_else(|| wrong_settings(startup)) {
         Some(fault) => Err(fault),
         None => Ok(counted),
     }
@@ -260,6 +260,36 @@ fn unsupported(startup: &Startup) -> Option<Fault> {
     })
 }
 
+/// A setting of pgshunt's own with a value it can't have.
+fn wrong_settings(startup: &Startup) -> Option<Fault> {
+    let all = startup.settings.iter().chain(&startup.params);
+    for (name, value) in all {
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        let value = String::from_utf8_lossy(value);
+        if name == "target_session_attrs" && target(value.as_bytes()).is_none() {
+            let text = format!("invalid target_session_attrs value: \"{value}\"");
+            return Some(Fault::fatal(sqlstate::INVALID_PARAMETER, text));
+        }
+        if !name.starts_with("pgshunt.") {
+            continue;
+        }
+        if let Some((code, text, hint)) = ours::mistake(&name, &value) {
+            return Some(Fault::fatal(code, text).hint(hint));
+        }
+    }
+    None
+}
+
+/// What `target_session_attrs`, which libpq does not send but other drivers and people may, means as a `pgshunt.target`.
+fn target(attrs: &[u8]) -> Option<&'static [u8]> {
+    match attrs {
+        b"any" => Some(b"auto"),
+        b"read-write" | b"primary" => Some(b"primary"),
+        b"read-only" | b"standby" | b"prefer-standby" => Some(b"replica"),
+        _ => None,
+    }
+}
+
 fn no_such_database(name: &str) -> Fault {
     Fault::fatal(
         sqlstate::NO_SUCH_DATABASE,
@@ -279,7 +309,13 @@ fn all_targets(worker: &Worker, snapshot: &Snapshot, database: &str) -> Vec<Arc<
 fn startup_settings(startup: &Startup) -> Shared {
     let all = startup.settings.iter().chain(&startup.params);
     let settings = all.filter(|(name, _)| name != b"replication" && !name.is_empty());
-    Arc::new(Settings::collect(settings.cloned()))
+    let settings = settings.map(|(name, value)| match target(value) {
+        Some(target) if name.eq_ignore_ascii_case(b"target_session_attrs") => {
+            (b"pgshunt.target".to_vec(), target.to_vec())
+        }
+        _ => (name.clone(), value.clone()),
+    });
+    Arc::new(Settings::collect(settings))
 }
 
 /// The last messages of a login: parameters, cancel key, ready.
@@ -303,7 +339,13 @@ async fn welcome(
         .map_err(|_| std::io::Error::other("the system gives no random bytes"))?;
     let pid = worker.pid_for(id);
     let mut out = Vec::new();
+    let reads_replicas = session.settings.value(b"pgshunt.target") == Some(b"replica");
     for (name, value) in session.reported.iter() {
+        // Who asked for a replica is told that it has one: libpq looks for that (target_session_attrs).
+        let value: &[u8] = match reads_replicas && name == IN_HOT_STANDBY {
+            true => b"on",
+            false => value,
+        };
         reply::parameter_status(&mut out, name, value);
     }
     messages::backend_key_data(&mut out, pid, &secret);
@@ -341,5 +383,6 @@ async fn welcome(
         last_server: 0,
         ticket: None,
         grows: false,
+        routing: Routing::default(),
     })
 }

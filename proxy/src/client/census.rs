@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use super::handle::{Doing, Handle};
 use crate::metrics::{Census, PeerRow, PinRow, PoolRow};
-use crate::pool::{Key, Pool};
+use crate::pool::{Key, Place, Pool};
 use crate::server::address::Address;
 use crate::server::held::{Facts, Server};
 
@@ -43,11 +43,11 @@ pub fn take<'a>(
             }
         }
         let client_row = client_row(client, now);
-        if let Some((facts, _)) = out.remove(&client.link.get()) {
+        if let Some((facts, pool)) = out.remove(&client.link.get()) {
             if let Some(row) = row {
                 row.sv_active += 1;
             }
-            let close_needed = client.pool.is_outdated(&facts);
+            let close_needed = pool.is_outdated(&facts);
             census.servers.push(PeerRow {
                 close_needed,
                 ..lent_row(&facts, &client_row)
@@ -63,8 +63,29 @@ pub fn take<'a>(
         }
         census.servers.push(server_row(&facts, &pool.plan.key, "tested"));
     }
-    census.pools = rows.into_values().collect();
+    census.pools = together(rows);
     census
+}
+
+/// One row for each database and role: what its replicas do counts where their clients are.
+fn together(rows: HashMap<Key, PoolRow>) -> Vec<PoolRow> {
+    let (mut primaries, replicas): (HashMap<Key, PoolRow>, Vec<_>) = {
+        let (primaries, replicas): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|(key, _)| key.place == Place::Primary);
+        (primaries.into_iter().collect(), replicas)
+    };
+    for (key, row) in replicas {
+        if let Some(sum) = primaries.get_mut(&key.at(Place::Primary)) {
+            sum.sv_active += row.sv_active;
+            sum.sv_idle += row.sv_idle;
+            sum.sv_being_canceled += row.sv_being_canceled;
+            sum.sv_tested += row.sv_tested;
+            sum.sv_login += row.sv_login;
+            sum.maxwait = sum.maxwait.max(row.maxwait);
+            sum.totals.add(&row.totals);
+        }
+    }
+    primaries.into_values().collect()
 }
 
 fn pins(client: &Handle) -> impl Iterator<Item = PinRow> {
@@ -181,10 +202,7 @@ fn free_row(server: &Server, pool: &Pool, state: &'static str) -> PeerRow {
 
 /// A lent server is in its client's task, which knows what it does with it.
 fn lent_row(facts: &Facts, client: &PeerRow) -> PeerRow {
-    let key = Key {
-        database: client.database.clone(),
-        user: client.user.clone(),
-    };
+    let key = Key::primary(client.database.clone(), client.user.clone());
     PeerRow {
         request_time: client.request_time,
         link: client.id,

@@ -37,6 +37,7 @@ fn snapshot() -> Snapshot {
             max_client_conn: 4,
             max_db_connections: 0,
             rules: None,
+            split: Default::default(),
         }],
         auth: Auth {
             mode: AuthMode::Trust,

@@ -20,6 +20,10 @@ pub enum Signal {
     Kill,
     /// It ran or idled for too long; [`Handle::overdue`] says how.
     Overdue,
+    /// A replica may be fresh enough for it now.
+    Caught,
+    /// Its server may be an old primary's.
+    Fenced,
 }
 
 /// A limit on time that was passed.
@@ -77,6 +81,8 @@ pub struct Handle {
     pub xact_since: Cell<Option<Instant>>,
     /// The number of the server it holds; 0 for none.
     pub link: Cell<u64>,
+    /// Which of the primary pool's generations that server is of; `u64::MAX`: of none.
+    pub generation: Cell<u64>,
     /// That server's process id.
     pub server_pid: Cell<i32>,
     /// Why it keeps it.
@@ -125,6 +131,7 @@ impl Handle {
             since: Cell::new(Instant::now()),
             xact_since: Cell::new(None),
             link: Cell::new(0),
+            generation: Cell::new(u64::MAX),
             server_pid: Cell::new(0),
             pins: Cell::default(),
             prepared: Cell::new(0),

@@ -7,8 +7,10 @@ use std::time::Instant;
 use super::handle::Signal;
 use super::switches::means;
 use super::worker::{Common, Order, Worker};
+use crate::catalog::Catalogued;
 use crate::pool::ledger::Ledger;
-use crate::pool::{Key, Plan, Pool, Ways};
+use crate::pool::{Key, Place, Plan, Pool, Reads, Ways};
+use crate::protocol::session::prepared::Schema;
 use crate::server::address::Target;
 
 impl Common {
@@ -19,8 +21,12 @@ impl Common {
         let snapshot = self.snapshot.load();
         let database = snapshot.database(&key.database)?;
         let targets = self.targets.load();
-        let targets = targets.get(&database.name)?.iter();
-        let targets = targets.map(|target| match database.is_wildcard() {
+        let targets = targets.get(&database.name)?;
+        let targets = match key.place {
+            Place::Primary => &targets[..],
+            Place::Replica(at) => std::slice::from_ref(targets.get(at)?),
+        };
+        let targets = targets.iter().map(|target| match database.is_wildcard() {
             true => Arc::new(Target {
                 dbname: key.database.clone(),
                 ..(**target).clone()
@@ -31,6 +37,11 @@ impl Common {
             settings: database.pool_of(&key.user).clone(),
             max_db_connections: database.max_db_connections,
             targets: targets.collect(),
+            reads: Reads {
+                cluster: self.clusters.load().get(&database.name)?.clone(),
+                catalogued: self.catalogued(&key.database),
+                rules: database.split.clone(),
+            },
         })
     }
 
@@ -47,19 +58,37 @@ impl Common {
             rooms.entry(key.database.clone()).or_default().clone()
         };
         room.limit(ways.max_db_connections);
-        let schema = {
-            let mut schemas = self
-                .schemas
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            schemas.entry(key.database.clone()).or_default().clone()
-        };
+        let schema = self.schema(&key.database);
         Plan {
             key: key.clone(),
             ledger,
             seat: room.seat(),
             schema,
         }
+    }
+
+    fn schema(&self, database: &str) -> Schema {
+        let mut schemas = self
+            .schemas
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        schemas.entry(database.to_owned()).or_default().clone()
+    }
+
+    /// What is known of a database's names.
+    fn catalogued(&self, database: &str) -> Arc<Catalogued> {
+        let new = || Arc::new(Catalogued::new(self.schema(database)));
+        self.catalogs()
+            .entry(database.to_owned())
+            .or_insert_with(new)
+            .clone()
+    }
+
+    /// What is known of all databases' names, by the name clients give.
+    pub fn catalogs(&self) -> MutexGuard<'_, std::collections::HashMap<String, Arc<Catalogued>>> {
+        self.catalogs
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Ledgers of all pools.

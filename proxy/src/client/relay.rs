@@ -10,11 +10,13 @@ use std::time::Instant;
 
 use super::handle::{Doing, Handle, Overdue, Signal};
 use super::leave;
+use super::route::{Pick, Routing, Steer};
 use super::worker::Worker;
 use crate::fault::Fault;
 use crate::net::buffer::{BUFFER, Inbox, Outbox};
 use crate::net::stream::Stream;
 use crate::pool::lease::{Answer, Lease, Ticket};
+use crate::pool::{Place, Pool};
 use crate::protocol::session::{Afterwards, Heard, Next, Session};
 use crate::protocol::sqlstate;
 use crate::server;
@@ -43,6 +45,8 @@ pub struct Client {
     pub ticket: Option<Ticket>,
     /// Must more be read before anything can be done with what is there?
     pub grows: bool,
+    /// Where its statements go.
+    pub routing: Routing,
 }
 
 /// What happened next.
@@ -56,7 +60,8 @@ enum Event {
 
 /// How the session goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
+pub(super) enum Then {
+    /// On with it.
     Continue,
     /// The client said goodbye: let the server finish what it was sent.
     Leave,
@@ -153,10 +158,13 @@ impl Client {
     }
 
     /// Deals with what the client has sent, as far as that goes now.
-    fn hear_client(&mut self, cx: &mut Context<'_>) -> Then {
+    pub(super) fn hear_client(&mut self, cx: &mut Context<'_>) -> Then {
         loop {
             if self.ticket.is_some() {
                 return Then::Continue;
+            }
+            if let Some(then) = self.mind_server(cx) {
+                return then;
             }
             let at = Instant::now();
             let (next, written) = self.read_client(cx);
@@ -175,12 +183,36 @@ impl Client {
                         return Then::Continue;
                     }
                 }
+                Next::Ours(asks) => {
+                    let row = self.tell(&asks);
+                    self.session.answer(row);
+                }
                 Next::Terminate => return Then::Leave,
                 Next::Fatal(fault) => {
                     self.say(cx, &fault);
                     return Then::Abandon;
                 }
             }
+        }
+    }
+
+    /// Before more is sent to the server in hand: may it be? `Some`: not now, or not at all.
+    fn mind_server(&mut self, cx: &mut Context<'_>) -> Option<Then> {
+        let lease = self.lease.as_ref()?;
+        if !self.session.is_on_replica() {
+            return self.is_fenced().then(|| self.fenced(cx));
+        }
+        let is_free = self.session.is_between_units() && lease.backend.pipeline.is_empty();
+        if !is_free || (lease.backend.status == b'I' && self.session.pins.is_empty()) {
+            return None;
+        }
+        match self.steer(cx) {
+            Steer::On | Steer::Moved => None,
+            Steer::More => {
+                self.grows = true;
+                Some(Then::Continue)
+            }
+            Steer::Ended => Some(Then::Abandon),
         }
     }
 
@@ -197,19 +229,27 @@ impl Client {
         if let Some(dbname) = session.take_vacated() {
             worker.vacate(&dbname);
         }
-        let mut then = Then::Continue;
+        let (mut then, mut is_lost) = (Then::Continue, false);
         if let Some(lease) = &mut self.lease {
             let server: &mut server::held::Server = lease;
             let bytes = sink.forward.bytes(input);
             if !bytes.is_empty() && server.outbox.write(cx, &mut server.stream, bytes).is_err() {
-                then = self.server_gone(cx);
+                is_lost = true;
             }
         }
         if !sink.back.is_empty() && self.outbox.write(cx, &mut self.stream, &sink.back).is_err() {
             then = Then::Abandon;
         }
+        if self.session.is_on_replica() {
+            self.remember(used);
+        }
         self.inbox.consume(used, &worker.buffers);
         worker.recycle(sink);
+        if is_lost && then == Then::Continue {
+            // What it was last sent may have been the first of a unit that another server can do.
+            then = self.server_gone(cx);
+            return (Next::More, then);
+        }
         (next, then)
     }
 
@@ -238,12 +278,21 @@ impl Client {
         });
         let bytes = sink.forward.bytes(server.inbox.bytes());
         let (outbox, stream) = (&mut self.outbox, &mut self.stream);
-        self.handle.pool.totals.borrow_mut().bytes_sent += bytes.len() as u64;
-        let mut written = if bytes.is_empty() {
-            Ok(())
-        } else {
-            outbox.write(cx, stream, bytes)
-        };
+        let mut written = Ok(());
+        if session.is_on_replica() {
+            match self.routing.hold_back(session, bytes) {
+                None => {}
+                Some(before) if before.is_empty() && bytes.is_empty() => {}
+                Some(mut before) => {
+                    before.extend_from_slice(bytes);
+                    self.handle.pool.totals.borrow_mut().bytes_sent += before.len() as u64;
+                    written = outbox.write(cx, stream, &before);
+                }
+            }
+        } else if !bytes.is_empty() {
+            self.handle.pool.totals.borrow_mut().bytes_sent += bytes.len() as u64;
+            written = outbox.write(cx, stream, bytes);
+        }
         server.inbox.consume(used, &worker.buffers);
         if !sink.back.is_empty() {
             let (outbox, stream) = (&mut server.outbox, &mut server.stream);
@@ -258,6 +307,7 @@ impl Client {
             Heard::Going => Then::Continue,
             Heard::UnitEnded => self.hear_client(cx),
             Heard::Settled => self.settled(cx),
+            Heard::Elsewhere => self.run_elsewhere(cx, "it can't be done on a replica"),
             Heard::SettingsRefused => {
                 self.drop_server();
                 self.hear_client(cx)
@@ -266,6 +316,7 @@ impl Client {
                 self.drop_server();
                 Then::Abandon
             }
+            Heard::Broken(why) if self.session.is_unheard() => self.run_elsewhere(cx, why),
             Heard::Broken(why) => {
                 tracing::warn!(
                     why,
@@ -316,6 +367,9 @@ impl Client {
     }
 
     fn settle(&mut self, cx: &mut Context<'_>, at: Instant) {
+        if self.lease.is_some() {
+            self.done(at);
+        }
         let Some(lease) = &mut self.lease else { return };
         let mut to_server = Vec::new();
         let worker = &self.worker;
@@ -357,8 +411,10 @@ impl Client {
         }
     }
 
-    fn unlinked(&mut self, at: Instant) {
+    pub(super) fn unlinked(&mut self, at: Instant) {
+        self.unrouted();
         self.handle.link.set(0);
+        self.handle.generation.set(u64::MAX);
         self.handle.server_pid.set(0);
         self.handle.pins.set(Default::default());
         self.handle.prepared.set(self.session.prepared_len());
@@ -366,7 +422,7 @@ impl Client {
     }
 
     /// The server in hand is closed.
-    fn drop_server(&mut self) {
+    pub(super) fn drop_server(&mut self) {
         self.session.detach();
         self.lease = None;
         self.handle.xact_since.set(None);
@@ -378,8 +434,16 @@ impl Client {
         if self.lease.is_some() {
             return true;
         }
+        let pool = match self.pick(cx, at) {
+            Pick::Pool(pool) => pool,
+            Pick::More => {
+                self.grows = true;
+                return false;
+            }
+            Pick::Later => return false,
+        };
         let waker = || cx.waker().clone();
-        match self.handle.pool.borrow(self.last_server, waker) {
+        match pool.borrow(self.last_server, waker) {
             Answer::Lent(lease) => {
                 self.attach(cx, lease, at);
                 true
@@ -390,9 +454,17 @@ impl Client {
                 false
             }
             Answer::Refused(fault) => {
-                self.refuse(&fault);
+                self.no_server(&pool, &fault);
                 true
             }
+        }
+    }
+
+    /// No server of this pool can be had. What a replica could have done, the primary can.
+    fn no_server(&mut self, pool: &Rc<Pool>, fault: &Fault) {
+        match pool.plan.key.place {
+            Place::Primary => self.refuse(fault),
+            Place::Replica(_) => self.goes_to_primary(),
         }
     }
 
@@ -403,7 +475,7 @@ impl Client {
 
     fn attach(&mut self, cx: &mut Context<'_>, mut lease: Lease, at: Instant) {
         let mut back = Vec::new();
-        self.session.attach(&mut lease.backend, &mut back);
+        self.routed(&mut lease, &mut back);
         if !back.is_empty() {
             let (outbox, stream) = (&mut self.outbox, &mut self.stream);
             // A broken line shows at the next write.
@@ -412,9 +484,17 @@ impl Client {
         self.last_server = lease.id;
         self.handle.link.set(lease.id);
         self.handle.server_pid.set(lease.cancel.pid);
+        let is_replica = self.session.is_on_replica();
+        let generation = if is_replica {
+            u64::MAX
+        } else {
+            lease.facts.generation
+        };
+        self.handle.generation.set(generation);
         self.handle.xact_since.set(Some(at));
         self.handle.does(Doing::Working, at);
         self.lease = Some(lease);
+        self.trace(cx);
     }
 
     fn note_work(&mut self, at: Instant) {
@@ -435,6 +515,9 @@ impl Client {
             return Then::Continue;
         };
         let whole = lease.backend.is_between_frames();
+        if self.session.is_unheard() {
+            return self.run_elsewhere(cx, "the connection was lost");
+        }
         self.drop_server();
         if whole {
             let fault = Fault::fatal(
@@ -459,16 +542,26 @@ impl Client {
             );
             return Then::Abandon;
         }
-        if let Some(outcome) = self.ticket.as_ref().and_then(Ticket::outcome) {
+        if let Some((outcome, pool)) = self
+            .ticket
+            .as_ref()
+            .and_then(|ticket| Some((ticket.outcome()?, ticket.pool().clone())))
+        {
             self.ticket = None;
             let at = Instant::now();
             match outcome {
                 Ok(lease) => self.attach(cx, lease, at),
                 Err(fault) => {
                     self.handle.does(Doing::Idle, at);
-                    self.refuse(&fault);
+                    self.no_server(&pool, &fault);
                 }
             }
+            return self.hear_client(cx);
+        }
+        if self.handle.take(Signal::Fenced) && self.is_fenced() {
+            return self.fenced(cx);
+        }
+        if self.handle.take(Signal::Caught) && self.lease.is_none() {
             return self.hear_client(cx);
         }
         if self.handle.take(Signal::Cancel) {
@@ -548,7 +641,7 @@ impl Client {
         Then::Abandon
     }
 
-    fn say(&mut self, cx: &mut Context<'_>, fault: &Fault) {
+    pub(super) fn say(&mut self, cx: &mut Context<'_>, fault: &Fault) {
         let mut bytes = Vec::new();
         fault.write(&mut bytes);
         let (outbox, stream) = (&mut self.outbox, &mut self.stream);

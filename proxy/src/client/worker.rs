@@ -16,8 +16,11 @@ use super::arrive;
 use super::credentials::Lookup;
 use super::gate::Gate;
 use super::handle::{Doing, Handle, Overdue, Signal};
+use super::marks::Marks;
 use super::replicate;
 use super::switches::Switches;
+use crate::catalog::Catalogued;
+use crate::cluster::Cluster;
 use crate::metrics::Census;
 use crate::net::buffer::{BUFFER, Buffers};
 use crate::net::tls::FromClient;
@@ -100,6 +103,12 @@ pub struct Common {
     pub doors: Vec<mpsc::UnboundedSender<Order>>,
     /// Targets of each database, TLS files read.
     pub targets: ArcSwap<HashMap<String, Vec<Arc<Target>>>>,
+    /// The servers of each database as they are known at this moment.
+    pub clusters: ArcSwap<HashMap<String, Arc<Cluster>>>,
+    /// What is known of each database's names, by the name clients give.
+    pub catalogs: std::sync::Mutex<HashMap<String, Arc<Catalogued>>>,
+    /// The instant up to which each tenant must be read, by database and tenant.
+    pub marks: Marks,
     /// Cancel requests being passed on.
     pub cancels: AtomicUsize,
     /// How to cancel on the servers of replication connections.
@@ -303,13 +312,16 @@ impl Worker {
     }
 
     fn tidy(self: &Rc<Self>, now: Instant) {
+        self.tidy_pools(now);
         for client in self.clients.borrow().values() {
+            if client.pool.is_fenced(client.generation.get()) {
+                client.signal(Signal::Fenced);
+            }
             if let Some(overdue) = overdue(client, now) {
                 client.overdue.set(Some(overdue));
                 client.signal(Signal::Overdue);
             }
         }
-        self.tidy_pools(now);
     }
 
     fn census(&self) -> Census {

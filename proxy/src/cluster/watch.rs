@@ -27,6 +27,9 @@ pub struct Watcher {
 /// Time between two looks at one server.
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// The shortest time between two looks at one server, however many ask for one.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// The longest one look may take before the server counts as down.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -70,14 +73,21 @@ async fn look_for_ever(cluster: Arc<Cluster>, watcher: Watcher, known: Rc<RefCel
     let mut asker: Option<Asker> = None;
     let mut backoff = INTERVAL;
     loop {
+        // What is asked for while this look goes on makes another one follow.
+        let (wanted, sampled) = (cluster.wanted.notified(), cluster.sampled.notified());
+        tokio::pin!(wanted, sampled);
+        wanted.as_mut().enable();
+        sampled.as_mut().enable();
         let sent = Instant::now();
         match tokio::time::timeout(PATIENCE, look(&target, &watcher, &mut asker)).await {
             Ok(Ok(look)) => {
                 backoff = INTERVAL;
                 note(&cluster, &mut known.borrow_mut(), at, &look, sent);
+                let is_primary = cluster.primary() == Some(at);
                 tokio::select! {
                     () = tokio::time::sleep(INTERVAL) => {}
-                    () = cluster.wanted.notified() => {}
+                    () = wanted => tokio::time::sleep_until((sent + PAUSE).into()).await,
+                    () = sampled, if !is_primary => {}
                 }
             }
             failed => {
@@ -148,7 +158,7 @@ fn note(cluster: &Cluster, known: &mut Known, at: usize, look: &Look, sent: Inst
         Standing::Primary if !look.in_recovery => {
             known.samples.primary_at(sent, look.lsn);
             // Replicas that are waited for may be past this by now.
-            cluster.wanted.notify_waiters();
+            cluster.sampled.notify_waiters();
         }
         Standing::Standby if look.in_recovery && follows => {
             if let Some(instant) = known.samples.caught_up(look.lsn) {

@@ -1,5 +1,9 @@
 //! `[[database]]`: its shards, its roles, the role pgshunt itself uses there.
 
+use std::path::PathBuf;
+
+use routing_rules::Rules;
+
 use super::Environment;
 use super::address;
 use super::dsn::{self, Dsn};
@@ -49,10 +53,12 @@ fn database(section: &Section, from: &Inherited) -> Database {
     }
     let max_client_conn = section.count("max_client_conn", 0..=CLIENTS_MAX);
     let max_db_connections = section.count("max_db_connections", 0..=SERVERS_MAX);
+    let (rules, split) = rules(section).unzip();
     Database {
         control: control(section, &name, &shards, from.environment),
         users: users(section, &pool, from.limits),
-        rules: rules(section),
+        split: split.unwrap_or_default(),
+        rules,
         max_client_conn: max_client_conn.unwrap_or(from.limits.max_client_conn_per_database),
         max_db_connections: max_db_connections.unwrap_or(from.limits.max_db_connections),
         name,
@@ -61,12 +67,20 @@ fn database(section: &Section, from: &Inherited) -> Database {
     }
 }
 
-fn rules(section: &Section) -> Option<std::path::PathBuf> {
+/// The file of rules, and what it says.
+fn rules(section: &Section) -> Option<(PathBuf, Rules)> {
     let path = section.path("rules")?;
     if let Err(wrong) = files::readable(&path.value) {
         section.wrong_value("rules", path.at, wrong);
+        return None;
     }
-    Some(path.value)
+    match super::rules::load(&path.value) {
+        Ok(rules) => Some((path.value, rules)),
+        Err(mistakes) => {
+            section.findings().elsewhere(mistakes);
+            None
+        }
+    }
 }
 
 fn shards(database: &Section) -> Vec<Shard> {

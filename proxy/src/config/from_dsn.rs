@@ -96,6 +96,7 @@ fn database(dsn: Dsn, environment: &Environment) -> Result<Database, Vec<Wrong>>
         max_client_conn: limits.max_client_conn_per_database,
         max_db_connections: limits.max_db_connections,
         rules: None,
+        split: routing_rules::Rules::default(),
     })
 }
 

@@ -21,6 +21,26 @@ pub(super) const ROOT: Keys = Keys {
     not_yet: &["redis", "clickhouse"],
 };
 
+/// The file of rules.
+pub(super) const RULES: Keys = Keys {
+    section: WHOLE_FILE,
+    known: &["split"],
+    not_yet: &["sharding", "cache", "analytics", "limits", "hints"],
+};
+
+pub(super) const SPLIT: Keys = Keys {
+    section: "[split]",
+    known: &[
+        "reads",
+        "consistency",
+        "max_staleness",
+        "catchup_wait",
+        "safe_functions",
+        "volatile_functions",
+    ],
+    not_yet: &[],
+};
+
 pub(super) const LISTEN: Keys = Keys {
     section: "[listen]",
     known: &["clients", "admin", "http"],

@@ -101,6 +101,11 @@ impl<'a> Findings<'a> {
         self.push(None, wrong);
     }
 
+    /// Notes what was found in another file that this one names.
+    pub fn elsewhere(&self, mistakes: Vec<Mistake>) {
+        self.mistakes.borrow_mut().extend(mistakes);
+    }
+
     fn push(&self, line: Option<usize>, wrong: Wrong) {
         self.mistakes.borrow_mut().push(Mistake {
             file: self.file.to_path_buf(),

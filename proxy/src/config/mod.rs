@@ -17,6 +17,7 @@ mod mistake;
 mod named;
 mod pool;
 mod raw;
+mod rules;
 mod set;
 mod tls;
 

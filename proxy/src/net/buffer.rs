@@ -75,6 +75,13 @@ impl Inbox {
         }
     }
 
+    /// These bytes come before what is there: they are to be read once more.
+    pub fn unread(&mut self, bytes: &[u8]) {
+        let mut all = bytes.to_vec();
+        all.extend_from_slice(self.bytes());
+        *self = Inbox::with(all);
+    }
+
     /// Reads once. `Ready(Ok(0))` is the end of the stream.
     ///
     /// A short read says that the socket is empty, so no second call is made to hear it; nothing is held while waiting.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Pool, Ways};
+use super::{Key, Place, Pool, Ways};
 use crate::server::address::Target;
 use crate::server::held::{Facts, Server};
 
@@ -20,6 +20,12 @@ impl Pool {
         self.plan.ledger.limit(ways.settings.size);
         self.plan.seat.room.limit(ways.max_db_connections);
         *self.settings.borrow_mut() = Rc::new(ways.settings);
+        let is_other = !Arc::ptr_eq(&self.reads.borrow().cluster, &ways.reads.cluster);
+        if is_other {
+            self.epoch.set(ways.reads.cluster.epoch());
+            self.replicas.borrow_mut().clear();
+        }
+        *self.reads.borrow_mut() = Rc::new(ways.reads);
         let before = self.targets.replace(ways.targets.into());
         let is_like = |(old, new): (&Arc<Target>, &Arc<Target>)| old.is_like(new);
         let after = self.targets.borrow().clone();
@@ -34,6 +40,24 @@ impl Pool {
     pub fn remove(self: &Rc<Self>) {
         self.removed.set(true);
         self.close_idle();
+    }
+
+    /// The pool of one of the database's replicas, known from then on; `find` finds it.
+    pub fn replica(&self, at: usize, find: impl FnOnce(Key) -> Option<Rc<Pool>>) -> Option<Rc<Pool>> {
+        let place = Place::Replica(at);
+        let known = self
+            .replicas
+            .borrow()
+            .iter()
+            .find(|pool| pool.plan.key.place == place)
+            .cloned();
+        if known.as_ref().is_some_and(|pool| !pool.is_removed()) {
+            return known;
+        }
+        let found = find(self.plan.key.at(place))?;
+        found.know(self.secret.borrow().clone());
+        self.replicas.borrow_mut().push(found.clone());
+        Some(found)
     }
 
     /// Has it been removed?

@@ -125,6 +125,11 @@ impl Ticket {
         Ticket { pool, waiter }
     }
 
+    /// The pool whose queue it is in.
+    pub fn pool(&self) -> &Rc<Pool> {
+        &self.pool
+    }
+
     /// Has something come of the waiting?
     pub fn is_settled(&self) -> bool {
         matches!(*self.waiter.state.borrow(), State::Served(_) | State::Refused(_))

@@ -4,6 +4,7 @@
 //! servers, never more than they allow. Nothing here is locked: a pool lives on its worker's thread.
 
 mod change;
+mod failover;
 pub mod lease;
 pub mod ledger;
 pub mod room;
@@ -16,15 +17,21 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use routing_rules::Rules;
+
+use crate::catalog::Catalogued;
+use crate::cluster::Cluster;
 use crate::fault::{Fault, Severity};
 use crate::metrics::Totals;
 use crate::net::buffer::Buffers;
 use crate::protocol::auth::Secret;
 use crate::protocol::session::prepared::{Schema, Statements};
+use crate::protocol::session::reported;
 use crate::protocol::sqlstate;
 use crate::server::address::Target;
 use crate::server::connect::{ConnectFault, connect};
 use crate::server::held::{Facts, Server};
+use failover::retry_after;
 use lease::{Answer, Lease, Ticket, Waiter};
 use ledger::{Ledger, Need};
 use room::{Room, Seat};
@@ -37,6 +44,37 @@ pub struct Key {
     pub database: String,
     /// The role.
     pub user: String,
+    /// Which of the database's servers.
+    pub place: Place,
+}
+
+impl Key {
+    /// The pool of a database's primary.
+    pub fn primary(database: String, user: String) -> Self {
+        Key {
+            database,
+            user,
+            place: Place::Primary,
+        }
+    }
+
+    /// The pool of the same database and role at another place.
+    pub fn at(&self, place: Place) -> Self {
+        Key {
+            place,
+            ..self.clone()
+        }
+    }
+}
+
+/// Which of a database's servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// Whichever takes writes.
+    #[default]
+    Primary,
+    /// The one of this number in the configuration, for reads.
+    Replica(usize),
 }
 
 /// What a pool is made of.
@@ -57,8 +95,21 @@ pub struct Ways {
     pub settings: Settings,
     /// The most servers of its database, over all pools (0: none).
     pub max_db_connections: usize,
-    /// The servers that may be the primary, in order of preference.
+    /// The servers that may be the one, in order of preference.
     pub targets: Vec<Arc<Target>>,
+    /// What is known of the servers, and what reads may do with it.
+    pub reads: Reads,
+}
+
+/// What is known of a database's servers and of its names, and what its rules say of reads.
+#[derive(Clone)]
+pub struct Reads {
+    /// Its servers as they are known at this moment.
+    pub cluster: Arc<Cluster>,
+    /// What the database has that matters on a replica.
+    pub catalogued: Arc<Catalogued>,
+    /// Where reads go.
+    pub rules: Rules,
 }
 
 /// One worker's part of a pool.
@@ -73,7 +124,13 @@ pub struct Pool {
     pub clients: Cell<usize>,
     settings: RefCell<Rc<Settings>>,
     targets: RefCell<Rc<[Arc<Target>]>>,
+    reads: RefCell<Rc<Reads>>,
+    replicas: RefCell<Vec<Rc<Pool>>>,
     generation: Cell<u64>,
+    /// The cluster's epoch its servers are of.
+    epoch: Cell<u64>,
+    /// Servers of generations before this are of an old primary.
+    fenced_below: Cell<u64>,
     paused: Cell<bool>,
     removed: Cell<bool>,
     vacant_until: Cell<Option<Instant>>,
@@ -86,11 +143,19 @@ pub struct Pool {
     waiters: RefCell<VecDeque<Rc<Waiter>>>,
     connecting: Cell<usize>,
     alive: Cell<usize>,
-    failure: RefCell<Option<(Instant, Fault)>>,
+    failure: RefCell<Option<Failure>>,
     preferred: Cell<usize>,
     need: Cell<Need>,
     known: RefCell<Vec<Weak<Facts>>>,
     buffers: Rc<Buffers>,
+}
+
+/// The last connect that failed.
+struct Failure {
+    at: Instant,
+    fault: Fault,
+    /// Would another server's promotion end it? Then clients wait for that, no longer than they wait for any server.
+    may_pass: bool,
 }
 
 /// How long a worker may keep a server above its share although another worker's clients wait for one.
@@ -111,7 +176,11 @@ impl Pool {
             clients: Cell::new(0),
             settings: RefCell::new(Rc::new(ways.settings)),
             targets: RefCell::new(ways.targets.into()),
+            epoch: Cell::new(ways.reads.cluster.epoch()),
+            reads: RefCell::new(Rc::new(ways.reads)),
+            replicas: RefCell::default(),
             generation: Cell::new(0),
+            fenced_below: Cell::new(0),
             paused: Cell::new(false),
             removed: Cell::new(false),
             vacant_until: Cell::new(None),
@@ -134,14 +203,23 @@ impl Pool {
         self.settings.borrow().clone()
     }
 
+    /// What is known of its database's servers, and what reads may do.
+    pub fn reads(&self) -> Rc<Reads> {
+        self.reads.borrow().clone()
+    }
+
     /// What the next server is logged in with: whatever the last client proved.
     pub fn know(&self, secret: Secret) {
+        for replica in self.replicas.borrow().iter() {
+            replica.know(secret.clone());
+        }
         *self.secret.borrow_mut() = secret;
     }
 
     /// Asks for a server: an idle one, a place in the queue, or a refusal. `last` is the number of the server the client
     /// had last (0: none).
     pub fn borrow(self: &Rc<Self>, last: u64, waker: impl FnOnce() -> Waker) -> Answer {
+        self.follow_primary();
         if self.waiters.borrow().is_empty()
             && let Some(server) = self.take_idle(last)
         {
@@ -184,9 +262,9 @@ impl Pool {
 
     fn recent_failure(&self) -> Option<Fault> {
         let failure = self.failure.borrow();
-        let (at, fault) = failure.as_ref()?;
-        let recent = at.elapsed() < self.settings.borrow().server_login_retry;
-        (recent && self.alive.get() == 0 && !self.paused.get()).then(|| fault.clone())
+        let failure = failure.as_ref().filter(|failure| !failure.may_pass)?;
+        let recent = failure.at.elapsed() < self.settings.borrow().server_login_retry;
+        (recent && self.alive.get() == 0 && !self.paused.get()).then(|| failure.fault.clone())
     }
 
     /// Takes a server back that is idle and clean.
@@ -309,7 +387,7 @@ impl Pool {
                 .failure
                 .borrow()
                 .as_ref()
-                .is_none_or(|(at, _)| at.elapsed() >= settings.server_login_retry);
+                .is_none_or(|failure| failure.at.elapsed() >= retry_after(failure, &settings));
             let is_enough = connecting >= wanted || connecting >= settings.connect_parallel;
             if is_enough || !patient || self.paused.get() {
                 return self.needs(Need::None);
@@ -342,7 +420,7 @@ impl Pool {
 
     async fn connect_one(self: Rc<Self>) {
         let generation = self.generation.get();
-        let result = self.reach_primary(generation).await;
+        let result = self.reach(generation).await;
         self.connecting.set(self.connecting.get() - 1);
         match result {
             Ok(server) => {
@@ -364,20 +442,26 @@ impl Pool {
                     severity: Severity::Error,
                     ..fault.for_client()
                 };
-                *self.failure.borrow_mut() = Some((Instant::now(), told.clone()));
+                let failure = Failure {
+                    at: Instant::now(),
+                    fault: told.clone(),
+                    may_pass: self.awaits_primary(&fault),
+                };
+                let may_pass = failure.may_pass;
+                *self.failure.borrow_mut() = Some(failure);
                 self.closed();
-                if self.alive.get() == 0 {
+                if self.alive.get() == 0 && !may_pass {
                     self.fail_waiters(&told);
                 }
             }
         }
     }
 
-    /// Connects to the first target that is a primary, beginning with the one that was last.
-    async fn reach_primary(&self, generation: u64) -> Result<Box<Server>, ConnectFault> {
+    /// Connects to a server that is what the pool is for, beginning with the one that was last.
+    async fn reach(&self, generation: u64) -> Result<Box<Server>, ConnectFault> {
         let secret = self.secret.borrow().clone();
         let user = &self.plan.key.user;
-        let targets = self.targets.borrow().clone();
+        let targets = self.candidates();
         let count = targets.len();
         let mut last = None;
         for turn in 0..count {
@@ -392,7 +476,7 @@ impl Pool {
                         login,
                         logged_in,
                     ));
-                    if count > 1 && is_standby(&mut server, &self.buffers).await {
+                    if !self.is_of_use(&mut server).await {
                         continue;
                     }
                     if generation == self.generation.get() {
@@ -407,6 +491,18 @@ impl Pool {
             .unwrap_or_else(|| ConnectFault::Unreachable(std::io::Error::other("no server is a primary"))))
     }
 
+    /// Is a server just connected what the pool is for?
+    async fn is_of_use(&self, server: &mut Server) -> bool {
+        match self.plan.key.place {
+            Place::Primary => self.targets.borrow().len() == 1 || !is_standby(server, &self.buffers).await,
+            Place::Replica(_) => {
+                // Sessions come and go between servers; that one of them is a standby is not theirs to hear.
+                server.backend.reported = reported::as_on_primary(&server.backend.reported);
+                true
+            }
+        }
+    }
+
     fn fail_waiters(&self, fault: &Fault) {
         for waiter in self.waiters.borrow_mut().drain(..) {
             waiter.refuse(fault.clone());
@@ -415,6 +511,7 @@ impl Pool {
 
     /// What must be done now and then: old servers closed, waiting clients refused, connects tried again.
     pub fn tidy(self: &Rc<Self>, now: Instant) {
+        self.follow_primary();
         let settings = self.settings();
         let patience = settings.query_wait_timeout;
         let mut refused = 0;

@@ -32,6 +32,8 @@ macro_rules! states {
 }
 
 states! {
+    /// All is well: notices carry it.
+    SUCCESSFUL_COMPLETION = b"00000";
     /// connection_exception
     CONNECTION_EXCEPTION = b"08000";
     /// sqlclient_unable_to_establish_sqlconnection

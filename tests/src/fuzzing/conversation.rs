@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pgshunt::fault::Fault;
 use pgshunt::metrics::Totals;
+use pgshunt::protocol::session::ours::RouteRow;
 use pgshunt::protocol::session::pipeline::Expect;
 use pgshunt::protocol::session::prepared::{Schema, Statements};
 use pgshunt::protocol::session::settings::Settings;
@@ -138,7 +139,7 @@ impl World {
         match next {
             Next::Server => assert!(self.backend.is_none(), "wants a server and has one"),
             Next::Drain => assert!(owes, "waits for answers nobody owes"),
-            Next::More | Next::Terminate | Next::Fatal(_) => {}
+            Next::More | Next::Ours(_) | Next::Terminate | Next::Fatal(_) => {}
         }
         if self.backend.is_none() {
             assert!(
@@ -163,6 +164,7 @@ impl World {
                 start += used;
                 match next {
                     Next::More => break,
+                    Next::Ours(_) => self.session.answer(RouteRow::default()),
                     Next::Server if choices.one_in(6) => {
                         let fault = Fault::error(sqlstate::CONNECTION_FAILURE, "no server");
                         self.session.refuse(&fault);
@@ -225,7 +227,7 @@ impl World {
                     }
                     Heard::Ending => return false,
                     // CopyData out of nowhere, a transaction in odd states: the fake server is no PostgreSQL.
-                    Heard::Broken(_) => return false,
+                    Heard::Elsewhere | Heard::Broken(_) => return false,
                 }
                 if used == 0 {
                     return false;
@@ -269,7 +271,7 @@ impl World {
                     Heard::UnitEnded => {}
                     Heard::Settled if used > 0 => {}
                     Heard::Settled => panic!("settled by nothing"),
-                    Heard::SettingsRefused | Heard::Ending | Heard::Broken(_) => return,
+                    Heard::SettingsRefused | Heard::Elsewhere | Heard::Ending | Heard::Broken(_) => return,
                 }
             }
         }

@@ -7,6 +7,7 @@ mod config;
 mod databases;
 mod peers;
 mod pools;
+mod routes;
 mod stats;
 
 use super::lookout::Seen;
@@ -60,6 +61,9 @@ shows! {
     Totals = "TOTALS", "totals and averages of all databases", &stats::TOTALS, stats::totals;
     Lists = "LISTS", "how many there are of everything", &pools::LISTS, pools::lists;
     Users = "USERS", "roles: limits, connections", &databases::USERS, databases::users;
+    Replicas = "REPLICAS", "servers: role, how fresh, what they do", &routes::REPLICAS, routes::replicas;
+    Routes = "ROUTES", "where statements went", &routes::ROUTES, routes::routes;
+    Reasons = "REASONS", "why they went there", &routes::REASONS, routes::reasons;
     Config = "CONFIG", "the configuration, secrets left out", &config::CONFIG, config::config;
     State = "STATE", "is pgshunt active, paused, stopping?", &about::STATE, about::state;
     Mem = "MEM", "memory of the process", &about::MEM, about::mem;
@@ -77,7 +81,7 @@ impl Show {
     pub fn asks_workers(self) -> bool {
         !matches!(
             self,
-            Show::Help | Show::Version | Show::Config | Show::State | Show::Mem
+            Show::Help | Show::Version | Show::Replicas | Show::Config | Show::State | Show::Mem
         )
     }
 }

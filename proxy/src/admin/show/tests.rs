@@ -38,6 +38,7 @@ fn database(name: &str) -> Database {
         max_client_conn: 50,
         max_db_connections: 40,
         rules: None,
+        split: Default::default(),
     }
 }
 
@@ -133,6 +134,7 @@ fn seen() -> Seen {
         },
         snapshot: Arc::new(snapshot()),
         switches: Default::default(),
+        clusters: Default::default(),
         stopping: false,
         connections: 3,
         cancels: 0,
@@ -212,6 +214,13 @@ fn columns_are_those_of_pgbouncer() {
         (Show::State, "ss", "key,value"),
         (Show::Mem, "siqqq", "name,size,used,free,memtotal"),
         (Show::Version, "s", "version"),
+        (
+            Show::Replicas,
+            "sssssqsiiqs",
+            "database,shard,server,role,state,lag_ms,lsn,outstanding,weight,epoch,watched",
+        ),
+        (Show::Routes, "ssqs", "database,target,count,about"),
+        (Show::Reasons, "ssq", "database,reason,count"),
         (Show::Pins, "ssqis", "database,user,client_id,server_pid,reason"),
     ];
     for (show, kinds, columns) in golden {

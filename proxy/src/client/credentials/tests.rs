@@ -33,6 +33,7 @@ fn database(name: &str, has_control: bool) -> Database {
         max_client_conn: 0,
         max_db_connections: 0,
         rules: None,
+        split: Default::default(),
     }
 }
 

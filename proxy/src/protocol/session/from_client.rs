@@ -5,6 +5,7 @@ use routing_rules::{Control, Effects, read, vacated};
 use super::pin::Pin;
 
 use super::loose::no_transactions;
+use super::ours::{LAST_ROUTE, Ours, Replaced};
 use super::pipeline::{Expect, Own, Parse as ParseOwed, Parsed};
 use super::prepared::{PREFIX, Statement, server_name};
 use super::settings::change;
@@ -103,8 +104,14 @@ impl Session {
             self.stream_drops = false;
             let went = match backend.as_deref_mut() {
                 Some(backend) => {
+                    if self.is_unit_sent() && header.kind != b'X' {
+                        return (at, Next::Drain);
+                    }
                     let went = self.with_server(&frame, backend, desk, sink);
                     self.awaits = matches!(went, Went::Not(Next::Drain)) && !backend.is_probed();
+                    if matches!(went, Went::On) {
+                        self.sent(header.kind);
+                    }
                     went
                 }
                 None => self.alone(&frame, desk, sink),
@@ -152,9 +159,26 @@ impl Session {
                 _ => Went::Not(Next::Server),
             },
             b'Q' => self.query_alone(frame, desk, out),
+            b'P' | b'B' if self.asks_alone(frame) => Went::Not(Next::Ours(Ours::LastRoute)),
             b'P' if self.parse_alone(frame, desk, out) => Went::On,
             b'P' | b'B' | b'D' | b'E' | b'F' => Went::Not(Next::Server),
             kind => Went::Not(Next::Fatal(unknown(kind))),
+        }
+    }
+
+    /// Will this ask where the last statement went? Then that is looked up before the frame's own way is chosen.
+    fn asks_alone(&self, frame: &Frame<'_>) -> bool {
+        if self.is_answered() {
+            return false;
+        }
+        match frame.header.kind {
+            b'P' => Parse::read(frame.body()).is_some_and(|view| {
+                let control = self.ours(view.text);
+                matches!(control, Some(Control::ShowOurs { name }) if name == LAST_ROUTE)
+            }),
+            _ => Bind::read(frame.body())
+                .and_then(|view| self.statement(view.statement))
+                .is_some_and(|statement| statement.asks_route.get()),
         }
     }
 
@@ -184,6 +208,19 @@ impl Session {
         };
         let lex = self.lex();
         let script = self.script.take().unwrap_or_else(|| read(text, lex));
+        if let Some(answered) = self.answer_alone(&script.control, text, self.status_alone(), out) {
+            return match answered {
+                Ok(()) => {
+                    desk.totals.query_count += 1;
+                    self.unnamed.token = 0;
+                    Went::On
+                }
+                Err(asks) => {
+                    self.script = Some(script);
+                    Went::Not(Next::Ours(asks))
+                }
+            };
+        }
         let answer = match (&script.control, &self.begin) {
             (Control::Begin { .. }, None) if self.pooling == Pooling::Statements => {
                 no_transactions().write(out);
@@ -264,7 +301,7 @@ impl Session {
         }
         match kind {
             b'Q' => return self.query(frame, backend, sink),
-            b'P' => self.parse(frame, backend, desk, sink),
+            b'P' => return self.parse(frame, backend, desk, sink),
             b'B' => return self.bind(frame, backend, desk, sink),
             b'D' => self.describe(frame, backend, desk, sink),
             b'C' => self.close(frame, backend, sink),
@@ -400,6 +437,15 @@ impl Session {
             self.vacates = query_text(frame.body()).and_then(|text| vacated(text, self.lex()));
             self.tell_own_names(frame.body(), frame, backend, sink);
         }
+        let text = query_text(frame.body()).unwrap_or_default();
+        let replaced = match self.replaced(&script.control, text) {
+            Replaced::Not => None,
+            Replaced::By(sql) => Some(sql),
+            Replaced::Asks(asks) => {
+                self.script = Some(script);
+                return Went::Not(Next::Ours(asks));
+            }
+        };
         self.before_sequence_state(script.effects, frame, backend, sink);
         self.note(script.effects, &script.custom_settings);
         if script.effects.contains(Effects::PROBE) {
@@ -408,11 +454,66 @@ impl Session {
         }
         self.unnamed.token = 0;
         backend.unnamed = 0;
+        if let Some(sql) = replaced {
+            reply::query(sink.forward.made(frame.input), &sql);
+            backend.pipeline.push(Expect::Query);
+            return Went::On;
+        }
         self.forward(frame, backend, sink, Expect::Query);
         Went::On
     }
 
-    fn parse(&mut self, frame: &Frame<'_>, backend: &mut Backend, desk: &mut Desk<'_>, sink: &mut Sink) {
+    fn parse(
+        &mut self,
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        desk: &mut Desk<'_>,
+        sink: &mut Sink,
+    ) -> Went {
+        let ours = Parse::read(frame.body()).and_then(|view| {
+            let control = self.ours(view.text)?;
+            Some((view, control))
+        });
+        let Some((view, control)) = ours else {
+            self.parse_as_it_is(frame, backend, desk, sink);
+            return Went::On;
+        };
+        let sql = match self.replaced(&control, view.text) {
+            Replaced::Not => {
+                self.parse_as_it_is(frame, backend, desk, sink);
+                return Went::On;
+            }
+            Replaced::Asks(asks) => return Went::Not(Next::Ours(asks)),
+            Replaced::By(sql) => sql,
+        };
+        // What was passed so far is settled, so that another input can take its turn.
+        sink.forward.made(frame.input);
+        let mut made = Vec::new();
+        write_parse_as(&mut made, view.name, &sql);
+        if let Ok(Some(header)) = frame::header(&made) {
+            let inner = Frame {
+                input: &made,
+                at: 0,
+                header,
+            };
+            self.parse_as_it_is(&inner, backend, desk, sink);
+            sink.forward.made(&made);
+        }
+        if matches!(&control, Control::ShowOurs { name } if name == LAST_ROUTE)
+            && let Some(statement) = self.statement(view.name)
+        {
+            statement.asks_route.set(true);
+        }
+        Went::On
+    }
+
+    fn parse_as_it_is(
+        &mut self,
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        desk: &mut Desk<'_>,
+        sink: &mut Sink,
+    ) {
         desk.totals.client_parse_count += 1;
         desk.totals.server_parse_count += 1;
         let nothing = || {
@@ -521,16 +622,31 @@ impl Session {
             self.unknown_statement(view.statement, frame, backend, sink, Expect::Bind);
             return Went::On;
         };
-        if statement.effects.contains(Effects::PROBE) {
-            self.tell_own_names(&statement.body, frame, backend, sink);
-        }
-        self.before_sequence_state(statement.effects, frame, backend, sink);
-        self.note(statement.effects, &statement.custom);
-        self.hold(&statement, frame, backend, desk, sink);
         let mut names = Vec::with_capacity(view.portal.len() + 32);
         reply::cstr(&mut names, view.portal);
-        server_name(&mut names, statement.id);
-        names.push(0);
+        if statement.asks_route.get() {
+            let Some(sql) = self.answer_sql() else {
+                return Went::Not(Next::Ours(Ours::LastRoute));
+            };
+            let out = sink.forward.made(frame.input);
+            reply::frame(out, b'C', |out| {
+                out.push(b'S');
+                reply::cstr(out, ROUTE_STATEMENT);
+            });
+            write_parse_as(out, ROUTE_STATEMENT, &sql);
+            backend.pipeline.push(Expect::OwnClose(0));
+            backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
+            reply::cstr(&mut names, ROUTE_STATEMENT);
+        } else {
+            if statement.effects.contains(Effects::PROBE) {
+                self.tell_own_names(&statement.body, frame, backend, sink);
+            }
+            self.before_sequence_state(statement.effects, frame, backend, sink);
+            self.note(statement.effects, &statement.custom);
+            self.hold(&statement, frame, backend, desk, sink);
+            server_name(&mut names, statement.id);
+            names.push(0);
+        }
         let length = frame.header.total - 1 - view.names_len + names.len();
         let out = sink.forward.made(frame.input);
         out.push(b'B');
@@ -705,6 +821,18 @@ fn write_parse(out: &mut Vec<u8>, statement: &Statement) {
         out.extend_from_slice(&statement.body);
     });
 }
+
+/// A Parse of a text of our own, without parameters.
+fn write_parse_as(out: &mut Vec<u8>, name: &[u8], sql: &[u8]) {
+    reply::frame(out, b'P', |out| {
+        reply::cstr(out, name);
+        reply::cstr(out, sql);
+        out.extend_from_slice(&[0, 0]);
+    });
+}
+
+/// The name of the one statement that tells where the last one went, on every server.
+const ROUTE_STATEMENT: &[u8] = b"pgshunt:route";
 
 fn write_named(out: &mut Vec<u8>, kind: u8, id: u64) {
     reply::frame(out, kind, |out| {

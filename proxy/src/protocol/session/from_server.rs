@@ -3,6 +3,7 @@
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
 use super::prepared::PREFIX;
+use super::replica::is_of_replicas;
 use super::{Backend, Desk, Heard, Pooling, Session, Sink, reported};
 use crate::protocol::frame::{self, HEADER, Header};
 use crate::protocol::message::error_field;
@@ -30,6 +31,7 @@ struct Heading<'a> {
 enum To {
     Client,
     Nobody,
+    Elsewhere,
     Broken(&'static str),
 }
 
@@ -77,6 +79,7 @@ impl Session {
             match to {
                 To::Client => sink.forward.pass(input, at..at + have),
                 To::Nobody => {}
+                To::Elsewhere => return (at, Heard::Elsewhere),
                 To::Broken(why) => return (at, Heard::Broken(why)),
             }
             backend.stream_passes = matches!(to, To::Client);
@@ -98,6 +101,12 @@ impl Session {
     ) -> To {
         let Heading { header, body, .. } = *frame;
         let own = matches!(backend.pipeline.head(), Some(Expect::Own(_)));
+        if !own {
+            self.is_heard_by(header.kind);
+        }
+        if header.kind == b'E' && self.is_unheard() && is_of_replicas(body) {
+            return To::Elsewhere;
+        }
         match header.kind {
             b'D' if own => self.own_row(body, backend),
             b'D' | b'd' | b'c' | b'V' | b'H' | b'W' => To::Client,
@@ -355,7 +364,7 @@ impl Session {
             Own::Settings if failed => return Some(Heard::SettingsRefused),
             Own::Settings => {
                 let mut out = Vec::new();
-                reported::catch_up(&mut out, &mut self.reported, &backend.reported);
+                reported::catch_up(&mut out, &mut self.reported, &mut backend.reported);
                 if !out.is_empty() {
                     sink.forward.made(input).extend_from_slice(&out);
                 }
@@ -367,7 +376,11 @@ impl Session {
                     Some(report) if !failed => self.learn(*report, backend),
                     _ => self.pins.insert(Pin::Unknown),
                 }
-                reported::catch_up(sink.forward.made(input), &mut self.reported, &backend.reported);
+                reported::catch_up(
+                    sink.forward.made(input),
+                    &mut self.reported,
+                    &mut backend.reported,
+                );
             }
             Own::Begin | Own::Clean => {}
         }

@@ -8,15 +8,18 @@ mod from_client;
 mod from_server;
 mod lazy_begin;
 mod loose;
+pub mod ours;
 pub mod pin;
 pub mod pipeline;
 pub mod prepared;
 pub mod probe;
+pub mod replica;
 pub mod reported;
 pub mod run;
 pub mod settings;
 #[cfg(test)]
 mod tests;
+pub mod unit;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -27,10 +30,12 @@ use routing_rules::{Effects, Lex, Script};
 use crate::fault::Fault;
 use crate::metrics::Totals;
 use crate::protocol::reply;
+use ours::{Ours, RouteRow};
 use pin::{Pin, Pins};
 use pipeline::{Expect, Own, Pipeline};
 use prepared::{Held, Statement, Statements};
 use probe::Report;
+use replica::Lane;
 use reported::Reported;
 use run::Run;
 use settings::Shared;
@@ -145,6 +150,8 @@ pub enum Next {
     Server,
     /// All answers owed so far.
     Drain,
+    /// What pgshunt knows: see [`Session::answer`].
+    Ours(Ours),
     /// The end of the session.
     Terminate,
     /// The end of the session, with a word about why.
@@ -164,6 +171,9 @@ pub enum Heard {
     SettingsRefused,
     /// The server ends the session (its FATAL has been passed on).
     Ending,
+    /// The server can't do this, and nothing of an answer has reached the client: another one can (see
+    /// [`Session::retract`]).
+    Elsewhere,
     /// The server broke the protocol: close it and tell the client.
     Broken(&'static str),
 }
@@ -232,6 +242,8 @@ pub struct Session {
     own_done: Option<Own>,
     /// The client is about to ask for a database that nobody else is connected to.
     vacates: Option<String>,
+    lane: Lane,
+    answer: Option<Box<RouteRow>>,
 }
 
 /// How texts are read.
@@ -298,6 +310,8 @@ impl Session {
             was_reset: false,
             own_done: None,
             vacates: None,
+            lane: Lane::Primary,
+            answer: None,
         }
     }
 
@@ -331,6 +345,11 @@ impl Session {
         if self.begin.is_some() { b'T' } else { b'I' }
     }
 
+    /// How texts are to be read now.
+    pub fn lex_now(&mut self) -> Lex {
+        self.lex()
+    }
+
     fn lex(&mut self) -> Lex {
         self.reading().lex
     }
@@ -345,9 +364,10 @@ impl Session {
 
     /// A server was lent: the client hears what is reported differently there.
     pub fn attach(&mut self, backend: &mut Backend, back: &mut Vec<u8>) {
+        self.lane = Lane::Primary;
         self.owns_sequences = std::mem::replace(&mut backend.last_session, self.id) == self.id;
         if !needs_settings(&self.settings, backend) {
-            reported::catch_up(back, &mut self.reported, &backend.reported);
+            reported::catch_up(back, &mut self.reported, &mut backend.reported);
         }
     }
 
@@ -360,6 +380,7 @@ impl Session {
     ) -> Afterwards {
         let waits = self.stream_left > 0 || backend.stream_left > 0 || self.copy_in || self.awaits;
         if backend.status != b'I' || backend.pipeline.is_open() || waits {
+            self.next_unit();
             return Afterwards::InTransaction;
         }
         if std::mem::take(&mut self.due) && self.pooling == Pooling::Faithful {
@@ -377,6 +398,7 @@ impl Session {
         if self.pins.is_empty() {
             Afterwards::Release
         } else {
+            self.next_unit();
             Afterwards::Keep
         }
     }

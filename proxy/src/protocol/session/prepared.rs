@@ -3,14 +3,14 @@
 //! A client's name maps to a [`Statement`]; equal texts with equal parameter types are one statement, whoever prepared
 //! them, and carry one number. A server knows a statement by that number and holds a bounded set of them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::settings::Shared;
-use routing_rules::{Control, Effects, Lex, read};
+use routing_rules::{Access, Control, Effects, Lex, read};
 
 /// A statement somebody prepared.
 #[derive(Debug)]
@@ -25,12 +25,16 @@ pub struct Statement {
     pub custom: Vec<String>,
     /// The tag, if it is a BEGIN in a form that may be answered at once.
     pub begins: Option<&'static str>,
+    /// It asks where the last statement went: the answer is another one each time it is bound.
+    pub asks_route: Cell<bool>,
     /// The schema's generation when it was first prepared: a statement prepared after a schema change is another one,
     /// as at a PostgreSQL, where the old one fails with "cached plan must not change result type" and the new one works.
     generation: u64,
     /// The settings under which a server last took it. A client with the same ones need not ask again: should the
     /// schema have changed since, its first Bind meets the error.
     pub proven: RefCell<Option<Shared>>,
+    /// What it does to data, with the stamp of the names by which that was told.
+    pub access: RefCell<Option<(u64, Access)>>,
 }
 
 /// A count of the schema changes seen in one database, shared by all its pools.
@@ -91,8 +95,10 @@ impl Statements {
                 Control::Begin { tag, .. } => Some(tag),
                 _ => None,
             },
+            asks_route: Cell::new(false),
             generation,
             proven: RefCell::default(),
+            access: RefCell::default(),
         });
         self.next += 1;
         self.known.insert(body.into(), statement.clone());

@@ -139,6 +139,7 @@ impl World {
                     client.session.attach(&mut server.backend, &mut client.heard);
                     client.server = Some(server);
                 }
+                Next::Ours(asks) => panic!("client {who} asks for {asks:?}"),
                 Next::Terminate | Next::Fatal(_) => self.clients[who].ended = true,
             }
         }
@@ -208,6 +209,7 @@ impl World {
                 self.hear_client(who);
             }
             Heard::Ending => client.ended = true,
+            Heard::Elsewhere => unreachable!("it is on no replica"),
             Heard::Broken(why) => panic!("client {who}: {why}, after {}", asked(&server.postgres.heard)),
         }
         more

@@ -1,0 +1,175 @@
+//! Has every database's servers watched, and its names kept up to date, as the configuration says at each moment.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use crate::catalog::{Catalogued, keep};
+use crate::client::worker::Common;
+use crate::cluster::Cluster;
+use crate::cluster::watch::{Watcher, watch};
+use crate::protocol::auth::Secret;
+use crate::snapshot::{Control, Snapshot};
+
+/// How often it is seen to.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Names are asked for this often although no change was seen: others may have made one.
+const NAMES_FRESH: Duration = Duration::from_secs(10);
+
+/// The shortest time between two questions for names of one database, if a change was seen.
+const NAMES_PAUSE: Duration = Duration::from_millis(100);
+
+/// After a question that took this long the pause is so many times longer.
+const NAMES_SHARE: u32 = 10;
+
+/// Watches what there is to watch, for ever. Runs on a [`tokio::task::LocalSet`].
+pub async fn serve(common: Arc<Common>) {
+    let mut watched: HashMap<String, Watched> = HashMap::new();
+    let mut asked: HashMap<String, Asked> = HashMap::new();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let snapshot = common.snapshot.load_full();
+        let clusters = common.clusters.load_full();
+        watched.retain(|name, watched| {
+            clusters
+                .get(name)
+                .is_some_and(|cluster| Arc::ptr_eq(cluster, &watched.cluster))
+        });
+        for (name, cluster) in clusters.iter().filter(|(_, cluster)| cluster.has_replicas()) {
+            if !watched.contains_key(name)
+                && let Some(control) = control(&snapshot, name)
+            {
+                watched.insert(name.clone(), Watched::begin(cluster, control));
+            }
+        }
+        ask_for_names(&common, &snapshot, &clusters, &mut asked);
+    }
+}
+
+fn control<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a Control> {
+    snapshot.database(name)?.control.as_ref()
+}
+
+fn watcher(control: &Control, dbname: &str) -> Watcher {
+    let password = control.password.as_ref();
+    Watcher {
+        user: control.user.clone(),
+        secret: password.map_or(Secret::None, |password| {
+            Secret::Password(password.expose().into())
+        }),
+        dbname: dbname.to_owned(),
+    }
+}
+
+/// A cluster and the tasks that look at it; they end with this.
+struct Watched {
+    cluster: Arc<Cluster>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Watched {
+    fn begin(cluster: &Arc<Cluster>, control: &Control) -> Self {
+        Watched {
+            cluster: cluster.clone(),
+            tasks: watch(cluster, &watcher(control, &control.dbname)),
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// The last question for a database's names.
+struct Asked {
+    began: Instant,
+    under: Arc<Snapshot>,
+    task: JoinHandle<()>,
+    took: Rc<Cell<Duration>>,
+}
+
+fn ask_for_names(
+    common: &Arc<Common>,
+    snapshot: &Arc<Snapshot>,
+    clusters: &HashMap<String, Arc<Cluster>>,
+    asked: &mut HashMap<String, Asked>,
+) {
+    let catalogs: Vec<(String, Arc<Catalogued>)> = common
+        .catalogs()
+        .iter()
+        .map(|(name, catalogued)| (name.clone(), catalogued.clone()))
+        .collect();
+    for (name, catalogued) in catalogs {
+        let Some(database) = snapshot.database(&name) else {
+            continue;
+        };
+        let Some(cluster) = clusters
+            .get(&database.name)
+            .filter(|cluster| cluster.has_replicas() && cluster.primary().is_some())
+        else {
+            continue;
+        };
+        let Some(control) = &database.control else {
+            continue;
+        };
+        if asked
+            .get(&name)
+            .is_some_and(|last| !last.is_over(snapshot, &catalogued))
+        {
+            continue;
+        }
+        let dbname = match database.is_wildcard() {
+            true => name.clone(),
+            false => cluster.members[0].target.dbname.clone(),
+        };
+        let who = watcher(control, &dbname);
+        let (cluster, rules) = (cluster.clone(), database.split.clone());
+        let (began, database) = (Instant::now(), name.clone());
+        let took = Rc::new(Cell::new(Duration::ZERO));
+        let clock = took.clone();
+        let task = tokio::task::spawn_local(async move {
+            if let Err(why) = keep::ask(&cluster, &who, &rules, &catalogued).await {
+                tracing::warn!(
+                    database,
+                    why,
+                    "functions and views could not be looked up: reads go to the primary"
+                );
+            }
+            clock.set(began.elapsed());
+        });
+        let under = snapshot.clone();
+        asked.insert(
+            name,
+            Asked {
+                began,
+                under,
+                task,
+                took,
+            },
+        );
+    }
+}
+
+impl Asked {
+    /// Is it time for the next question?
+    fn is_over(&self, snapshot: &Arc<Snapshot>, catalogued: &Catalogued) -> bool {
+        if !self.task.is_finished() {
+            return false;
+        }
+        let is_wanted = catalogued.is_outdated() || !Arc::ptr_eq(&self.under, snapshot);
+        let pause = match is_wanted {
+            true => NAMES_PAUSE.max(self.took.get() * NAMES_SHARE).min(NAMES_FRESH),
+            false => NAMES_FRESH,
+        };
+        self.began.elapsed() >= pause
+    }
+}

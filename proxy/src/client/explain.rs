@@ -1,0 +1,125 @@
+//! Says where statements go, and why: for SHOW pgshunt.last_route, EXPLAIN (ROUTE) and pgshunt.trace.
+
+use std::task::Context;
+
+use routing_rules::{Access, Facts, Names, Rules, Transaction, access, route};
+
+use super::relay::Client;
+use crate::pool::Reads;
+use crate::protocol::reply::{self, ErrorFields};
+use crate::protocol::session::ours::{Ours, RouteRow};
+use crate::protocol::sqlstate;
+
+impl Client {
+    /// The answer to a statement that asks pgshunt itself.
+    pub(super) fn tell(&mut self, asks: &Ours) -> RouteRow {
+        match asks {
+            Ours::LastRoute => self.last_route(),
+            Ours::Explain(text) => self.would_go(text),
+        }
+    }
+
+    fn last_route(&mut self) -> RouteRow {
+        let reads = self.handle.pool.reads();
+        let Some(told) = self.told_last() else {
+            return RouteRow {
+                target: "pgshunt".into(),
+                shard: reads.cluster.name.clone(),
+                cache: "off".into(),
+                access: "read".into(),
+                because: "no statement has needed a server yet".into(),
+                ..RouteRow::default()
+            };
+        };
+        let is_pinned = self.lease.is_some() && !self.session.pins.is_empty();
+        let is_within = self.lease.is_some() && !is_pinned && !told.is_replica;
+        let transaction = match told.transaction {
+            Transaction::None if is_within => Transaction::ReadWrite,
+            other => other,
+        };
+        let facts = Facts {
+            access: &told.access,
+            transaction,
+            wanted: told.wanted,
+            consistency: told.consistency,
+            has_replicas: told.has_replicas,
+            is_pinned,
+            batch_is_open: told.is_flushed,
+        };
+        let mut row = row(&reads.rules, &facts, &reads);
+        row.target = if told.is_replica { "replica" } else { "primary" }.into();
+        row.server = told.server;
+        if !told.note.is_empty() {
+            row.because += "; ";
+            row.because += told.note;
+        }
+        if is_pinned {
+            let pins: Vec<&str> = self.session.pins.iter().map(|pin| pin.reason()).collect();
+            row.because += ": ";
+            row.because += &pins.join(", ");
+        }
+        row
+    }
+
+    /// Where this text would go as the session's next statement.
+    fn would_go(&mut self, text: &[u8]) -> RouteRow {
+        let reads = self.handle.pool.reads();
+        let found = reads.catalogued.current();
+        let empty = Names::default();
+        let names = match reads.cluster.has_replicas() {
+            true => found.as_ref().map(|found| &found.names),
+            false => Some(&empty),
+        };
+        let access = access(text, self.session.lex_now(), names);
+        let (wanted, consistency) = self.wishes_now();
+        let facts = Facts {
+            access: &access,
+            transaction: self.session.transaction(),
+            wanted,
+            consistency,
+            has_replicas: reads.cluster.has_replicas(),
+            is_pinned: !self.session.pins.is_empty(),
+            batch_is_open: false,
+        };
+        row(&reads.rules, &facts, &reads)
+    }
+
+    /// Tells the client the route its statement has taken, if it asked for that.
+    pub(super) fn trace(&mut self, cx: &mut Context<'_>) {
+        if !self.traces() || self.session.is_answered() {
+            return;
+        }
+        let row = self.last_route();
+        let text = format!(
+            "pgshunt: target={} shard={} server={} access={} cache={}: {}",
+            row.target, row.shard, row.server, row.access, row.cache, row.because
+        );
+        let mut notice = Vec::new();
+        let fields = ErrorFields {
+            severity: "NOTICE",
+            code: sqlstate::SUCCESSFUL_COMPLETION,
+            message: &text,
+            detail: None,
+            hint: None,
+        };
+        reply::notice_response(&mut notice, &fields);
+        let (outbox, stream) = (&mut self.outbox, &mut self.stream);
+        // A broken line shows at the next write.
+        let _ = outbox.write(cx, stream, &notice);
+    }
+}
+
+fn row(rules: &Rules, facts: &Facts<'_>, reads: &Reads) -> RouteRow {
+    let route = route(rules, facts);
+    RouteRow {
+        target: route.target.word().into(),
+        shard: reads.cluster.name.clone(),
+        server: String::new(),
+        access: match facts.access {
+            Access::Read => "read".into(),
+            Access::Write(_) => "write".into(),
+        },
+        cache: "off".into(),
+        because: route.because.to_string(),
+    }
+}

@@ -1,0 +1,130 @@
+//! The file of rules a database names: what is to be done with its statements. Here `[split]`, where reads go.
+
+use std::io::Read;
+use std::path::Path;
+
+use routing_rules::{Consistency, Reads, Rules};
+use toml::de::DeTable;
+
+use super::keys;
+use super::mistake::{Findings, Mistake, Wrong};
+use super::raw::Section;
+
+/// A file of rules beyond this is something else by mistake.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Reads and checks a file of rules.
+pub(super) fn load(file: &Path) -> Result<Rules, Vec<Mistake>> {
+    let mut text = String::new();
+    let read = std::fs::File::open(file).and_then(|open| open.take(FILE_BYTES_MAX).read_to_string(&mut text));
+    match read {
+        Ok(bytes) if bytes as u64 == FILE_BYTES_MAX => {
+            Err(vec![unreadable(file, "is larger than 4 MiB".into())])
+        }
+        Ok(_) => parse(file, &text),
+        Err(error) => Err(vec![unreadable(file, format!("cannot be read: {error}"))]),
+    }
+}
+
+fn unreadable(file: &Path, what: String) -> Mistake {
+    Mistake {
+        file: file.to_path_buf(),
+        line: None,
+        what,
+        hint: None,
+    }
+}
+
+/// Checks the text of a file of rules.
+fn parse(file: &Path, text: &str) -> Result<Rules, Vec<Mistake>> {
+    let findings = Findings::new(file, text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let at = error.span().map_or(0, |span| span.start);
+        findings.at(at, Wrong::new(format!("not TOML: {}", error.message())));
+    }
+    if !errors.is_empty() {
+        return Err(findings.into_mistakes());
+    }
+    let root = Section::open(&keys::RULES, &document, &findings);
+    let rules = root
+        .section("split", &keys::SPLIT)
+        .map_or_else(Rules::default, |found| split(&found));
+    match findings.into_mistakes() {
+        none if none.is_empty() => Ok(rules),
+        mistakes => Err(mistakes),
+    }
+}
+
+fn split(section: &Section) -> Rules {
+    let default = Rules::default();
+    let mut functions = Vec::new();
+    for (key, is_safe) in [("safe_functions", true), ("volatile_functions", false)] {
+        let names = section.texts(key).unwrap_or_default();
+        functions.extend(names.into_iter().map(|name| (name.value.to_owned(), is_safe)));
+    }
+    Rules {
+        reads: section
+            .word(
+                "reads",
+                &[("replica", Reads::Replica), ("primary", Reads::Primary)],
+            )
+            .unwrap_or(default.reads),
+        consistency: consistency(section).unwrap_or(default.consistency),
+        max_staleness: section.time("max_staleness").unwrap_or(default.max_staleness),
+        catchup_wait: section.time("catchup_wait").unwrap_or(default.catchup_wait),
+        functions,
+    }
+}
+
+fn consistency(section: &Section) -> Option<Consistency> {
+    let written = section.text("consistency")?;
+    let meant = Consistency::parse(written.value);
+    if meant.is_none() {
+        let wrong = Wrong::new(format!("is no consistency: \"{}\"", written.value));
+        let hint = "write \"session\", \"eventual\", \"bounded:500ms\" or \"strong\"";
+        section.wrong_value("consistency", written.at, wrong.hint(hint));
+    }
+    meant
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn split_is_read_whole() {
+        let text = "[split]\nreads = \"primary\"\nconsistency = \"bounded:2s\"\nmax_staleness = \"30s\"\n\
+                    catchup_wait = \"5ms\"\nsafe_functions = [\"f\"]\nvolatile_functions = [\"g\"]\n";
+        let rules = parse(Path::new("r.toml"), text).expect("rules");
+        let expected = Rules {
+            reads: Reads::Primary,
+            consistency: Consistency::Bounded(Duration::from_secs(2)),
+            max_staleness: Duration::from_secs(30),
+            catchup_wait: Duration::from_millis(5),
+            functions: vec![("f".into(), true), ("g".into(), false)],
+        };
+        assert_eq!(rules, expected);
+        assert_eq!(parse(Path::new("r.toml"), "").expect("rules"), Rules::default());
+    }
+
+    #[test]
+    fn mistakes_name_their_file_and_line() {
+        let text = "[split]\nreeds = \"replica\"\nconsistency = \"sometimes\"\n";
+        let shown: Vec<String> = parse(Path::new("r.toml"), text)
+            .expect_err("mistakes")
+            .iter()
+            .map(Mistake::to_string)
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "r.toml:2: unknown key \"reeds\" in [split]\n  hint: did you mean \"reads\"?",
+                "r.toml:3: consistency in [split] is no consistency: \"sometimes\"\n  hint: write \"session\", \
+                 \"eventual\", \"bounded:500ms\" or \"strong\"",
+            ]
+        );
+        assert!(parse(Path::new("r.toml"), "[sp").is_err());
+    }
+}

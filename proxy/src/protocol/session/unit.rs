@@ -1,0 +1,234 @@
+//! What a client's next unit asks of a server, found out before any of it is sent: a simple query, or everything up to
+//! Sync.
+
+use routing_rules::{Access, Control, Names, Transaction, Why, access, read};
+
+use super::{Session, Unnamed};
+use crate::protocol::frame::{self, HEADER};
+use crate::protocol::message::{Bind, Named, Parse, cstr, query_text};
+
+/// What the database has beyond the builtins.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The names.
+    pub names: &'a Names,
+    /// Tells these names from others.
+    pub stamp: u64,
+}
+
+/// A client's next unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// It has not come whole, and nothing in it writes so far.
+    Open,
+    /// What it asks for is known.
+    Told(Asked),
+}
+
+/// What a unit asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What it does to data.
+    pub access: Access,
+    /// It is flushed before its Sync, and may still write.
+    pub is_flushed: bool,
+    /// It gives or takes the names of statements, so it can't be run twice.
+    pub names_statements: bool,
+    /// How many bytes it is long.
+    pub bytes: usize,
+    /// It is one statement, as far as it was read.
+    pub is_single: bool,
+}
+
+/// A unit longer than this goes to the primary unread.
+pub const UNIT_MAX: usize = 64 * 1024;
+
+/// What a stretch of a unit adds up to.
+struct Reader<'a> {
+    known: Option<Known<'a>>,
+    /// It brought an unnamed statement itself.
+    brings_unnamed: bool,
+    /// It has bound a portal, or its transaction may have.
+    has_portal: bool,
+    says_something: bool,
+}
+
+impl Session {
+    /// Reads the unit that `input` begins with. `in_transaction`: one is open on a server already.
+    pub fn unit(&mut self, input: &[u8], known: Option<Known<'_>>, in_transaction: bool) -> Unit {
+        let mut reader = Reader {
+            known,
+            brings_unnamed: false,
+            has_portal: in_transaction,
+            says_something: false,
+        };
+        let mut asked = Asked {
+            access: Access::Read,
+            is_flushed: false,
+            names_statements: false,
+            bytes: 0,
+            is_single: true,
+        };
+        loop {
+            let rest = &input[asked.bytes..];
+            let header = match frame::header(rest) {
+                Ok(Some(header)) if header.total <= UNIT_MAX => header,
+                Ok(None) if input.len() < UNIT_MAX => return Unit::Open,
+                Ok(_) | Err(_) => return told(asked, Err(Why::Unclear)),
+            };
+            if header.total > rest.len() {
+                return match input.len() < UNIT_MAX {
+                    true => Unit::Open,
+                    false => told(asked, Err(Why::Unclear)),
+                };
+            }
+            asked.bytes += header.total;
+            let body = &rest[HEADER..header.total];
+            let frame = self.read_frame(header.kind, body, &mut reader, &mut asked);
+            let ends = matches!(header.kind, b'Q' | b'S' | b'H');
+            if ends || frame.is_err() {
+                return told(asked, frame);
+            }
+        }
+    }
+
+    fn read_frame(
+        &mut self,
+        kind: u8,
+        body: &[u8],
+        reader: &mut Reader<'_>,
+        asked: &mut Asked,
+    ) -> Result<(), Why> {
+        match kind {
+            b'Q' => {
+                let text = query_text(body).ok_or(Why::Unclear)?;
+                let told = self.text_access(text, reader.known);
+                if told.is_err() {
+                    asked.is_single = read(text, self.lex()).statements == 1;
+                }
+                told
+            }
+            b'P' => {
+                let parse = Parse::read(body).ok_or(Why::Unclear)?;
+                asked.names_statements |= !parse.name.is_empty();
+                reader.brings_unnamed |= parse.name.is_empty();
+                reader.says_something = true;
+                self.text_access(parse.text, reader.known)
+            }
+            b'B' => {
+                let bind = Bind::read(body).ok_or(Why::Unclear)?;
+                reader.has_portal = true;
+                reader.says_something = true;
+                self.statement_access(bind.statement, reader)
+            }
+            b'D' => match Named::read(body).ok_or(Why::Unclear)? {
+                Named::Statement(name) => {
+                    reader.says_something = true;
+                    self.statement_access(name, reader)
+                }
+                Named::Portal(_) if reader.has_portal => Ok(()),
+                Named::Portal(_) => Err(Why::Unclear),
+            },
+            b'E' if reader.has_portal => {
+                reader.says_something = true;
+                Ok(())
+            }
+            b'C' => {
+                asked.names_statements = true;
+                Ok(())
+            }
+            b'H' => {
+                asked.is_flushed = true;
+                Ok(())
+            }
+            b'S' if reader.says_something => Ok(()),
+            b'S' => Err(Why::Empty),
+            _ => Err(Why::Unclear),
+        }
+    }
+
+    fn statement_access(&mut self, name: &[u8], reader: &Reader<'_>) -> Result<(), Why> {
+        let Some(known) = reader.known else {
+            return Err(Why::NamesUnknown);
+        };
+        if name.is_empty() {
+            if reader.brings_unnamed {
+                return Ok(());
+            }
+            let unnamed = std::mem::take(&mut self.unnamed);
+            let told = self.unnamed_access(&unnamed, known);
+            self.unnamed = unnamed;
+            return told;
+        }
+        let statement = self.prepared.as_ref().and_then(|map| map.get(name)).cloned();
+        let Some(statement) = statement else {
+            return Err(Why::Unclear);
+        };
+        if let Some((stamp, access)) = &*statement.access.borrow()
+            && *stamp == known.stamp
+        {
+            return as_result(access.clone());
+        }
+        let text = cstr(&statement.body).map_or(&b""[..], |(text, _)| text);
+        let told = self.text_access(text, Some(known));
+        let access = told.clone().map_or_else(Access::Write, |()| Access::Read);
+        *statement.access.borrow_mut() = Some((known.stamp, access));
+        told
+    }
+
+    fn unnamed_access(&mut self, unnamed: &Unnamed, known: Known<'_>) -> Result<(), Why> {
+        let (text, _) = cstr(&unnamed.body).ok_or(Why::Unclear)?;
+        self.text_access(text, Some(known))
+    }
+
+    fn text_access(&mut self, text: &[u8], known: Option<Known<'_>>) -> Result<(), Why> {
+        let reading = self.reading();
+        if reading.is_unsafe {
+            return Err(Why::Unclear);
+        }
+        as_result(access(text, reading.lex, known.map(|known| known.names)))
+    }
+
+    /// The transaction the next unit would be the first of.
+    pub fn transaction(&mut self) -> Transaction {
+        let is_on = |value: Option<&[u8]>| matches!(value, Some(b"on" | b"true" | b"yes" | b"1"));
+        let default_is = |name: &[u8]| self.settings.value(name);
+        let reads_by_default = is_on(default_is(b"default_transaction_read_only"));
+        let by_default = default_is(b"default_transaction_isolation") == Some(b"serializable");
+        let Some(begin) = self.begin.clone() else {
+            return match by_default {
+                true => Transaction::Serializable,
+                false => Transaction::None,
+            };
+        };
+        let text = query_text(begin.get(HEADER..).unwrap_or_default()).unwrap_or_default();
+        match read(text, self.lex()).control {
+            Control::Begin {
+                serializable: true, ..
+            } => Transaction::Serializable,
+            Control::Begin {
+                repeatable_read: false,
+                ..
+            } if by_default => Transaction::Serializable,
+            Control::Begin { read_only: true, .. } => Transaction::ReadOnly,
+            Control::Begin {
+                read_write: false, ..
+            } if reads_by_default => Transaction::ReadOnly,
+            _ => Transaction::ReadWrite,
+        }
+    }
+}
+
+fn as_result(access: Access) -> Result<(), Why> {
+    match access {
+        Access::Read => Ok(()),
+        Access::Write(why) => Err(why),
+    }
+}
+
+fn told(asked: Asked, frame: Result<(), Why>) -> Unit {
+    Unit::Told(Asked {
+        access: frame.map_or_else(Access::Write, |()| Access::Read),
+        ..asked
+    })
+}

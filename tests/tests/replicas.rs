@@ -1,0 +1,344 @@
+//! Reads on replicas, everything else on the primary, and one's own writes read back.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use pgshunt::cli::demo::cluster::Stop;
+use pgshunt_tests::shard::{CATCHES_UP, Shard};
+use pgshunt_tests::{Messages, Proxy, Wire, until};
+
+/// The port of the server a statement runs on, by a read that any server answers.
+const WHERE: &str = "SELECT current_setting('port')";
+
+/// Waits until reads are served by a replica.
+#[track_caller]
+fn replicas_serve(proxy: &Proxy, shard: &Shard) {
+    let mut wire = proxy.door(&shard.database).wire();
+    let primary = shard.primary.port().to_string();
+    until("a replica to serve reads", || wire.value(WHERE) != primary);
+}
+
+#[test]
+fn reads_go_to_a_replica_and_writes_to_the_primary() {
+    let shard = Shard::with(&[&[]]);
+    let proxy = shard.config().rules(CATCHES_UP).start();
+    let mut wire: Wire = proxy.door(&shard.database).wire();
+    wire.run("CREATE TABLE t (x int)");
+    replicas_serve(&proxy, &shard);
+    for round in 0..100 {
+        wire.run(&format!("INSERT INTO t VALUES ({round})"));
+        assert_eq!(wire.value("SELECT max(x) FROM t"), round.to_string());
+    }
+    let replica = shard.replicas[0].port().to_string();
+    until("a read on the replica", || wire.value(WHERE) == replica);
+    wire.run("BEGIN");
+    assert_eq!(wire.value(WHERE), shard.primary.port().to_string());
+    wire.run("COMMIT");
+    until("a read on the replica", || {
+        wire.run("BEGIN READ ONLY");
+        let at = wire.value(WHERE);
+        wire.run("COMMIT");
+        at == replica
+    });
+}
+
+/// Where a session reads once the replica has all it needs.
+#[track_caller]
+fn reads_at(wire: &mut Wire, server: &str) {
+    until("a read there", || wire.value(WHERE) == server);
+}
+
+#[test]
+fn routes_are_explained_in_every_protocol() {
+    let shard = Shard::with(&[&[]]);
+    let proxy = shard.config().rules(CATCHES_UP).start();
+    let mut wire = proxy.door(&shard.database).wire();
+    wire.run("CREATE TABLE t (x int)");
+    replicas_serve(&proxy, &shard);
+    let replica = shard.replicas[0].port().to_string();
+    reads_at(&mut wire, &replica);
+    let shown = wire.rows("SHOW pgshunt.last_route");
+    assert_eq!(
+        shown,
+        [format!(
+            "replica|s0|127.0.0.1:{replica}|read|off|the text only reads; consistency is session"
+        )]
+    );
+    wire.run("INSERT INTO t VALUES (1)");
+    let primary = shard.primary.port();
+    let write = format!(
+        "primary|s0|127.0.0.1:{primary}|write|off|the text is not for a replica: INSERT is not proven to only read"
+    );
+    assert_eq!(
+        wire.rows("SHOW pgshunt.last_route"),
+        [write.as_str()],
+        "asking changes nothing"
+    );
+    assert_eq!(wire.rows("show PGSHUNT.last_route;"), [write.as_str()]);
+    let extended = wire.extended("SHOW pgshunt.last_route", &[]);
+    assert!(
+        extended.iter().any(|line| *line == format!("D {write}")),
+        "{extended:?}"
+    );
+    // A named statement tells of the last route each time.
+    wire.exchange(&Messages::new().parse("shown", "SHOW pgshunt.last_route").sync());
+    let show = Messages::new().bind("", "shown", &[]).execute("", 0).sync();
+    assert!(wire.exchange(&show).contains(&format!("D {write}")));
+    reads_at(&mut wire, &replica);
+    assert!(
+        wire.exchange(&show)
+            .iter()
+            .any(|line| line.starts_with("D replica|s0|"))
+    );
+    let explained = wire.rows("EXPLAIN (ROUTE) SELECT * FROM t FOR UPDATE");
+    assert_eq!(
+        explained,
+        ["primary|s0||write|off|the text is not for a replica: it locks rows"]
+    );
+    let explained = wire.extended("EXPLAIN (ROUTE) SELECT 1", &[]);
+    assert!(
+        explained
+            .iter()
+            .any(|line| line.starts_with("D replica|s0||read|off|")),
+        "{explained:?}"
+    );
+    wire.run("SET pgshunt.trace = 'notice'");
+    let traced = wire.query("SELECT count(*) FROM t");
+    assert!(
+        traced[0].starts_with("N NOTICE") && traced[0].contains("access=read"),
+        "{traced:?}"
+    );
+}
+
+#[test]
+fn a_session_says_where_and_how_fresh() {
+    let shard = Shard::with(&[&[("recovery_min_apply_delay", "3s")]]);
+    let proxy = shard.config().start();
+    let door = proxy.door(&shard.database);
+    let mut writer = door.wire();
+    let (primary, replica) = (
+        shard.primary.port().to_string(),
+        shard.replicas[0].port().to_string(),
+    );
+    writer.run("CREATE TABLE t (x int)");
+    // A session that needs nothing reads from the replica, however far behind that is within max_staleness.
+    let mut reader = door.wire();
+    until("the replica to have what was there before", || {
+        door.wire().value(WHERE) == replica
+    });
+    writer.run("INSERT INTO t VALUES (1)");
+    assert_eq!(writer.value("SELECT count(*) FROM t"), "1", "its own write");
+    assert_eq!(writer.value(WHERE), primary);
+    for (setting, value, place) in [
+        ("pgshunt.target", "primary", &primary),
+        ("pgshunt.target", "replica", &replica),
+        ("pgshunt.consistency", "strong", &primary),
+        ("pgshunt.consistency", "bounded:100ms", &primary),
+        ("pgshunt.consistency", "eventual", &replica),
+    ] {
+        reader.run(&format!("SET {setting} = '{value}'"));
+        // SET was the session's own word to the primary: under `session` its reads would follow it.
+        reader.run("SET pgshunt.trace = 'off'");
+        if setting == "pgshunt.target" && value == "replica" {
+            reader.run("SET pgshunt.consistency = 'eventual'");
+        }
+        assert_eq!(reader.value(WHERE), *place, "{setting} = {value}");
+        reader.run("RESET pgshunt.target");
+        reader.run("RESET pgshunt.consistency");
+    }
+    // The settings are settings: LOCAL, and rolled back.
+    reader.run("SET pgshunt.consistency = 'strong'");
+    reader.run("BEGIN");
+    reader.run("SET pgshunt.consistency = 'eventual'");
+    reader.run("ROLLBACK");
+    assert_eq!(reader.value("SHOW pgshunt.consistency"), "strong");
+    assert_eq!(reader.value("SHOW pgshunt.target"), "auto");
+    for (wrong, code) in [
+        ("SET pgshunt.target = 'nowhere'", "22023"),
+        ("SET pgshunt.consistency = 'often'", "22023"),
+        ("SET pgshunt.fish = '1'", "42704"),
+    ] {
+        assert_eq!(reader.sqlstate(wrong), code, "{wrong}");
+    }
+    let at_startup = |value: &str| Wire::log_in(&door, &[("options", &format!("-c pgshunt.target={value}"))]);
+    assert!(at_startup("nowhere").is_err());
+    let mut pinned_down = at_startup("primary").expect("a session");
+    assert_eq!(pinned_down.value(WHERE), primary);
+    // What libpq's target_session_attrs looks for.
+    let on_replica = Wire::log_in(&door, &[("target_session_attrs", "read-only")]).expect("a session");
+    assert_eq!(on_replica.parameter("in_hot_standby").as_deref(), Some("on"));
+    assert_eq!(pinned_down.parameter("in_hot_standby").as_deref(), Some("off"));
+}
+
+#[test]
+fn what_a_replica_can_not_do_runs_on_the_primary() {
+    let shard = Shard::with(&[&[]]);
+    let proxy = shard.config().rules(CATCHES_UP).start();
+    let mut wire = proxy.door(&shard.database).wire();
+    wire.run("CREATE TABLE t (x int); CREATE SEQUENCE s; INSERT INTO t VALUES (1)");
+    wire.run("CREATE FUNCTION counts() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM t'");
+    wire.run("CREATE FUNCTION writes() RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT nextval(''s'')'");
+    wire.run("CREATE VIEW counted AS SELECT counts(); CREATE VIEW written AS SELECT writes()");
+    replicas_serve(&proxy, &shard);
+    let target = |wire: &mut Wire| wire.rows("SHOW pgshunt.last_route")[0].clone();
+    for (read, route) in [
+        ("SELECT counts()", "replica|"),
+        ("SELECT * FROM counted", "replica|"),
+        ("SELECT writes()", "primary|"),
+        ("SELECT * FROM written", "primary|"),
+        ("SELECT nextval('s')", "primary|"),
+    ] {
+        reads_at(&mut wire, &shard.replicas[0].port().to_string());
+        wire.run(read);
+        let shown = target(&mut wire);
+        assert!(shown.starts_with(route), "{read}: {shown}");
+    }
+    assert_eq!(wire.sqlstate("SELECT nobody_knows()"), "42883");
+    let shown = target(&mut wire);
+    assert!(shown.contains("function nobody_knows is not known"), "{shown}");
+    assert!(shown.starts_with("primary|"), "{shown}");
+    // Sent to a replica by the session's wish, refused there, done by the primary: once.
+    wire.run("SET pgshunt.target = 'replica'");
+    reads_at(&mut wire, &shard.replicas[0].port().to_string());
+    let before: u64 = wire.value("SELECT nextval('s')").parse().expect("a number");
+    assert!(target(&mut wire).contains("a replica could not do it"));
+    let extended = wire.extended("SELECT nextval('s')", &[]);
+    assert!(extended.contains(&format!("D {}", before + 1)), "{extended:?}");
+}
+
+#[test]
+fn a_read_only_transaction_is_a_transaction_wherever_it_is() {
+    let shard = Shard::with(&[&[]]);
+    let proxy = shard.config().rules(CATCHES_UP).start();
+    let door = proxy.door(&shard.database);
+    let mut wire = door.wire();
+    wire.run("CREATE TABLE t (x int); INSERT INTO t VALUES (1)");
+    replicas_serve(&proxy, &shard);
+    let (primary, replica) = (
+        shard.primary.port().to_string(),
+        shard.replicas[0].port().to_string(),
+    );
+    let on_replica = |wire: &mut Wire, begin: &str| {
+        until("a transaction on the replica", || {
+            wire.run(begin);
+            let is_there = wire.value(WHERE) == replica;
+            if !is_there {
+                wire.run("ROLLBACK");
+            }
+            is_there
+        });
+    };
+    on_replica(&mut wire, "BEGIN READ ONLY");
+    assert_eq!(wire.sqlstate("INSERT INTO t VALUES (2)"), "25006");
+    assert_eq!(wire.sqlstate("SELECT 1"), "25P02");
+    wire.run("ROLLBACK");
+    // What a primary does in such a transaction and a replica does not: it begins again there.
+    on_replica(&mut wire, "BEGIN READ ONLY");
+    wire.run("LISTEN somebody");
+    assert_eq!(wire.value(WHERE), primary);
+    wire.run("COMMIT");
+    wire.run("UNLISTEN *");
+    on_replica(&mut wire, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY");
+    wire.run("DECLARE c CURSOR FOR SELECT x FROM t");
+    assert_eq!(wire.value("FETCH c"), "1");
+    wire.run("SAVEPOINT here");
+    assert_eq!(wire.sqlstate("SELECT 1/0"), "22012");
+    wire.run("ROLLBACK TO here");
+    assert_eq!(wire.value(WHERE), replica);
+    wire.run("COMMIT");
+    // A pipeline behind it does not follow it to the replica.
+    on_replica(&mut wire, "BEGIN READ ONLY");
+    wire.send(
+        &Messages::new()
+            .query("COMMIT")
+            .query("INSERT INTO t VALUES (3)")
+            .query("SELECT max(x) FROM t"),
+    );
+    let heard: Vec<String> = (0..3)
+        .flat_map(|_| wire.until_ready())
+        .map(|frame| frame.to_string())
+        .collect();
+    assert!(heard.contains(&"D 3".to_owned()), "{heard:?}");
+    let mut serializable = door.wire();
+    serializable.run("BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY");
+    assert_eq!(serializable.value(WHERE), primary);
+}
+
+#[test]
+fn two_connections_of_one_tenant_agree() {
+    let shard = Shard::with(&[&[]]);
+    let proxy = shard.config().start();
+    let door = proxy.door(&shard.database);
+    let mut writer = door.wire();
+    writer.run("CREATE TABLE t (x int)");
+    let of_tenant = || Wire::log_in(&door, &[("options", "-c pgshunt.tenant=acme")]).expect("a session");
+    let (mut one, mut other, mut stranger) = (of_tenant(), of_tenant(), door.wire());
+    replicas_serve(&proxy, &shard);
+    for wire in [&mut one, &mut other, &mut stranger] {
+        reads_at(wire, &shard.replicas[0].port().to_string());
+    }
+    shard.replicas[0]
+        .psql("postgres", "SELECT pg_wal_replay_pause()")
+        .expect("paused");
+    one.run("INSERT INTO t VALUES (1)");
+    assert_eq!(other.value("SELECT count(*) FROM t"), "1");
+    assert_eq!(
+        stranger.value("SELECT count(*) FROM t"),
+        "0",
+        "it has written nothing, and may read what was"
+    );
+    shard.replicas[0]
+        .psql("postgres", "SELECT pg_wal_replay_resume()")
+        .expect("resumed");
+    until("the replica to catch up", || {
+        stranger.value("SELECT count(*) FROM t") == "1"
+    });
+}
+
+#[test]
+fn a_replica_that_is_killed_costs_nobody_anything() {
+    let mut shard = Shard::with(&[&[], &[]]);
+    let proxy = shard.config().rules(CATCHES_UP).pool("size = 10").start();
+    let door = proxy.door(&shard.database);
+    door.wire()
+        .run("CREATE TABLE t AS SELECT generate_series(1, 100) AS x");
+    replicas_serve(&proxy, &shard);
+    let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..32 {
+            scope.spawn(|| {
+                let mut wire = door.wire();
+                while !done.load(Ordering::Relaxed) {
+                    assert_eq!(wire.value("SELECT sum(x) FROM t"), "5050");
+                    let sum = wire.extended("SELECT sum(x) FROM t WHERE x > $1", &["50"]);
+                    assert!(sum.contains(&"D 3775".to_owned()), "{sum:?}");
+                    answered.fetch_add(2, Ordering::Relaxed);
+                }
+            });
+        }
+        let more = |count: usize| {
+            let before = answered.load(Ordering::Relaxed);
+            until("more answers", || {
+                answered.load(Ordering::Relaxed) >= before + count
+            });
+        };
+        more(500);
+        for replica in &mut shard.replicas {
+            replica.stop(Stop::Kill).expect("killed");
+            more(500);
+        }
+        for replica in &mut shard.replicas {
+            replica.start().expect("started");
+            more(500);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    replicas_serve(&proxy, &shard);
+    until("both to be replicas again", || {
+        let shown = proxy.console().wire().rows("SHOW REPLICAS");
+        shown.iter().filter(|row| row.contains("|replica|up|")).count() == 2
+    });
+    let routes = proxy.console().wire().rows("SHOW ROUTES").join("\n");
+    assert!(routes.contains("|replica|"), "{routes}");
+    let reasons = proxy.console().wire().rows("SHOW REASONS").join("\n");
+    assert!(reasons.contains("|only reads|"), "{reasons}");
+}
