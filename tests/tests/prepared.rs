@@ -165,6 +165,21 @@ fn sql_by_protocol_knows_what_the_protocol_prepared() {
     });
 }
 
+/// asyncpg prepares with Flush and sends its first Sync behind the Execute of another statement.
+#[test]
+fn sql_knows_what_the_same_batch_prepared() {
+    same_with_a_rival(|wire| {
+        wire.send(&m().parse("s", "SELECT 'by protocol'").describe(b'S', "s").flush());
+        let mut seen = pgshunt_tests::wire::transcript(&wire.until(b'T'));
+        wire.send(&m().parse("s1", "EXECUTE s").describe(b'S', "s1").flush());
+        seen.extend(pgshunt_tests::wire::transcript(&wire.until(b'T')));
+        seen.extend(wire.exchange(&m().run("s1", &[]).sync()));
+        seen.extend(wire.exchange(&m().run("s1", &[]).sync()));
+        seen.extend(wire.query("DEALLOCATE s"));
+        seen
+    });
+}
+
 /// What an EXECUTE finds does not depend on settings or a BEGIN that go ahead of it.
 #[test]
 fn sql_knows_what_the_protocol_prepared_behind_settings() {

@@ -340,7 +340,10 @@ impl Session {
         let Some(prepared) = &self.prepared else { return };
         let text = text.to_ascii_lowercase();
         let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
-        let is_busy = !backend.pipeline.owes_nothing_to_client() || backend.status == b'E';
+        // Behind an open batch no Sync of ours may come, but a Parse may.
+        let is_open = backend.pipeline.is_open();
+        let is_failed = backend.status == b'E' || backend.pipeline.skips();
+        let is_busy = is_failed || !is_open && !backend.pipeline.owes_nothing_to_client();
         if !has(b"execute") && !has(b"prepare") || is_busy {
             return;
         }
@@ -353,8 +356,12 @@ impl Session {
                 reply::cstr(out, name);
                 out.extend_from_slice(&statement.body);
             });
-            reply::frame(out, b'S', |_| ());
-            backend.pipeline.push(Expect::Own(Own::Clean));
+            if is_open {
+                backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
+            } else {
+                reply::frame(out, b'S', |_| ());
+                backend.pipeline.push(Expect::Own(Own::Clean));
+            }
             self.by_own_name.push(name.clone());
         }
     }
