@@ -28,6 +28,6 @@ run_django() { # PORT RESULTS BINDING
             >"$stage/$place.log" 2>&1 || true
     )
     keep "$stage/$place.log"
-    sql "$direct" postgres "DROP DATABASE IF EXISTS test_django WITH (FORCE)" \
+    sql "$direct" postgres "SET client_min_messages = warning" "DROP DATABASE IF EXISTS test_django WITH (FORCE)" \
         "DROP DATABASE IF EXISTS test_django_other WITH (FORCE)"
 }

@@ -4,7 +4,8 @@
 pool=5
 common_files="test/dialect/test_suite.py test/dialect/postgresql test/engine/test_transaction.py
     test/engine/test_reconnect.py test/sql/test_returning.py"
-short_files="test/dialect/postgresql/test_dialect.py test/dialect/postgresql/test_async_pg_py3k.py
+short_files="test/dialect/postgresql/test_dialect.py
+    test/dialect/postgresql/test_on_conflict.py
     test/engine/test_transaction.py"
 
 fetch() {
