@@ -30,6 +30,7 @@ mod shapes;
 mod sharding;
 mod sql;
 mod tables;
+mod vacated;
 mod words;
 
 pub use access::{Access, Why, access};
@@ -51,3 +52,4 @@ pub use shapes::{Counts, Shapes};
 pub use sharding::{Guard, Named, NoKey, RawSharding, Role, Sharding, WrongSharding};
 pub use sql::{Literal, Pieces, Unread, cut};
 pub use tables::{Column, Table, TableKind, Tables};
+pub use vacated::vacated;

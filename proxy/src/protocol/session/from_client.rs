@@ -1,6 +1,6 @@
 //! What a client's messages mean.
 
-use routing_rules::{Control, Effects, read};
+use routing_rules::{Control, Effects, read, vacated};
 
 use super::pin::Pin;
 
@@ -410,9 +410,13 @@ impl Session {
                 return Went::On;
             }
         }
-        if script.effects.contains(Effects::PROBE) && !self.tell_own_names(&script, frame, backend, sink) {
-            self.script = Some(script);
-            return Went::Not(Next::Drain);
+        if script.effects.contains(Effects::PROBE) {
+            self.vacates = query_text(frame.body()).and_then(|text| vacated(text, self.lex()));
+            let is_one_deallocate = matches!(script.control, Control::Deallocate { .. });
+            if !self.tell_own_names((frame.body(), is_one_deallocate), input, backend, sink) {
+                self.script = Some(script);
+                return Went::Not(Next::Drain);
+            }
         }
         let text = query_text(frame.body()).unwrap_or_default();
         let replaced = match self.replaced(&script.control, text) {
@@ -543,6 +547,11 @@ impl Session {
                 self.unnamed.deallocates = deallocates(&script.control);
                 self.follow(&script.custom_settings);
             }
+            if self.unnamed.effects.contains(Effects::PROBE) {
+                self.vacates = vacated(view.text, self.lex());
+                let is_one_deallocate = self.unnamed.deallocates.is_some();
+                self.tell_own_names((view.text, is_one_deallocate), frame.input, backend, sink);
+            }
             self.before_unnamed_sequences(frame.input, backend, sink);
             *desk.tokens += 1;
             self.unnamed.token = *desk.tokens;
@@ -567,6 +576,12 @@ impl Session {
         }
         let lex = self.lex();
         let statement = desk.statements.intern(view.text, view.rest, lex);
+        if statement.effects.contains(Effects::PROBE) {
+            self.vacates = vacated(view.text, lex);
+            // A Describe of it may be next, and a server describes an EXECUTE by what it runs.
+            let told = (view.text, statement.deallocates.is_some());
+            self.tell_own_names(told, frame.input, backend, sink);
+        }
         self.prepared
             .get_or_insert_default()
             .insert(view.name.into(), statement.clone());
@@ -641,6 +656,10 @@ impl Session {
             backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
             reply::cstr(&mut names, ROUTE_STATEMENT);
         } else {
+            if statement.effects.contains(Effects::PROBE) {
+                let told = (&statement.body[..], statement.deallocates.is_some());
+                self.tell_own_names(told, frame.input, backend, sink);
+            }
             if let Some((text, _)) = cstr(&statement.body) {
                 self.note_reset(text);
                 self.before_sequences((text, statement.effects), frame.input, backend, sink);
@@ -674,6 +693,10 @@ impl Session {
                 let Some(statement) = self.statement(name) else {
                     return self.unknown_statement(name, frame, backend, sink, Expect::DescribeStatement);
                 };
+                if statement.effects.contains(Effects::PROBE) {
+                    let told = (&statement.body[..], statement.deallocates.is_some());
+                    self.tell_own_names(told, frame.input, backend, sink);
+                }
                 self.hold(&statement, frame, backend, desk, sink);
                 write_named(sink.forward.made(frame.input), b'D', statement.id);
                 backend.pipeline.push(Expect::DescribeStatement);

@@ -248,6 +248,8 @@ pub struct Session {
     /// The client has reset settings of its server (in modes that keep only what is reported).
     was_reset: bool,
     own_done: Option<Own>,
+    /// The client is about to ask for a database that nobody else is connected to.
+    vacates: Option<String>,
     lane: Lane,
     answer: Option<Box<RouteRow>>,
 }
@@ -319,6 +321,7 @@ impl Session {
             due: false,
             was_reset: false,
             own_done: None,
+            vacates: None,
             lane: Lane::Primary,
             answer: None,
         }
@@ -332,6 +335,11 @@ impl Session {
     /// Prepared statements the client has.
     pub fn prepared_len(&self) -> usize {
         self.prepared.as_ref().map_or(0, |map| map.len())
+    }
+
+    /// The database (by its name on the servers) that the client's last statement wants others to leave, once.
+    pub fn take_vacated(&mut self) -> Option<String> {
+        self.vacates.take()
     }
 
     /// Is the client in a transaction it was told of, though no server knows yet?
