@@ -33,7 +33,10 @@ fn sharding() -> Sharding {
     }
 }
 
-const COLUMNS: [(&str, &[(&str, &str, u32)]); 3] = [
+/// A column: its name, its type, and the type's OID.
+type ColumnOf = (&'static str, &'static str, u32);
+
+const COLUMNS: [(&str, &[ColumnOf]); 3] = [
     (
         "orders",
         &[

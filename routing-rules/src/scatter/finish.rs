@@ -2,19 +2,17 @@
 //! over these, the arrays of all shards' columns being its parameters, makes the answer. Sums, quotients, formats and the
 //! order of groups are PostgreSQL's own, nothing is computed here.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
-use sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Select, SelectItem,
-    SetExpr, Visit, Visitor,
-};
+use sqlparser::ast::{Distinct, Expr, Function, Query, Select, SelectItem, SetExpr};
 
+use super::aggregates::{Aggregates, last_name};
 use super::clauses::{Clauses, clauses, lower};
 use super::merge::{UNCLEAR, direction_off, is_wildcard, item_range, order_of, same_text};
 use super::template::Template;
 use crate::keys::functions;
 use crate::keys::read::Reader;
-use crate::keys::scope::{Env, names, strip};
+use crate::keys::scope::{Env, strip};
 use crate::sql::{Kind, Pieces};
 
 /// What to send, and how to make the answer of what comes back.
@@ -515,74 +513,6 @@ fn total(call: &Call, text: &mut Template) {
             text.text(format!("pg_catalog.{name}({first})"));
         }
     }
-}
-
-/// The aggregates of a query level, and whether all of them can be put together.
-#[derive(Default)]
-struct Aggregates {
-    found: Vec<Function>,
-}
-
-impl Aggregates {
-    fn find<T: Visit>(&mut self, within: &T) -> Result<(), Box<str>> {
-        match within.visit(self) {
-            ControlFlow::Break(operator) => Err(operator),
-            ControlFlow::Continue(()) => Ok(()),
-        }
-    }
-}
-
-impl Visitor for Aggregates {
-    type Break = Box<str>;
-
-    fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<Box<str>> {
-        ControlFlow::Break("a subquery beside an aggregate".into())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Box<str>> {
-        let Expr::Function(function) = expr else {
-            return ControlFlow::Continue(());
-        };
-        if functions::kind(&function.name) != functions::Kind::Aggregate {
-            return ControlFlow::Continue(());
-        }
-        let name = last_name(function);
-        let is_known = matches!(
-            name,
-            "count" | "sum" | "min" | "max" | "avg" | "bool_and" | "bool_or" | "every"
-        );
-        if !is_known {
-            return ControlFlow::Break(format!("{name}()").into());
-        }
-        if !is_simple(function) {
-            return ControlFlow::Break(format!("{name}() with DISTINCT, ORDER BY or the like").into());
-        }
-        self.found.push(function.clone());
-        ControlFlow::Continue(())
-    }
-}
-
-fn is_simple(function: &Function) -> bool {
-    let FunctionArguments::List(list) = &function.args else {
-        return false;
-    };
-    let is_plain = list.duplicate_treatment.is_none() && list.clauses.is_empty();
-    let is_one = matches!(
-        &list.args[..],
-        [FunctionArg::Unnamed(
-            FunctionArgExpr::Expr(_) | FunctionArgExpr::Wildcard
-        )]
-    );
-    is_plain
-        && is_one
-        && function.over.is_none()
-        && function.within_group.is_empty()
-        && function.null_treatment.is_none()
-        && matches!(function.parameters, FunctionArguments::None)
-}
-
-fn last_name(function: &Function) -> &str {
-    names(&function.name).map_or("", |(_, name)| &name.value)
 }
 
 /// The name PostgreSQL gives an output; `None` where its rule is not known here.

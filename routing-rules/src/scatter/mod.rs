@@ -3,6 +3,7 @@
 //!
 //! Texts are made from pieces of the statement's own text, never by printing a tree.
 
+mod aggregates;
 mod clauses;
 mod finish;
 mod merge;
