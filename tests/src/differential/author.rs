@@ -31,6 +31,16 @@ struct Author {
     extended: usize,
 }
 
+/// What speaks of prepared statements, or must be the first of its transaction: see the README.
+const NOT_PREPARED: [&str; 6] = [
+    "EXECUTE",
+    "PREPARE a",
+    "DEALLOCATE ALL",
+    "DISCARD ALL",
+    "SET TRANSACTION",
+    "ISOLATION",
+];
+
 const STATEMENTS: [&str; 5] = ["", "", "a", "b", "A b"];
 const PORTALS: [&str; 5] = ["", "", "", "p", "q"];
 
@@ -177,7 +187,7 @@ impl Author {
         } else if self.chance.one_in(12) {
             (self.chance.pick(SEVERAL), 0)
         } else {
-            (self.text_to_prepare(), 0)
+            (self.text_to_prepare(name), 0)
         };
         let types: &[u32] = match self.chance.below(12) {
             0 => &[23],
@@ -197,21 +207,13 @@ impl Author {
         Message::parse(name, &text, types)
     }
 
-    /// Not what speaks of prepared statements or must be a transaction's first: see the README.
-    fn text_to_prepare(&mut self) -> &'static str {
+    /// A text that may be prepared under this name.
+    fn text_to_prepare(&mut self, name: &str) -> &'static str {
         loop {
             let text = self.text();
             let speaks_of = |word| text.contains(word);
-            if ![
-                "EXECUTE",
-                "PREPARE a",
-                "DEALLOCATE ALL",
-                "DISCARD ALL",
-                "SET TRANSACTION",
-            ]
-            .into_iter()
-            .any(speaks_of)
-            {
+            let ends_itself = text.starts_with("DEALLOCATE") && !name.is_empty() && text.ends_with(name);
+            if !ends_itself && !NOT_PREPARED.into_iter().any(speaks_of) {
                 return text;
             }
         }

@@ -132,7 +132,7 @@ impl Stage {
                 break;
             }
         }
-        if !hung && !heard.ended && !expected.ended {
+        if !hung && !heard.ended && expected.counts.len() > play.turns.len() {
             send(&mut wire, &last_turn());
             wire.set_patience(PATIENCE);
             heard.hear_end(&mut wire, PATIENCE);
