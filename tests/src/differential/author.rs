@@ -173,8 +173,9 @@ impl Author {
             0 | 1 => self.parse(name),
             2 | 3 => self.bind(portal, name),
             4 => Message::describe(b'S', name),
-            5 => Message::describe(b'P', portal),
-            6 => Message::execute(portal, self.chance.pick(&[0, 1, 2])),
+            // Not the unnamed portal without its Bind: behind a failed Query, PostgreSQL 15.20 crashes over it.
+            5 => Message::describe(b'P', self.chance.pick(&["p", "q"])),
+            6 => Message::execute(self.chance.pick(&["p", "q"]), self.chance.pick(&[0, 1, 2])),
             7 => Message::close(b'S', name),
             8 => Message::close(b'P', portal),
             _ => Message::execute("nobody", 0),
