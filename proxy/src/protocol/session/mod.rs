@@ -4,6 +4,7 @@
 //! needed. [`Session::on_server`] says which of a server's bytes are the client's. [`Session::afterwards`] says, when a
 //! server owes nothing and sits idle, whether it may go. `Backend` is what is known of the server in hand.
 
+mod extended;
 mod from_client;
 mod from_server;
 mod lazy_begin;
