@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Other people's test suites, each against PostgreSQL itself and through pgshunt (mode auto, SCRAM, TLS on both sides).
 #
-#   tests/suites/run.sh SUITE... [--short] [--again]     SUITE: regress psycopg2 asyncpg sqlalchemy django, or all
+#   tests/suites/run.sh SUITE... [--short] [--again] [--replicas]     SUITE: regress psycopg2 asyncpg sqlalchemy django, or all
 #
 # --short   a part of each that runs in a minute
 # --again   the direct results of the last run, where there are some
+# --replicas   pgshunt reads from two replicas as well, one of them three seconds behind
 #
 # Ends with a table, and with 1 if a test has another result through pgshunt than directly and README.md does not list
 # it. Everything is fetched into target/suites from Debian's and PyPI's packages. What cannot be fetched is said, and skipped.
@@ -14,14 +15,15 @@ here=$root/tests/suites
 folder=${PGSHUNT_SUITES:-$root/target/suites}
 . "$here/stage.sh"
 
-suites=() short=0 again=0
+suites=() short=0 again=0 replicas=0
 for word in "$@"; do
     case $word in
         --short) short=1 ;;
         --again) again=1 ;;
+        --replicas) replicas=1 ;;
         all) suites+=(regress psycopg2 asyncpg sqlalchemy django) ;;
         regress | psycopg2 | asyncpg | sqlalchemy | django) suites+=("$word") ;;
-        *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+        *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
     esac
 done
 ((${#suites[@]})) || suites=(regress psycopg2 asyncpg sqlalchemy django)
@@ -98,6 +100,11 @@ run_pytest() { # RESULTS ARGUMENT...
 run_suite() {
     suite=$1
     results=$folder/results/$suite$( ((!short)) || echo -short)
+    if ((replicas)); then
+        mkdir -p "$results" "$results-replicas"
+        ((!again)) || cp -n "$results"/direct* "$results-replicas/" 2>/dev/null || true
+        results+=-replicas
+    fi
     mkdir -p "$results"
     . "$here/$suite.sh"
     if ! fetch; then

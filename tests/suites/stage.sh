@@ -1,6 +1,7 @@
 # Sourced: one PostgreSQL with TLS and SCRAM, superuser "app", and pgshunt in front of it, on free ports, until `strike`.
 #
-# raise POOL     starts both; sets stage (folder), direct, through, admin, http (ports)
+# raise POOL     starts both; sets stage (folder), direct, through, admin, http (ports). With replicas=1 pgshunt has two
+#                standbys to read from as well, one of them three seconds behind
 # count NAME     a counter of pgshunt's /metrics, summed over its labels
 
 password='s3cret pass/word'
@@ -25,16 +26,22 @@ raise() { # POOL
     direct=$(free_port) through=$(free_port) admin=$(free_port) http=$(free_port)
     sh "$root/certs/make.sh" "$stage/certs" app >/dev/null
     raise_postgresql
+    servers="\"127.0.0.1:$direct\""
+    if ((${replicas:-0})); then
+        raise_replica near 0
+        raise_replica far 3s
+    fi
     raise_pgshunt "$1"
     export PGUSER=app PGPASSWORD=$password PGHOST=localhost
 }
 
 raise_postgresql() {
-    mkdir "$stage/tls" "$stage/cluster"
+    mkdir "$stage/tls" "$stage/cluster" "$stage/near-cluster" "$stage/far-cluster"
+    chmod 700 "$stage"/*-cluster
     install -m 600 "$stage/certs/server.crt" "$stage/certs/server.key" "$stage/tls"
     printf '%s\n' "$password" >"$stage/password"
     if ((EUID == 0)); then
-        chown -R postgres "$stage/tls" "$stage/cluster" "$stage/password"
+        chown -R postgres "$stage/tls" "$stage"/*cluster "$stage/password"
     fi
     as_postgres "$pg_bin/initdb" -D "$stage/cluster" -U app --pwfile="$stage/password" --auth=scram-sha-256 \
         --no-locale --encoding=UTF8 --no-sync >/dev/null
@@ -52,6 +59,20 @@ fsync = off
 max_wal_size = 2GB
 CONF
     as_postgres "$pg_bin/pg_ctl" -D "$stage/cluster" -l "$stage/cluster/log" -w start >/dev/null
+}
+
+raise_replica() { # NAME DELAY
+    local port
+    port=$(free_port)
+    as_postgres env PGPASSWORD="$password" "$pg_bin/pg_basebackup" -R -X stream -c fast --no-sync \
+        -d "host=127.0.0.1 port=$direct user=app" -D "$stage/$1-cluster"
+    as_postgres tee -a "$stage/$1-cluster/postgresql.conf" >/dev/null <<CONF
+port = $port
+recovery_min_apply_delay = '$2'
+hot_standby_feedback = on
+CONF
+    as_postgres "$pg_bin/pg_ctl" -D "$stage/$1-cluster" -l "$stage/$1-cluster/log" -w start >/dev/null
+    servers+=", \"127.0.0.1:$port\""
 }
 
 raise_pgshunt() { # POOL
@@ -73,7 +94,7 @@ control = "postgres://app@/postgres"
 [database.server_tls]
 sslmode = "require"
 [[database.shard]]
-servers = ["127.0.0.1:$direct"]
+servers = [$servers]
 CONF
     PGSHUNT_CONTROL_PASSWORD=$password "$pgshunt" serve -c "$stage/pgshunt.toml" 2>"$stage/pgshunt.log" &
     pgshunt_pid=$!
@@ -103,7 +124,10 @@ strike() {
         wait "$pgshunt_pid" || ended=$?
         pgshunt_pid=
     fi
-    as_postgres "$pg_bin/pg_ctl" -D "$stage/cluster" -m immediate stop >/dev/null 2>&1 || true
+    local cluster
+    for cluster in "$stage"/*cluster; do
+        as_postgres "$pg_bin/pg_ctl" -D "$cluster" -m immediate stop >/dev/null 2>&1 || true
+    done
     if ((ended != 0)) || grep -q panicked "$stage/pgshunt.log"; then
         echo "pgshunt ended with $ended:" >&2
         tail -20 "$stage/pgshunt.log" >&2

@@ -50,6 +50,8 @@ use settings::Shared;
 pub struct Backend {
     /// The role it logged in as.
     pub login: Arc<[u8]>,
+    /// Its process id.
+    pub pid: i32,
     /// Prepared statements it holds.
     pub held: Held,
     /// Whose unnamed statement it holds; 0 for nobody's.
@@ -211,6 +213,8 @@ pub enum Pooling {
 /// One client's session.
 #[derive(Debug)]
 pub struct Session {
+    /// The process id the client was told of; 0: none.
+    pub pid: i32,
     /// What outlives a transaction.
     pub pooling: Pooling,
     /// What the client was told the server reports.
@@ -296,6 +300,7 @@ impl Session {
     /// A session that has just logged in with these settings.
     pub fn new(id: u64, startup: Shared, reported: Reported) -> Self {
         Session {
+            pid: 0,
             pooling: Pooling::Faithful,
             id,
             by_own_name: Vec::new(),
