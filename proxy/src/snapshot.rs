@@ -208,6 +208,8 @@ pub struct Shard {
     pub name: String,
     /// Its servers, never empty.
     pub servers: Vec<Address>,
+    /// How much of the reads each of them takes, compared with the others; empty: all alike.
+    pub weights: Vec<usize>,
     /// The database's name on these servers; `None`: the name the client gave.
     pub dbname: Option<String>,
     /// TLS towards these servers.

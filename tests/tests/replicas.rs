@@ -305,7 +305,7 @@ fn a_replica_that_is_killed_costs_nobody_anything() {
     let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let _done = Done(&done);
-        for _ in 0..32 {
+        for _ in 0..64 {
             scope.spawn(|| {
                 let mut wire = door.wire();
                 while !done.load(Ordering::Relaxed) {
@@ -341,6 +341,58 @@ fn a_replica_that_is_killed_costs_nobody_anything() {
     assert!(routes.contains("|replica|"), "{routes}");
     let reasons = proxy.console().wire().rows("SHOW REASONS").join("\n");
     assert!(reasons.contains("|only reads|"), "{reasons}");
+}
+
+#[test]
+fn a_result_half_sent_by_a_replica_that_dies_ends_and_is_not_made_up() {
+    let mut shard = Shard::with(&[&[]]);
+    let proxy = shard.config().rules(CATCHES_UP).start();
+    let door = proxy.door(&shard.database);
+    replicas_serve(&proxy, &shard);
+    let mut wire = door.wire();
+    reads_at(&mut wire, &shard.replicas[0].port().to_string());
+    wire.send(&Messages::new().query("SELECT repeat('x', 1000), i FROM generate_series(0, 10000000) AS i"));
+    let mut rows = 0;
+    for _ in 0..1000 {
+        let frame = wire.read();
+        rows += usize::from(frame.kind == b'D');
+    }
+    shard.replicas[0].stop(Stop::Kill).expect("killed");
+    // What is left of it comes in order, then an error or the end of the line; never an end that looks whole.
+    let rest = wire.until_end();
+    for frame in &rest {
+        assert!(matches!(frame.kind, b'D' | b'E'), "{frame}");
+        if frame.kind == b'D' {
+            let row = frame.row();
+            let (_, number) = row.split_once('|').expect("two fields");
+            assert_eq!(number, rows.to_string());
+            rows += 1;
+        } else {
+            assert!(frame.to_string().starts_with("E FATAL 08006"), "{frame}");
+        }
+    }
+    assert!(rows < 10_000_000);
+    assert_eq!(door.wire().value("SELECT 1"), "1");
+}
+
+#[test]
+fn replicas_serve_while_there_is_no_primary() {
+    let mut shard = Shard::with(&[&[]]);
+    let rules = "[split]\nmax_staleness = \"500ms\"\n";
+    let proxy = shard.config().rules(rules).start();
+    replicas_serve(&proxy, &shard);
+    let mut wire = proxy.door(&shard.database).wire();
+    let replica = shard.replicas[0].port().to_string();
+    reads_at(&mut wire, &replica);
+    shard.primary.stop(Stop::Kill).expect("killed");
+    let mut console = proxy.console().wire();
+    until("the primary to be known as down", || {
+        console.rows("SHOW REPLICAS").iter().any(|row| row.contains("|primary|down|"))
+    });
+    std::thread::sleep(std::time::Duration::from_millis(600)); // longer than max_staleness: it is what is tested
+    assert_eq!(wire.value(WHERE), replica);
+    shard.primary.start().expect("started");
+    until("a write", || wire.value("SELECT pg_is_in_recovery()") == "f");
 }
 
 /// Ends the load, however the test ends.

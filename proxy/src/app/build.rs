@@ -85,12 +85,14 @@ pub fn clusters(
     let cluster = |database: &Database| {
         let (name, is_watched) = (&database.name, database.control.is_some());
         let targets = targets.get(name)?;
+        let shard = database.shards.first();
+        let weights = shard.map_or(&[][..], |shard| &shard.weights);
         let known = before
             .get(name)
-            .filter(|known| known.is_like(targets, is_watched));
+            .filter(|known| known.is_like(targets, weights, is_watched));
         let new = || {
-            let shard = database.shards.first().map(|shard| shard.name.clone());
-            Cluster::new(shard.unwrap_or_default(), targets.clone(), is_watched)
+            let name = shard.map(|shard| shard.name.clone());
+            Cluster::new(name.unwrap_or_default(), targets.clone(), weights, is_watched)
         };
         Some((name.clone(), known.cloned().unwrap_or_else(new)))
     };

@@ -77,6 +77,9 @@ struct Remembered {
 /// A replica that is no further behind than this, when nobody asks, is worth a moment's wait.
 const CLOSE_BEHIND: Duration = Duration::from_millis(250);
 
+/// How old a replica may be while the primary does not answer.
+const PRIMARY_IS_DOWN: Duration = Duration::from_secs(24 * 3600);
+
 /// Bytes of a unit that are kept to say later what it asked for.
 const TEXT_KEPT: usize = 240;
 
@@ -186,7 +189,7 @@ impl Client {
         };
         let picked = match to {
             To::Replica(freshness) if !self.routing.to_primary => {
-                let wish = self.wish(freshness, at);
+                let wish = self.wish(freshness, &reads, at);
                 match reads.cluster.choose(&wish) {
                     Some(replica) => Some(replica),
                     None if self.waits_for_replica(&reads, at) => {
@@ -278,13 +281,24 @@ impl Client {
         };
     }
 
-    fn wish(&self, freshness: routing_rules::Freshness, at: Instant) -> Wish {
+    /// How fresh a replica must be. While the primary does not answer, nothing is written that could be missed, and a
+    /// replica with all the session needs is better than nobody: only a bound the session has set itself stands then.
+    fn wish(&self, freshness: routing_rules::Freshness, reads: &Reads, at: Instant) -> Wish {
         let routing = &self.routing;
         let mark = routing.wishes.mark.as_ref().and_then(Mark::written);
         let needed = routing.needed.max(mark);
         let has_own_writes = freshness.has_own_writes;
+        let is_bounded = matches!(
+            routing.wishes.consistency.unwrap_or(reads.rules.consistency),
+            Consistency::Bounded(_)
+        );
+        let within = match reads.cluster.is_primary_down() && !is_bounded {
+            true => PRIMARY_IS_DOWN,
+            false => freshness.within,
+        };
+        let oldest = at.checked_sub(within).unwrap_or(at);
         Wish {
-            oldest: at.checked_sub(freshness.within).unwrap_or(at),
+            oldest,
             needed: needed.filter(|_| has_own_writes),
             seen: routing.seen.filter(|_| has_own_writes),
             own: routing.own,

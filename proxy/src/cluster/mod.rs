@@ -46,7 +46,7 @@ pub struct Member {
     /// Statements in progress on it that pgshunt sent to it as a replica, over all workers.
     pub outstanding: AtomicUsize,
     /// How much of the reads it takes, compared with the others.
-    pub weight: u32,
+    pub weight: usize,
     is_readable: AtomicBool,
     /// Nanoseconds after `Cluster::born`, plus one; 0: never.
     caught_up: AtomicU64,
@@ -97,12 +97,12 @@ const NOBODY: usize = usize::MAX;
 
 impl Cluster {
     /// Servers nothing is known of yet.
-    pub fn new(name: String, targets: Vec<Arc<Target>>, is_watched: bool) -> Arc<Self> {
-        let members = targets.into_iter().map(|target| Member {
+    pub fn new(name: String, targets: Vec<Arc<Target>>, weights: &[usize], is_watched: bool) -> Arc<Self> {
+        let members = targets.into_iter().enumerate().map(|(at, target)| Member {
             label: target.address.to_string().into(),
             target,
             outstanding: AtomicUsize::new(0),
-            weight: 1,
+            weight: weights.get(at).copied().unwrap_or(1),
             is_readable: AtomicBool::new(false),
             caught_up: AtomicU64::new(0),
             standing: AtomicUsize::new(Standing::Unknown as usize),
@@ -151,6 +151,11 @@ impl Cluster {
         self.born.checked_add(Duration::from_nanos(nanos))
     }
 
+    /// Is the primary known not to answer?
+    pub fn is_primary_down(&self) -> bool {
+        self.primary().is_some_and(|at| self.standing(at) == Standing::Down)
+    }
+
     /// What a member is known to be.
     pub fn standing(&self, at: usize) -> Standing {
         Standing::ALL
@@ -165,9 +170,11 @@ impl Cluster {
     }
 
     /// Does it have a server like each of these, in this order?
-    pub fn is_like(&self, targets: &[Arc<Target>], is_watched: bool) -> bool {
+    pub fn is_like(&self, targets: &[Arc<Target>], weights: &[usize], is_watched: bool) -> bool {
         let like = self.members.iter().zip(targets);
+        let weight = |at: usize| weights.get(at).copied().unwrap_or(1);
         self.is_watched == is_watched
+            && self.members.iter().enumerate().all(|(at, member)| member.weight == weight(at))
             && self.members.len() == targets.len()
             && like
                 .into_iter()
@@ -184,7 +191,7 @@ impl Cluster {
                 continue;
             }
             let member = &self.members[at];
-            let load = member.outstanding.load(Ordering::Relaxed) * 1000 / member.weight.max(1) as usize;
+            let load = member.outstanding.load(Ordering::Relaxed) * 1000 / member.weight.max(1);
             let stranger = wish.own != Some(at);
             // A session goes on where it was unless somebody else has clearly less to do.
             let load = if stranger { load + 1500 } else { load };
@@ -240,7 +247,7 @@ mod tests {
                 connect_timeout: Duration::from_secs(1),
             })
         });
-        let cluster = Cluster::new("s".into(), targets.collect(), true);
+        let cluster = Cluster::new("s".into(), targets.collect(), &[], true);
         let now = cluster.born + Duration::from_secs(100);
         cluster.primary.store(0, Ordering::Release);
         for (at, ago) in [(1, 1), (2, 2)] {

@@ -101,6 +101,7 @@ fn shards(database: &Section) -> Vec<Shard> {
             None | Some(_) => required_name(section).to_owned(),
         },
         servers: servers(section),
+        weights: weights(section),
         dbname: section.name("dbname").map(|text| text.value.to_owned()),
         tls: shard_tls(section, wide.as_ref(), &wide_tls),
     };
@@ -141,6 +142,23 @@ fn servers(shard: &Section) -> Vec<Address> {
     }
     servers
 }
+
+/// How much of the reads each server takes; one number for each of them, or none.
+fn weights(shard: &Section) -> Vec<usize> {
+    let Some(weights) = shard.counts("weights", 1..=WEIGHT_MAX) else {
+        return Vec::new();
+    };
+    let servers = shard.texts("servers").map_or(0, |servers| servers.len());
+    if weights.len() != servers {
+        let at = shard.place("weights").unwrap_or(shard.at);
+        let what = format!("has {} numbers for {servers} servers", weights.len());
+        shard.wrong_value("weights", at, Wrong::new(what).hint("write one for each server, in their order"));
+    }
+    weights
+}
+
+/// The largest weight: beyond it, rounding would show.
+const WEIGHT_MAX: usize = 1000;
 
 fn users(database: &Section, pool: &Settings, limits: &Limits) -> Vec<User> {
     let sections = database.sections("user", &keys::USER);

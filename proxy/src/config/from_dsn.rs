@@ -77,6 +77,7 @@ fn database(dsn: Dsn, environment: &Environment) -> Result<Database, Vec<Wrong>>
         shards: vec![Shard {
             name: ONLY_SHARD.into(),
             servers: dsn.servers,
+            weights: Vec::new(),
             dbname: None,
             tls,
         }],

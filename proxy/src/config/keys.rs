@@ -122,6 +122,7 @@ pub(super) const SHARD: Keys = Keys {
     known: &[
         "name",
         "servers",
+        "weights",
         "dbname",
         "sslmode",
         "sslrootcert",

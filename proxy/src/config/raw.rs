@@ -137,6 +137,28 @@ impl<'a> Section<'a> {
         count
     }
 
+    /// A list of whole numbers within bounds.
+    pub fn counts(&self, key: &str, bounds: RangeInclusive<usize>) -> Option<Vec<usize>> {
+        let value = self.value(key)?;
+        let at = value.span().start;
+        let Some(list) = value.get_ref().as_array() else {
+            let what = format!("must be a list of whole numbers, not {}", kind(value.get_ref()));
+            self.wrong_value(key, at, Wrong::new(what).hint("write [1, 2]"));
+            return None;
+        };
+        let number = |item: &Spanned<DeValue>| match item.get_ref() {
+            DeValue::Integer(digits) => usize::from_str_radix(digits.as_str(), digits.radix()).ok(),
+            _ => None,
+        };
+        let counts: Option<Vec<usize>> = list.iter().map(number).collect();
+        let counts = counts.filter(|counts| counts.iter().all(|count| bounds.contains(count)));
+        if counts.is_none() {
+            let what = format!("must hold numbers between {} and {}", bounds.start(), bounds.end());
+            self.wrong_value(key, at, Wrong::new(what));
+        }
+        counts
+    }
+
     /// A span of time: a string with a unit, or a number of seconds.
     pub fn time(&self, key: &str) -> Option<Duration> {
         let value = self.value(key)?;

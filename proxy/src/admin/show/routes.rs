@@ -64,7 +64,7 @@ fn replica(database: &str, cluster: &Cluster, at: usize, now: Instant) -> Row {
         }),
         cluster.position(at).to_string().into(),
         (member.outstanding.load(Ordering::Relaxed) as u64).into(),
-        u64::from(member.weight).into(),
+        (member.weight as u64).into(),
         cluster.epoch().into(),
         if cluster.has_replicas() { "yes" } else { "no" }.into(),
     ]

@@ -24,6 +24,7 @@ fn database(name: &str) -> Database {
         name: name.into(),
         shards: vec![Shard {
             name: "s0".into(),
+            weights: Vec::new(),
             servers: vec![server(1), server(1), server(2)],
             dbname: Some("real".into()),
             tls: ServerTls::default(),

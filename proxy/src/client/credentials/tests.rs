@@ -19,6 +19,7 @@ fn database(name: &str, has_control: bool) -> Database {
         name: name.into(),
         shards: vec![Shard {
             name: "s0".into(),
+            weights: Vec::new(),
             servers: Vec::new(),
             dbname: None,
             tls: Default::default(),
