@@ -387,7 +387,10 @@ fn replicas_serve_while_there_is_no_primary() {
     shard.primary.stop(Stop::Kill).expect("killed");
     let mut console = proxy.console().wire();
     until("the primary to be known as down", || {
-        console.rows("SHOW REPLICAS").iter().any(|row| row.contains("|primary|down|"))
+        console
+            .rows("SHOW REPLICAS")
+            .iter()
+            .any(|row| row.contains("|primary|down|"))
     });
     std::thread::sleep(std::time::Duration::from_millis(600)); // longer than max_staleness: it is what is tested
     assert_eq!(wire.value(WHERE), replica);

@@ -153,7 +153,8 @@ impl Cluster {
 
     /// Is the primary known not to answer?
     pub fn is_primary_down(&self) -> bool {
-        self.primary().is_some_and(|at| self.standing(at) == Standing::Down)
+        self.primary()
+            .is_some_and(|at| self.standing(at) == Standing::Down)
     }
 
     /// What a member is known to be.
@@ -174,7 +175,11 @@ impl Cluster {
         let like = self.members.iter().zip(targets);
         let weight = |at: usize| weights.get(at).copied().unwrap_or(1);
         self.is_watched == is_watched
-            && self.members.iter().enumerate().all(|(at, member)| member.weight == weight(at))
+            && self
+                .members
+                .iter()
+                .enumerate()
+                .all(|(at, member)| member.weight == weight(at))
             && self.members.len() == targets.len()
             && like
                 .into_iter()

@@ -152,7 +152,11 @@ fn weights(shard: &Section) -> Vec<usize> {
     if weights.len() != servers {
         let at = shard.place("weights").unwrap_or(shard.at);
         let what = format!("has {} numbers for {servers} servers", weights.len());
-        shard.wrong_value("weights", at, Wrong::new(what).hint("write one for each server, in their order"));
+        shard.wrong_value(
+            "weights",
+            at,
+            Wrong::new(what).hint("write one for each server, in their order"),
+        );
     }
     weights
 }

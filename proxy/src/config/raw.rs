@@ -153,7 +153,11 @@ impl<'a> Section<'a> {
         let counts: Option<Vec<usize>> = list.iter().map(number).collect();
         let counts = counts.filter(|counts| counts.iter().all(|count| bounds.contains(count)));
         if counts.is_none() {
-            let what = format!("must hold numbers between {} and {}", bounds.start(), bounds.end());
+            let what = format!(
+                "must hold numbers between {} and {}",
+                bounds.start(),
+                bounds.end()
+            );
             self.wrong_value(key, at, Wrong::new(what));
         }
         counts

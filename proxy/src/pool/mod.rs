@@ -252,7 +252,10 @@ impl Pool {
 
     fn recent_failure(&self) -> Option<Fault> {
         let failure = self.failure.borrow();
-        let failure = failure.as_ref().filter(|failure| !failure.may_pass)?;
+        // A database that was not there may have been made since.
+        let stands =
+            |failure: &&Failure| !failure.may_pass && failure.fault.code != sqlstate::NO_SUCH_DATABASE;
+        let failure = failure.as_ref().filter(stands)?;
         let recent = failure.at.elapsed() < self.settings.borrow().server_login_retry;
         (recent && self.alive.get() == 0 && !self.paused.get()).then(|| failure.fault.clone())
     }
@@ -413,7 +416,18 @@ impl Pool {
         }
     }
 
-    async fn connect_one(self: Rc<Self>, generation: u64) {
+    async fn connect_one(self: Rc<Self>, planned: u64) {
+        // Else a server of a new primary would pass for one of the old.
+        self.follow_primary();
+        let generation = self.generation.get();
+        if let Some(coming) = self
+            .connecting
+            .borrow_mut()
+            .iter_mut()
+            .find(|each| **each == planned)
+        {
+            *coming = generation;
+        }
         let result = self.reach(generation).await;
         let at = self
             .connecting

@@ -298,7 +298,8 @@ fn is_silence(error: &io::Error) -> bool {
 /// or say what is wrong with the Bind, it is 25P02 (tests/README.md names this). What follows in a play follows from that.
 fn is_known(expected: Option<&Frame>, seen: Option<&Frame>) -> bool {
     let is_failed = |frame: &Frame| frame.kind == b'E' && frame.sqlstate() == "25P02";
-    let says_more = |frame: &Frame| matches!(frame.kind, b't' | b'2') || frame.sqlstate() == "08P01";
+    let is_misbound = |frame: &Frame| frame.kind == b'E' && frame.sqlstate() == "08P01";
+    let says_more = |frame: &Frame| matches!(frame.kind, b't' | b'2') || is_misbound(frame);
     seen.is_some_and(is_failed) && expected.is_some_and(says_more)
 }
 
