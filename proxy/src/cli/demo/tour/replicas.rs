@@ -218,7 +218,15 @@ fn failover(spare: &mut Spare) -> Result<String, Failure> {
     let heir = spare.replicas.iter().find(|node| node.port() == read.port);
     let heir = heir.ok_or_else(|| Failure(format!("no replica on port {}", read.port)))?;
     spare.primary.stop(Stop::Kill)?;
+    // Its backends outlive a killed postmaster by a moment; a write that meets one of them fails, as it should.
+    let old = spare.primary.port();
+    await_it("the primary to be seen down", PATIENT, || {
+        Ok(spare.standing(old)?.ends_with("down").then_some(()))
+    })?;
     let without = reader.value(READ)?;
+    ensure(without == wrote.to_string(), || {
+        format!("with no primary a read gave {without} instead of {wrote}")
+    })?;
     writer.ask(WRITE)?;
     heir.promote()?;
     let promoted = Instant::now();
