@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::super::Failure;
 use super::super::cluster::Stop;
 use super::super::spare::Spare;
+use super::super::stage::DATABASE;
 use super::super::wire::Client;
 use super::{Promise, Subject, await_it, ensure, grouped};
 
@@ -153,7 +154,17 @@ fn replay(spare: &Spare, what: &str) -> Result<(), Failure> {
 fn replica_killed(spare: &mut Spare) -> Result<String, Failure> {
     let mut clients: Vec<Client> = (0..READERS).map(|_| spare.client()).collect::<Result<_, _>>()?;
     let mut observer = spare.client()?;
-    let (victim, version) = read_on_replica(&mut observer)?;
+    // Who has written nothing may be given what a replica lacks: both have to have all.
+    let version = spare.primary.psql(DATABASE, READ)?;
+    await_it("both replicas to catch up", PATIENT, || {
+        for replica in &spare.replicas {
+            if replica.psql(DATABASE, READ)? != version {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })?;
+    let (victim, _) = read_on_replica(&mut observer)?;
     let (done, answered) = (AtomicBool::new(false), AtomicU64::new(0));
     let read = |client: &mut Client| -> Result<(), Failure> {
         while !done.load(Ordering::Relaxed) {
@@ -200,9 +211,12 @@ fn kill_under(
     more()?;
     spare.kill_replica(victim)?;
     more()?;
-    let (read, _) = read_on_replica(observer)?;
-    ensure(read.port != victim, || "the dead replica answered".into())?;
-    Ok(read.port)
+    // Backends outlive a killed postmaster for as long as they are kept busy.
+    let (heir, _) = await_it("a read on the other replica", PATIENT, || {
+        let (read, _) = read_on_replica(observer)?;
+        Ok((read.port != victim).then_some(read.port))
+    })?;
+    Ok(heir)
 }
 
 fn failover(spare: &mut Spare) -> Result<String, Failure> {
