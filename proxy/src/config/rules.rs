@@ -127,4 +127,48 @@ mod tests {
         );
         assert!(parse(Path::new("r.toml"), "[sp").is_err());
     }
+
+    /// The rules that come with pgshunt, and what is written of them.
+    const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../routing-rules");
+
+    fn right(name: &Path, text: &str) -> Rules {
+        parse(name, text).unwrap_or_else(|mistakes| {
+            let shown: Vec<String> = mistakes.iter().map(Mistake::to_string).collect();
+            panic!("{}", shown.join("\n"))
+        })
+    }
+
+    #[test]
+    fn the_rules_that_are_shipped_have_no_mistakes() {
+        let files = std::fs::read_dir(Path::new(SHIPPED).join("rules")).expect("a folder");
+        let mut names = Vec::new();
+        for file in files {
+            let file = file.expect("a file").path();
+            let text = std::fs::read_to_string(&file).expect("a text");
+            let rules = right(&file, &text);
+            let name = file.file_name().expect("a name").to_string_lossy().into_owned();
+            if name == "app.toml" {
+                assert_eq!(rules, Rules::default(), "it shows the defaults");
+                for key in keys::SPLIT.known {
+                    let shown = |line: &str| line.starts_with(&format!("{key} = "));
+                    assert!(text.lines().any(shown), "app.toml does not show {key}");
+                }
+            }
+            names.push(name);
+        }
+        assert!(names.contains(&"app.toml".to_owned()), "{names:?}");
+    }
+
+    #[test]
+    fn the_examples_in_the_text_have_no_mistakes() {
+        let file = Path::new(SHIPPED).join("README.md");
+        let text = std::fs::read_to_string(&file).expect("a text");
+        let examples = text.split("\n\n").filter(|part| part.starts_with("    [split]"));
+        let mut count = 0;
+        for example in examples {
+            assert_ne!(right(&file, example), Rules::default(), "{example}");
+            count += 1;
+        }
+        assert!(count >= 4, "{count} examples were found");
+    }
 }

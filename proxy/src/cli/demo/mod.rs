@@ -5,6 +5,7 @@ mod installation;
 mod interrupt;
 mod programs;
 mod proxy;
+mod spare;
 mod stage;
 mod tour;
 mod wire;
@@ -102,6 +103,8 @@ Its status page (metrics are at /metrics):
 Something to ask:
   SELECT month, order_count, amount, margin FROM mv_monthly_summary
   WHERE tenant_id = '00000000-0000-4000-8000-000000000001' ORDER BY month;
+And which server that was read from, and why:
+  SHOW pgshunt.last_route;
 
 Configuration and log: {folder}/pgshunt.toml, {folder}/pgshunt.log"
     )

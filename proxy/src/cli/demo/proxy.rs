@@ -30,8 +30,8 @@ pub struct Proxy {
 
 /// What the demo's configuration says.
 pub struct Plan<'a> {
-    /// The ports of primary and replica.
-    pub servers: [u16; 2],
+    /// The ports of the primary and its replicas.
+    pub servers: &'a [u16],
     /// The password of pgshunt's own role.
     pub control_password: &'a str,
     /// Servers in most pools.
@@ -155,11 +155,16 @@ fn port(usual: u16) -> u16 {
 fn configuration(plan: &Plan<'_>, folder: &Path, [clients, admin, http]: [u16; 3]) -> String {
     let folder = folder.display();
     let Plan {
-        servers: [primary, replica],
+        servers,
         size,
         small: (role, few),
         ..
     } = plan;
+    let servers: Vec<String> = servers
+        .iter()
+        .map(|port| format!("\"127.0.0.1:{port}\""))
+        .collect();
+    let servers = servers.join(", ");
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write!(
@@ -185,7 +190,7 @@ name = "bmos"
 control = "postgres://pgshunt@/bmos"
 
 [[database.shard]]
-servers = ["127.0.0.1:{primary}", "127.0.0.1:{replica}"]
+servers = [{servers}]
 
 [[database.user]]
 name = "{role}"
@@ -209,7 +214,7 @@ mod tests {
     #[test]
     fn the_configuration_has_no_mistakes() {
         let plan = Plan {
-            servers: [5501, 5502],
+            servers: &[5501, 5502],
             control_password: "",
             size: 10,
             small: ("bmos_tour", 2),

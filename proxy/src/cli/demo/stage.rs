@@ -12,6 +12,7 @@ use super::cluster::{Installation, Node, Plan, Scratch, Template};
 use super::interrupt::Interrupt;
 use super::programs;
 use super::proxy::{self, Proxy};
+use super::spare::Spare;
 use super::wire::{Client, Door};
 use super::{Ended, Failure};
 
@@ -19,6 +20,8 @@ use super::{Ended, Failure};
 pub struct Stage {
     /// pgshunt.
     pub proxy: Proxy,
+    /// A shard to be broken, once somebody has needed one.
+    pub spare: Option<Spare>,
     /// The replica.
     pub replica: Node,
     /// The primary.
@@ -67,11 +70,21 @@ impl Stage {
         let proxy = steps.step("pgshunt", || front(&scratch, &primary, &replica, &secret))?;
         Ok(Stage {
             proxy,
+            spare: None,
             replica,
             primary,
             scratch,
             installation,
         })
+    }
+
+    /// The shard to be broken, made at its first use: so nothing else that is shown is disturbed.
+    pub fn spare(&mut self) -> Result<&mut Spare, Failure> {
+        if self.spare.is_none() {
+            self.spare = Some(Spare::build(&self.primary, &self.scratch)?);
+        }
+        let built = self.spare.as_mut();
+        built.ok_or_else(|| Failure("there is no spare shard".into()))
     }
 
     /// Through pgshunt, as a role of the demo.
@@ -128,7 +141,8 @@ impl Steps<'_> {
     }
 }
 
-fn door(port: u16, user: &str) -> Door {
+/// A door of the demo's database.
+pub fn door(port: u16, user: &str) -> Door {
     Door {
         port,
         user: user.into(),
@@ -230,7 +244,7 @@ fn front(
     secret: &str,
 ) -> Result<(Proxy, String), Failure> {
     let plan = proxy::Plan {
-        servers: [primary.port(), replica.port()],
+        servers: &[primary.port(), replica.port()],
         control_password: secret,
         size: POOL,
         small: (TOURIST, FEW),

@@ -2,6 +2,7 @@
 //! appended to the list of their subject.
 
 mod pooled;
+mod replicas;
 mod seen;
 mod sessions;
 mod statements;
@@ -31,12 +32,13 @@ struct Subject {
 }
 
 /// In the order in which they are shown.
-const TOUR: [Subject; 6] = [
+const TOUR: [Subject; 7] = [
     pooled::SUBJECT,
     sessions::SUBJECT,
     statements::SUBJECT,
     streams::SUBJECT,
     trouble::SUBJECT,
+    replicas::SUBJECT,
     seen::SUBJECT,
 ];
 
@@ -73,6 +75,9 @@ pub(super) fn take(stage: &mut Stage, interrupt: &Interrupt) -> Result<ExitCode,
     println!("\n{kept} of {total} promises kept, in {spent:.0?}");
     if broken > 0 {
         println!("\nThe end of pgshunt's log:\n{}", stage.proxy.log_tail(30));
+        if let Some(spare) = &stage.spare {
+            println!("\nThat of the spare shard's:\n{}", spare.proxy.log_tail(30));
+        }
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

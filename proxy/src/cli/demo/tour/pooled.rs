@@ -20,15 +20,15 @@ pub(super) const SUBJECT: Subject = Subject {
             show: idle,
         },
         Promise {
-            words: "64 clients read by the simple protocol on at most 10 servers",
+            words: "64 clients read by the simple protocol on at most 10 servers of the replica",
             show: |stage| reads(stage, "simple"),
         },
         Promise {
-            words: "64 clients read by the extended protocol on at most 10 servers",
+            words: "64 clients read by the extended protocol on at most 10 servers of the replica",
             show: |stage| reads(stage, "extended"),
         },
         Promise {
-            words: "64 clients read with prepared statements on at most 10 servers",
+            words: "64 clients read with prepared statements on at most 10 servers of the replica",
             show: |stage| reads(stage, "prepared"),
         },
         Promise {
@@ -73,11 +73,12 @@ fn reads(stage: &mut Stage, protocol: &str) -> Result<String, Failure> {
     ensure(figures.transactions == 6400, || {
         format!("{} of 6,400 were done", figures.transactions)
     })?;
-    ensure((1..=POOL).contains(&most), || {
-        format!("{most} servers were in use")
+    let (primary, replica) = (most[0], most[1]);
+    ensure(primary <= POOL && (1..=POOL).contains(&replica), || {
+        format!("{primary} servers of the primary and {replica} of the replica were in use")
     })?;
     Ok(format!(
-        "6,400 queries, no error, {:.0} a second, {most} servers at most",
+        "6,400 queries, no error, {:.0} a second, {replica} servers of the replica at most",
         figures.tps
     ))
 }
@@ -102,7 +103,7 @@ fn writes(stage: &mut Stage) -> Result<String, Failure> {
         let figures = pgbench(&stage.installation, &stage.through(APPLICATION), &arguments)?;
         done += figures.transactions;
     }
-    let most = watch.end()?;
+    let most = watch.end()?[0];
     let after = state()?;
     let (versions, orders) = (after.0 - before.0, after.1 - before.1);
     ensure(done == 1920 && versions == done && orders == done, || {
@@ -171,21 +172,23 @@ fn script(stage: &Stage, name: &str, text: &str) -> Result<String, Failure> {
     Ok(file.to_string_lossy().into_owned())
 }
 
-/// Counts a role's servers as PostgreSQL sees them, again and again, and remembers the most.
+/// Counts a role's servers as primary and replica see them, again and again, and remembers the most of each.
 struct Watch {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<usize, Failure>>,
+    thread: JoinHandle<Result<[usize; 2], Failure>>,
 }
 
 impl Watch {
     fn start(stage: &Stage, role: &'static str) -> Result<Watch, Failure> {
-        let mut observer = stage.superuser(&stage.primary)?;
+        let mut observers = [stage.superuser(&stage.primary)?, stage.superuser(&stage.replica)?];
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = thread::spawn(move || {
-            let mut most = 0;
+            let mut most = [0; 2];
             while !stopped.load(Ordering::Relaxed) {
-                most = most.max(servers(&mut observer, role)?);
+                for (most, observer) in most.iter_mut().zip(&mut observers) {
+                    *most = servers(observer, role)?.max(*most);
+                }
                 thread::sleep(Duration::from_millis(20));
             }
             Ok(most)
@@ -193,7 +196,7 @@ impl Watch {
         Ok(Watch { stop, thread })
     }
 
-    fn end(self) -> Result<usize, Failure> {
+    fn end(self) -> Result<[usize; 2], Failure> {
         self.stop.store(true, Ordering::Relaxed);
         let ended = self.thread.join();
         ended.unwrap_or_else(|_| Err(Failure("the watch broke".into())))

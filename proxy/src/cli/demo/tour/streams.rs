@@ -57,7 +57,7 @@ fn told_apart(stage: &mut Stage) -> Result<String, Failure> {
         clients.push(client);
     }
     Ok(format!(
-        "{} writing transactions, all on 127.0.0.1:{}; reads on replicas are a later version's",
+        "{} writing transactions, all on 127.0.0.1:{}",
         clients.len(),
         stage.primary.port()
     ))
