@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pgshunt_tests::{Config, Database, Messages, Wire, cluster, until};
+use pgshunt_tests::{Config, Database, Door, Messages, Wire, cluster, until};
 
 /// How many servers of this role PostgreSQL has, in all databases.
 fn servers(watcher: &mut Wire, role: &str) -> usize {
@@ -67,9 +67,6 @@ fn reserve_pool_size_and_reserve_pool_timeout() {
     });
 }
 
-/// `maxwait` in SHOW POOLS.
-const MAXWAIT: usize = 13;
-
 /// 0 seconds: the reserve is not used.
 #[test]
 fn reserve_pool_timeout_of_zero() {
@@ -90,9 +87,7 @@ fn reserve_pool_timeout_of_zero() {
 #[test]
 fn query_wait_notify() {
     let database = cluster::database();
-    let proxy = config(&database)
-        .pool("query_wait_notify = \"200ms\"")
-        .start();
+    let proxy = config(&database).pool("query_wait_notify = \"200ms\"").start();
     let door = proxy.door(&database);
     let (mut first, mut second) = (door.wire(), door.wire());
     first.run("BEGIN");
@@ -114,9 +109,9 @@ fn max_user_connections() {
     let database = cluster::database();
     let second = format!("{}_b", database.name);
     let more = format!(
-        "[[database]]\nname = \"{second}\"\ncontrol = \"postgres://postgres@/{0}\"\n[[database.shard]]\nservers = [\"{1}\"]\ndbname = \"{0}\"",
-        database.name,
-        cluster::Cluster::shared().address()
+        "[[database]]\nname = \"{second}\"\ncontrol = \"postgres://postgres@/postgres\"\n\
+         [[database.shard]]\nservers = [\"127.0.0.1:{}\"]\ndbname = \"{}\"",
+        database.cluster.port, database.name,
     );
     let proxy = Config::new(&database)
         .threads(2)
@@ -125,7 +120,10 @@ fn max_user_connections() {
         .section(&more)
         .start();
     let here = proxy.door(&database);
-    let there = here.clone().to_database(&second);
+    let there = Door {
+        database: second,
+        ..here.clone()
+    };
     let mut watcher = database.superuser().wire();
     let mut clients: Vec<Wire> = (0..2).map(|_| here.wire()).collect();
     for client in &mut clients {
@@ -174,12 +172,26 @@ fn tcp_keepalive() {
     let mut console = proxy.console().wire();
     assert_eq!(shown(&mut console, "SHOW CONFIG", "tcp_keepidle", 1), "77");
     assert_eq!(shown(&mut console, "SHOW CONFIG", "tcp_user_timeout", 1), "50");
-    // The timer the kernel has running for each socket, as `ss -o` has it: "timer:(keepalive,1min16sec,0)".
-    let pid = format!("pid={},", proxy.pid());
-    let shown = std::process::Command::new("ss").args(["-Htnpo"]).output();
-    let Ok(shown) = shown else { return };
-    let shown = String::from_utf8_lossy(&shown.stdout);
-    let own = shown.lines().filter(|line| line.contains(&pid));
-    let timed = own.filter(|line| line.contains("timer:(keepalive,1min1"));
-    assert!(timed.count() >= 2, "{shown}");
+    // Nobody else's connections have a keepalive timer (2) with this time left.
+    let timers = |is_one: &dyn Fn(&str, &str) -> bool| {
+        let all = std::fs::read_to_string("/proc/net/tcp").expect("a table of connections");
+        let each = all.lines().filter(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let left = columns[5].strip_prefix("02:");
+            let left = left.and_then(|left| u64::from_str_radix(left, 16).ok());
+            is_one(columns[1], columns[2])
+                && left.is_some_and(|left| (TICKS * 60..TICKS * 78).contains(&left))
+        });
+        each.count()
+    };
+    let [own, theirs] = [proxy.port(), database.cluster.port].map(|port| format!(":{port:04X}"));
+    // While something sent is not yet acknowledged, another timer runs.
+    until("clients", || timers(&|local, _| local.ends_with(&own)) == 1);
+    until("servers", || timers(&|_, remote| remote.ends_with(&theirs)) >= 1);
 }
+
+/// In a second, as Linux tells it to programs (`USER_HZ`).
+const TICKS: u64 = 100;
+
+/// `maxwait` in SHOW POOLS.
+const MAXWAIT: usize = 13;

@@ -142,7 +142,13 @@ pub(super) const SHARD: Keys = Keys {
 
 pub(super) const USER: Keys = Keys {
     section: "[[database.user]]",
-    known: &["name", "pool", "tenant", "max_client_conn", "max_user_connections"],
+    known: &[
+        "name",
+        "pool",
+        "tenant",
+        "max_client_conn",
+        "max_user_connections",
+    ],
     not_yet: &[],
 };
 

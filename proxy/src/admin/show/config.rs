@@ -96,7 +96,11 @@ fn limits(rows: &mut Rows, limits: &Limits) {
         d.max_client_conn_per_database,
     );
     rows.add("max_db_connections", max_db_connections, d.max_db_connections);
-    rows.add("max_user_connections", max_user_connections, d.max_user_connections);
+    rows.add(
+        "max_user_connections",
+        max_user_connections,
+        d.max_user_connections,
+    );
     rows.add("max_logins", max_logins, d.max_logins);
     rows.add(
         "max_cancels_per_address",
@@ -109,7 +113,11 @@ fn limits(rows: &mut Rows, limits: &Limits) {
         seconds(d.client_login_timeout),
     );
     rows.add("max_packet_size", max_packet_size, d.max_packet_size);
-    rows.add("tcp_keepalive", u8::from(tcp.keepalive), u8::from(d.tcp.keepalive));
+    rows.add(
+        "tcp_keepalive",
+        u8::from(tcp.keepalive),
+        u8::from(d.tcp.keepalive),
+    );
     let mut time = |key: &str, value, default| rows.add(key, seconds(value), seconds(default));
     time("tcp_keepidle", tcp.keepalive_idle, d.tcp.keepalive_idle);
     time("tcp_keepintvl", tcp.keepalive_interval, d.tcp.keepalive_interval);

@@ -220,11 +220,8 @@ impl Import<'_> {
             self.numbers(&user, &pairs, &OF_USER_POOL, sheet);
             self.mode(value(&pairs, "pool_mode"), sheet);
             for (key, _) in &pairs {
-                let is_known = key == "pool_mode"
-                    || OF_USER_POOL
-                        .iter()
-                        .chain(&OF_USER)
-                        .any(|(known, _)| known == key);
+                let is_known =
+                    key == "pool_mode" || OF_USER_POOL.iter().chain(&OF_USER).any(|(known, _)| known == key);
                 if !is_known {
                     let why = format!("of user {}: not carried over", user.key);
                     self.note_once(&user, key, &why);

@@ -184,6 +184,22 @@ const OPTIONS: &[(&str, Fate)] = &[
 mod tests {
     use super::*;
 
+    /// Every limit and every timeout of PgBouncer 1.25 is here under its name or under ours, but for what limits
+    /// something that pgshunt does not have.
+    #[test]
+    fn limits_and_timeouts_are_carried_over() {
+        let needless = |(name, fate): &&(&str, Fate)| {
+            let is_limit = [
+                "max_", "timeout", "_size", "lifetime", "notify", "retry", "delay", "keep",
+            ]
+            .iter()
+            .any(|part| name.contains(part));
+            is_limit && matches!(fate, Needless(_) | Missing(_))
+        };
+        let left: Vec<_> = OPTIONS.iter().filter(needless).map(|(name, _)| *name).collect();
+        assert_eq!(left, ["autodb_idle_timeout", "suspend_timeout", "dns_max_ttl"]);
+    }
+
     #[test]
     fn no_option_stands_twice() {
         let mut names: Vec<_> = OPTIONS.iter().map(|(name, _)| name).collect();
