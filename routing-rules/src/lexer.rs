@@ -33,6 +33,8 @@ pub enum Token<'a> {
 pub struct Tokens<'a> {
     text: &'a [u8],
     at: usize,
+    /// Where the last token began.
+    from: usize,
     lex: Lex,
     /// Where a string constant that takes escapes ended: a quote on a later line goes on with it.
     continues: Option<usize>,
@@ -44,6 +46,7 @@ impl<'a> Tokens<'a> {
         Tokens {
             text,
             at: 0,
+            from: 0,
             lex,
             continues: None,
         }
@@ -52,6 +55,11 @@ impl<'a> Tokens<'a> {
     /// Where the next token is looked for.
     pub fn position(&self) -> usize {
         self.at
+    }
+
+    /// Where the last token stands in the text, its quotes and prefix included.
+    pub fn span(&self) -> std::ops::Range<usize> {
+        self.from..self.at
     }
 
     fn peek(&self, ahead: usize) -> u8 {
@@ -240,6 +248,7 @@ impl<'a> Iterator for Tokens<'a> {
             self.at = self.text.len();
             return Some(Token::Broken);
         }
+        self.from = self.at;
         let c = self.peek(0);
         let token = match c {
             0 => return None,

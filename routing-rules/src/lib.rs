@@ -6,25 +6,50 @@
 //!
 //! [`access`] proves that a text only reads, with the [`Names`] of its database; [`route`] decides with that, the user's
 //! [`Rules`] and the session's [`Facts`] which kind of server it is for, and says why.
+//!
+//! Where a database is sharded, [`Sharding`] says how. [`cut`] makes pieces of a text, a [`Reading`] (remembered by
+//! [`Shapes`]) finds every table in it and what its key is tied to, [`Reading::spread`] places one execution of it with its
+//! [`Values`], and a [`Plan`] says how several shards answer together. [`rewrite`] ties a statement to a tenant.
 
 mod access;
 mod calls;
 mod control;
 mod effects;
 mod facts;
+mod guard;
+mod keys;
 mod lexer;
 mod names;
+mod place;
 mod route;
 mod rules;
+mod scatter;
 mod script;
 mod settings;
+mod shapes;
+mod sharding;
+mod sql;
+mod tables;
+mod vacated;
 mod words;
 
 pub use access::{Access, Why, access};
 pub use control::Control;
 pub use effects::Effects;
 pub use facts::{Facts, Transaction, Wanted};
+pub use guard::rewrite;
+pub use keys::{
+    Bound, Context, InsertRows, Kind as TextKind, Parameter, Reading, Reason as ShardReason, Shards, Slot,
+    Use, Values,
+};
 pub use names::{Kind, Known, Names};
+pub use place::{Format, Function, Key, KeyType, NotAKey, Placement, Shard, Unplaced};
 pub use route::{Freshness, Reason, Reasons, Route, Target, route};
 pub use rules::{Consistency, Reads, Rules};
+pub use scatter::{Count, Finish, Merge, Plan, SortColumn, SortKey, Template, TextOrder, WrongType};
 pub use script::{Lex, Script, read};
+pub use shapes::{Counts, Shapes};
+pub use sharding::{Guard, Named, NoKey, RawSharding, Role, Sharding, WrongSharding};
+pub use sql::{Literal, Pieces, Unread, cut};
+pub use tables::{Column, Table, TableKind, Tables};
+pub use vacated::vacated;

@@ -245,3 +245,21 @@ fn the_console_names_the_reasons() {
         until("the pin to end", || !pins().contains(reason));
     }
 }
+
+#[test]
+fn a_session_s_own_notification_names_the_process_it_was_told_of() {
+    let database = cluster::database();
+    let proxy = proxy(&database, 2);
+    for door in [database.door(), proxy.door(&database)] {
+        let mut wire = door.wire();
+        wire.run("LISTEN own");
+        wire.send(&Messages::new().query("NOTIFY own, 'it is me'"));
+        let frames = wire.until_ready();
+        let told = frames
+            .iter()
+            .find(|frame| frame.kind == b'A')
+            .expect("a notification");
+        assert_eq!(told.body[..4], wire.welcome.pid.to_be_bytes());
+        assert_eq!(told.body[4..], *b"own\0it is me\0");
+    }
+}

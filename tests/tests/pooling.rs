@@ -212,3 +212,37 @@ fn unread_bytes(port: u16) -> u64 {
     };
     table.lines().filter(is_ours).filter_map(unread).sum()
 }
+
+/// PostgreSQL drops no database that anybody is connected to; servers that only wait for clients are nobody.
+#[test]
+fn a_database_without_clients_can_be_dropped() {
+    let database = cluster::database();
+    let proxy = Proxy::to(&format!(
+        "postgres://postgres@127.0.0.1:{}/postgres",
+        database.cluster.port
+    ));
+    let door = proxy.door(&database).as_user("postgres");
+    let at = |name: &str| Door {
+        database: name.into(),
+        ..door.clone()
+    };
+    let mut master = at("postgres").wire();
+    let doomed = cluster::unique("doomed");
+    let drop = format!("DROP DATABASE {doomed}");
+    for form in ["simple", "unnamed", "named"] {
+        master.run(&format!("CREATE DATABASE {doomed}"));
+        for _ in 0..3 {
+            let mut client = at(&doomed).wire();
+            // One leaves a server that has to be cleaned first.
+            client.run("CREATE TEMP TABLE t (a int)");
+            client.hang_up();
+            assert_eq!(at(&doomed).wire().value("SELECT 1"), "1");
+        }
+        let seen = match form {
+            "simple" => master.query(&drop),
+            "unnamed" => master.extended(&drop, &[]),
+            _ => master.exchange(&Messages::new().parse("s", &drop).run("s", &[]).sync()),
+        };
+        assert!(seen.contains(&"C DROP DATABASE".to_owned()), "{form}: {seen:?}");
+    }
+}

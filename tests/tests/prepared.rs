@@ -151,6 +151,50 @@ fn sql_knows_what_the_protocol_prepared() {
 }
 
 #[test]
+fn sql_by_protocol_knows_what_the_protocol_prepared() {
+    same_with_a_rival(|wire| {
+        let mut seen = wire.query("SET work_mem = '5MB'");
+        seen.extend(wire.exchange(&m().parse("s", "SELECT 'by protocol'").sync()));
+        seen.extend(wire.exchange(&m().parse("s1", "EXECUTE s").describe(b'S', "s1").sync()));
+        seen.extend(wire.exchange(&m().run("s1", &[]).sync()));
+        seen.extend(wire.exchange(&m().parse("s2", "SELECT 'another'").sync()));
+        seen.extend(wire.exchange(&m().parse("", "EXECUTE s2").describe(b'S', "").run("", &[]).sync()));
+        seen.extend(wire.query("DEALLOCATE s; DEALLOCATE s2"));
+        seen.extend(wire.exchange(&m().run("s1", &[]).sync()));
+        seen
+    });
+}
+
+/// asyncpg prepares with Flush and sends its first Sync behind the Execute of another statement.
+#[test]
+fn sql_knows_what_the_same_batch_prepared() {
+    same_with_a_rival(|wire| {
+        wire.send(&m().parse("s", "SELECT 'by protocol'").describe(b'S', "s").flush());
+        let mut seen = pgshunt_tests::wire::transcript(&wire.until(b'T'));
+        wire.send(&m().parse("s1", "EXECUTE s").describe(b'S', "s1").flush());
+        seen.extend(pgshunt_tests::wire::transcript(&wire.until(b'T')));
+        seen.extend(wire.exchange(&m().run("s1", &[]).sync()));
+        seen.extend(wire.exchange(&m().run("s1", &[]).sync()));
+        seen.extend(wire.query("DEALLOCATE s"));
+        seen
+    });
+}
+
+/// What an EXECUTE finds does not depend on settings or a BEGIN that go ahead of it.
+#[test]
+fn sql_knows_what_the_protocol_prepared_behind_settings() {
+    same_with_a_rival(|wire| {
+        let mut seen = wire.exchange(&m().parse("s", "SELECT 'by protocol'").sync());
+        seen.extend(wire.query("SET work_mem = '6MB'"));
+        seen.extend(wire.query("BEGIN"));
+        seen.extend(wire.query("EXECUTE s"));
+        seen.extend(wire.query("COMMIT"));
+        seen.extend(wire.query("DEALLOCATE s"));
+        seen
+    });
+}
+
+#[test]
 fn the_unnamed_statement_lives_until_the_next() {
     same_with_a_rival(|wire| {
         let mut seen = wire.exchange(&m().parse("", "SELECT 'unnamed ' || $1").sync());

@@ -343,7 +343,7 @@ async fn welcome(
     snapshot: &Snapshot,
     arrived: Arrived,
     (peer, pool): (Option<SocketAddr>, Rc<Pool>),
-    session: Session,
+    mut session: Session,
 ) -> std::io::Result<Client> {
     let tls = arrived
         .tls
@@ -357,6 +357,7 @@ async fn welcome(
         .fill(&mut secret)
         .map_err(|_| std::io::Error::other("the system gives no random bytes"))?;
     let pid = worker.pid_for(id);
+    session.pid = pid;
     let mut out = Vec::new();
     let reads_replicas = session.settings.value(b"pgshunt.target") == Some(b"replica");
     for (name, value) in session.reported.iter() {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::handle::Signal;
 use super::replicate;
 use super::switches::means;
-use super::worker::{Common, Worker};
+use super::worker::{Common, Order, Worker};
 use crate::catalog::Catalogued;
 use crate::pool::ledger::Ledger;
 use crate::pool::seats::{Seats, Whose};
@@ -176,6 +176,13 @@ impl Worker {
             }
         }
         replicate::end_all(&self.common, database, &snapshot);
+    }
+
+    /// Has all workers close free servers of a database that is to be dropped.
+    pub fn vacate(&self, dbname: &str) {
+        for door in &self.common.doors {
+            let _ = door.send(Order::Vacate(dbname.into()));
+        }
     }
 
     /// Every pool, so that nothing is borrowed while something is done with them.

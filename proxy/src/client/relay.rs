@@ -229,6 +229,9 @@ impl Client {
             desk.totals.bytes_received += input.len() as u64;
             session.on_client(input, backend, desk, &mut sink)
         });
+        if let Some(dbname) = session.take_vacated() {
+            worker.vacate(&dbname);
+        }
         let (mut then, mut is_lost) = (Then::Continue, false);
         if let Some(lease) = &mut self.lease {
             let server: &mut server::held::Server = lease;

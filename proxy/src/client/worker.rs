@@ -53,6 +53,8 @@ pub enum Order {
     Switch(oneshot::Sender<()>),
     /// Connect the servers of this database anew (`None`: of all).
     Renew(Option<String>, oneshot::Sender<()>),
+    /// Close free servers of this database (by its name there): somebody wants to drop it.
+    Vacate(String),
     /// How many servers of this database wait for that, since clients hold them?
     Outdated(Option<String>, oneshot::Sender<usize>),
     /// End every client of this database.
@@ -224,6 +226,9 @@ impl Worker {
             Order::Renew(database, reply) => {
                 self.pools_of(database.as_deref()).iter().for_each(Pool::renew);
                 let _ = reply.send(());
+            }
+            Order::Vacate(dbname) => {
+                self.all_pools().iter().for_each(|pool| pool.vacate(&dbname));
             }
             Order::Outdated(database, reply) => {
                 let pools = self.pools_of(database.as_deref());

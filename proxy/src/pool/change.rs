@@ -4,12 +4,15 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::seats::Whose;
 use super::{Key, Place, Pool, Ways};
 use crate::server::address::Target;
 use crate::server::held::{Facts, Server};
+
+/// PostgreSQL waits five seconds for others to leave a database that is to be dropped.
+const VACANT: Duration = Duration::from_secs(6);
 
 impl Pool {
     /// The configuration says this now. What it says as before stays untouched.
@@ -116,7 +119,18 @@ impl Pool {
     /// Is it about to close this server when it is next free?
     pub fn is_due(&self, server: &Server, now: Instant) -> bool {
         let lifetime = self.settings.borrow().server_lifetime;
-        self.is_outdated(&server.facts) || server.is_past(lifetime, server.connected_at, now)
+        let is_vacated = self.vacant_until.get().is_some_and(|end| now < end);
+        is_vacated || self.is_outdated(&server.facts) || server.is_past(lifetime, server.connected_at, now)
+    }
+
+    /// Somebody wants this database of the servers to be left by all others: free servers are closed, and for a while
+    /// those that come back.
+    pub fn vacate(self: &Rc<Self>, dbname: &str) {
+        let is_of_it = self.targets.borrow().iter().any(|target| target.dbname == dbname);
+        if is_of_it {
+            self.vacant_until.set(Some(Instant::now() + VACANT));
+            self.close_idle();
+        }
     }
 
     /// Has the pool no use for servers any more?

@@ -139,6 +139,7 @@ pub struct Pool {
     fenced_below: Cell<u64>,
     paused: Cell<bool>,
     removed: Cell<bool>,
+    vacant_until: Cell<Option<Instant>>,
     secret: RefCell<Secret>,
     // Lent and given back as boxes: nothing is moved but a pointer.
     #[allow(clippy::vec_box)]
@@ -187,6 +188,7 @@ impl Pool {
             fenced_below: Cell::new(0),
             paused: Cell::new(false),
             removed: Cell::new(false),
+            vacant_until: Cell::new(None),
             secret: RefCell::default(),
             idle: RefCell::default(),
             canceling: RefCell::default(),

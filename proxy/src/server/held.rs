@@ -105,12 +105,14 @@ impl Server {
             secret: logged_in.cancel_secret,
             on_their_way: AtomicU32::new(0),
         };
+        let mut backend = Backend::new(login, reported);
+        backend.pid = logged_in.pid;
         Server {
             id,
             stream: logged_in.stream,
             inbox: Inbox::with(logged_in.rest),
             outbox: Outbox::default(),
-            backend: Backend::new(login, reported),
+            backend,
             cancel: Arc::new(cancel),
             connected_at: now,
             facts: Rc::new(facts),

@@ -31,6 +31,16 @@ struct Author {
     extended: usize,
 }
 
+/// What speaks of prepared statements, or must be the first of its transaction: see the README.
+const NOT_PREPARED: [&str; 6] = [
+    "EXECUTE",
+    "PREPARE a",
+    "DEALLOCATE ALL",
+    "DISCARD ALL",
+    "SET TRANSACTION",
+    "ISOLATION",
+];
+
 const STATEMENTS: [&str; 5] = ["", "", "a", "b", "A b"];
 const PORTALS: [&str; 5] = ["", "", "", "p", "q"];
 
@@ -163,8 +173,9 @@ impl Author {
             0 | 1 => self.parse(name),
             2 | 3 => self.bind(portal, name),
             4 => Message::describe(b'S', name),
-            5 => Message::describe(b'P', portal),
-            6 => Message::execute(portal, self.chance.pick(&[0, 1, 2])),
+            // Not the unnamed portal without its Bind: behind a failed Query, PostgreSQL 15.20 crashes over it.
+            5 => Message::describe(b'P', self.chance.pick(&["p", "q"])),
+            6 => Message::execute(self.chance.pick(&["p", "q"]), self.chance.pick(&[0, 1, 2])),
             7 => Message::close(b'S', name),
             8 => Message::close(b'P', portal),
             _ => Message::execute("nobody", 0),
@@ -177,7 +188,7 @@ impl Author {
         } else if self.chance.one_in(12) {
             (self.chance.pick(SEVERAL), 0)
         } else {
-            (self.text_to_prepare(), 0)
+            (self.text_to_prepare(name), 0)
         };
         let types: &[u32] = match self.chance.below(12) {
             0 => &[23],
@@ -197,21 +208,13 @@ impl Author {
         Message::parse(name, &text, types)
     }
 
-    /// Not what speaks of prepared statements or must be a transaction's first: see the README.
-    fn text_to_prepare(&mut self) -> &'static str {
+    /// A text that may be prepared under this name.
+    fn text_to_prepare(&mut self, name: &str) -> &'static str {
         loop {
             let text = self.text();
             let speaks_of = |word| text.contains(word);
-            if ![
-                "EXECUTE",
-                "PREPARE a",
-                "DEALLOCATE ALL",
-                "DISCARD ALL",
-                "SET TRANSACTION",
-            ]
-            .into_iter()
-            .any(speaks_of)
-            {
+            let ends_itself = text.starts_with("DEALLOCATE") && !name.is_empty() && text.ends_with(name);
+            if !ends_itself && !NOT_PREPARED.into_iter().any(speaks_of) {
                 return text;
             }
         }

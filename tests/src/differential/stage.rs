@@ -116,11 +116,10 @@ impl Stage {
             let Some(&count) = expected.counts.get(at) else {
                 break;
             };
-            let rival = turn.rival.map(|rival| &mut self.rivals[rival]);
-            let rival = rival.map(|rival| {
+            let mut rival = turn.rival.map(|rival| &mut self.rivals[rival]);
+            if let Some(rival) = &mut rival {
                 rival.run(RIVAL_BEGINS);
-                rival
-            });
+            }
             send(&mut wire, turn);
             wire.set_patience(PATIENCE);
             let ends = expected.ended && at + 1 == expected.counts.len();
@@ -132,7 +131,7 @@ impl Stage {
                 break;
             }
         }
-        if !hung && !heard.ended && !expected.ended {
+        if !hung && !heard.ended && expected.counts.len() > play.turns.len() {
             send(&mut wire, &last_turn());
             wire.set_patience(PATIENCE);
             heard.hear_end(&mut wire, PATIENCE);

@@ -19,7 +19,7 @@ const ERROR_FRONT: usize = 4096;
 fn is_read(kind: u8) -> bool {
     matches!(
         kind,
-        b'Z' | b'E' | b'S' | b'C' | b'1' | b'2' | b'3' | b'n' | b'I' | b's'
+        b'Z' | b'E' | b'A' | b'S' | b'C' | b'1' | b'2' | b'3' | b'n' | b'I' | b's'
     )
 }
 
@@ -114,7 +114,7 @@ impl Session {
         match header.kind {
             b'D' if own => self.own_row(body, backend),
             b'D' | b'd' | b'c' | b'V' | b'H' | b'W' => To::Client,
-            b'A' => To::Client,
+            b'A' => self.notification(frame, backend, sink),
             b'N' if own => To::Nobody,
             b'N' => To::Client,
             b'S' => {
@@ -151,6 +151,21 @@ impl Session {
             }
             kind => self.completed(kind, backend),
         }
+    }
+
+    /// A notification names the process that sent it. The session's own process is the one it was told of at login.
+    fn notification(&mut self, frame: &Heading<'_>, backend: &Backend, sink: &mut Sink) -> To {
+        let Some((sender, rest)) = frame.body.split_first_chunk::<4>() else {
+            return To::Broken("a notification without a sender");
+        };
+        if self.pid == 0 || i32::from_be_bytes(*sender) != backend.pid {
+            return To::Client;
+        }
+        reply::frame(sink.forward.made(frame.input), b'A', |out| {
+            out.extend_from_slice(&self.pid.to_be_bytes());
+            out.extend_from_slice(rest);
+        });
+        To::Nobody
     }
 
     fn own_row(&mut self, body: &[u8], backend: &mut Backend) -> To {

@@ -4,6 +4,7 @@
 //! needed. [`Session::on_server`] says which of a server's bytes are the client's. [`Session::afterwards`] says, when a
 //! server owes nothing and sits idle, whether it may go. `Backend` is what is known of the server in hand.
 
+mod extended;
 mod from_client;
 mod from_server;
 mod lazy_begin;
@@ -49,6 +50,8 @@ use settings::Shared;
 pub struct Backend {
     /// The role it logged in as.
     pub login: Arc<[u8]>,
+    /// Its process id.
+    pub pid: i32,
     /// Prepared statements it holds.
     pub held: Held,
     /// Whose unnamed statement it holds; 0 for nobody's.
@@ -210,6 +213,8 @@ pub enum Pooling {
 /// One client's session.
 #[derive(Debug)]
 pub struct Session {
+    /// The process id the client was told of; 0: none.
+    pub pid: i32,
     /// What outlives a transaction.
     pub pooling: Pooling,
     /// What the client was told the server reports.
@@ -248,6 +253,8 @@ pub struct Session {
     /// The client has reset settings of its server (in modes that keep only what is reported).
     was_reset: bool,
     own_done: Option<Own>,
+    /// The client is about to ask for a database that nobody else is connected to.
+    vacates: Option<String>,
     lane: Lane,
     answer: Option<Box<RouteRow>>,
 }
@@ -293,6 +300,7 @@ impl Session {
     /// A session that has just logged in with these settings.
     pub fn new(id: u64, startup: Shared, reported: Reported) -> Self {
         Session {
+            pid: 0,
             pooling: Pooling::Faithful,
             id,
             by_own_name: Vec::new(),
@@ -319,6 +327,7 @@ impl Session {
             due: false,
             was_reset: false,
             own_done: None,
+            vacates: None,
             lane: Lane::Primary,
             answer: None,
         }
@@ -332,6 +341,11 @@ impl Session {
     /// Prepared statements the client has.
     pub fn prepared_len(&self) -> usize {
         self.prepared.as_ref().map_or(0, |map| map.len())
+    }
+
+    /// The database (by its name on the servers) that the client's last statement wants others to leave, once.
+    pub fn take_vacated(&mut self) -> Option<String> {
+        self.vacates.take()
     }
 
     /// Is the client in a transaction it was told of, though no server knows yet?

@@ -1,8 +1,5 @@
 //! What SQL says of statements the client prepared by protocol: servers know those under names of pgshunt's.
 
-use routing_rules::{Control, Script};
-
-use super::from_client::Frame;
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
 use super::{Backend, Session, Sink};
@@ -12,18 +9,18 @@ impl Session {
     /// EXECUTE, PREPARE and DEALLOCATE may speak of statements the client prepared by protocol: the server is told of
     /// those the text could mean, by the client's own names. While it knows any, the client keeps it.
     ///
+    /// One DEALLOCATE alone (`is_one_deallocate`) is dealt with without the server.
+    ///
     /// False: what the server was sent before must be answered first.
     pub(super) fn tell_own_names(
         &mut self,
-        script: &Script,
-        frame: &Frame<'_>,
+        (text, is_one_deallocate): (&[u8], bool),
+        input: &[u8],
         backend: &mut Backend,
         sink: &mut Sink,
     ) -> bool {
-        let text = frame.body().to_ascii_lowercase();
+        let text = text.to_ascii_lowercase();
         let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
-        // One DEALLOCATE alone is dealt with without the server.
-        let is_one_deallocate = matches!(script.control, Control::Deallocate { .. });
         if has(b"prepare") && !has(b"prepare transaction") && !is_one_deallocate {
             // From here on SQL may have taken a name; the probe will tell.
             self.pins.insert(Pin::SqlPrepare);
@@ -52,24 +49,29 @@ impl Session {
             .filter(|(name, _)| mentions(&text, name))
             .map(|(name, statement)| (name.clone(), statement.clone()))
             .collect();
-        if untold.is_empty() || backend.pipeline.is_open() {
-            // In an open batch there is no room for a unit of ours.
+        let is_open = backend.pipeline.is_open();
+        if untold.is_empty() || is_open && (ends_some || backend.pipeline.skips()) {
             return true;
         }
-        if !backend.pipeline.is_empty() {
+        if !is_open && !backend.pipeline.owes_nothing_to_client() {
             return false;
         }
         if backend.status == b'E' {
             return true;
         }
         for (name, statement) in untold {
-            let out = sink.forward.made(frame.input);
+            let out = sink.forward.made(input);
             reply::frame(out, b'P', |out| {
                 reply::cstr(out, &name);
                 out.extend_from_slice(&statement.body);
             });
-            reply::frame(out, b'S', |_| ());
-            backend.pipeline.push(Expect::Own(Own::Clean));
+            if is_open {
+                // Behind an open batch no Sync of ours may come, but a Parse may.
+                backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
+            } else {
+                reply::frame(out, b'S', |_| ());
+                backend.pipeline.push(Expect::Own(Own::Clean));
+            }
             if ends_some {
                 // From now on the server alone knows which of them there are.
                 self.pins.insert(Pin::SqlPrepare);

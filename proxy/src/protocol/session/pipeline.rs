@@ -117,6 +117,11 @@ impl Pipeline {
         self.queue.is_empty()
     }
 
+    /// Nothing owed but answers to queries of ours, and no batch open?
+    pub fn owes_nothing_to_client(&self) -> bool {
+        !self.open && self.queue.iter().all(|expect| matches!(expect, Expect::Own(_)))
+    }
+
     /// How much is owed.
     pub fn len(&self) -> usize {
         self.queue.len()

@@ -1,0 +1,62 @@
+//! SQL parsed: a text is cut into pieces as PostgreSQL cuts it, and sqlparser builds its tree from these pieces. The
+//! parser sees no constant's value, so that a tree holds for all texts of the same shape; every place in a tree is the
+//! number of a piece.
+
+mod pieces;
+mod tokens;
+
+use std::fmt;
+use std::ops::Range;
+
+use sqlparser::ast::Statement;
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::Span;
+
+pub use pieces::{Kind, Literal, Pieces, cut};
+
+/// Why a text could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It is not UTF-8.
+    Encoding,
+    /// It is longer than this, in pieces or bytes.
+    TooLong,
+    /// A quote or comment has no end, or something in it means different things to different versions.
+    Lexical(&'static str),
+    /// The parser does not know it: what it says, without any value.
+    Syntax(Box<str>),
+}
+
+/// The tree of one statement, that stands in these pieces.
+pub fn parse(pieces: &Pieces<'_>, range: Range<usize>) -> Result<Statement, Unread> {
+    let tokens = tokens::tokens(pieces, range)?;
+    let mut statements = Parser::new(&PostgreSqlDialect {})
+        .with_recursion_limit(DEPTH_MAX)
+        .with_tokens_with_locations(tokens)
+        .parse_statements()
+        .map_err(|error| Unread::Syntax(error.to_string().into()))?;
+    match (statements.pop(), statements.pop()) {
+        (Some(statement), None) => Ok(statement),
+        (_, _) => Err(Unread::Syntax("it is no single statement".into())),
+    }
+}
+
+/// The piece a place in the tree stands for; `None` for a node without a place.
+pub fn piece(span: Span) -> Option<usize> {
+    (span.start.column as usize).checked_sub(1)
+}
+
+/// How deep expressions and queries may be nested.
+const DEPTH_MAX: usize = 50;
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unread::Encoding => f.write_str("its text is not UTF-8"),
+            Unread::TooLong => f.write_str("it is too long or too deeply nested to look through"),
+            Unread::Lexical(what) => f.write_str(what),
+            Unread::Syntax(what) => write!(f, "it could not be parsed: {what}"),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Statements tied to a tenant by words put into them.
+
+mod world;
+
+use routing_rules::{Context, Key, Lex, Reading, Values, cut, rewrite};
+use world::{sharding, tables};
+
+/// The text for tenant 7, or the reason why there is none.
+fn tied(text: &str) -> String {
+    let (sharding, tables) = (sharding(), tables());
+    let context = Context {
+        sharding: &sharding,
+        tables: Some(&tables),
+        search_path: None,
+        temporary: &[],
+    };
+    let pieces = cut(text.as_bytes(), Lex::default()).expect("a text");
+    let reading = Reading::new(&pieces, &context);
+    let values = Values {
+        pieces: &pieces,
+        parameters: &[],
+        only_keys: &reading.only_keys,
+    };
+    match rewrite(&reading, &values, Lex::default(), &context, &Key::Integer(7)) {
+        Ok(None) => "as it is".into(),
+        Ok(Some(text)) => text,
+        Err(reason) => format!("refused: {reason}"),
+    }
+}
+
+#[test]
+fn every_table_is_tied_or_the_statement_refused() {
+    let key = r#""tenant_id" = E'7'"#;
+    let cases = [
+        ("select * from orders where tenant_id = 7", "as it is".to_owned()),
+        ("select * from currency", "as it is".to_owned()),
+        (
+            "select * from orders",
+            format!("select * from (SELECT * FROM orders WHERE {key}) AS orders "),
+        ),
+        (
+            "select * from orders o -- x",
+            format!("select * from (SELECT * FROM orders  WHERE {key}) o -- x"),
+        ),
+        (
+            "select * from public.orders as o left join items i on i.order_id = o.id where o.amount > 5 or true",
+            format!(
+                "select * from (SELECT * FROM public.orders  WHERE {key}) as o left join (SELECT * FROM items  WHERE {key}) i \
+                 on i.order_id = o.id where o.amount > 5 or true"
+            ),
+        ),
+        (
+            "select count(*) from orders where id in (select order_id from items)",
+            format!(
+                "select count(*) from (SELECT * FROM orders  WHERE {key}) AS orders where id in (select order_id from \
+                 (SELECT * FROM items WHERE {key}) AS items )"
+            ),
+        ),
+        (
+            "with o as (select * from orders) select * from o a, o b",
+            format!(
+                "with o as (select * from (SELECT * FROM orders WHERE {key}) AS orders ) select * from o a, o b"
+            ),
+        ),
+        (
+            "copy orders to stdout",
+            format!("copy (SELECT * FROM orders  WHERE {key}) to stdout"),
+        ),
+        (
+            "delete from orders",
+            format!("delete from orders WHERE orders.{key} "),
+        ),
+        (
+            "update orders o set amount = 1 where id = 5 or id = 6 returning *",
+            format!("update orders o set amount = 1 where (id = 5 or id = 6 ) AND o.{key} returning *"),
+        ),
+        (
+            "insert into orders (tenant_id, id) select tenant_id, order_id from items",
+            format!(
+                "insert into orders (tenant_id, id) select tenant_id, order_id from (SELECT * FROM items WHERE {key}) AS items "
+            ),
+        ),
+        (
+            "select * from orders where tenant_id = 8",
+            "refused: table orders is not tied to the session's tenant".to_owned(),
+        ),
+        (
+            "insert into orders (tenant_id) values (8)",
+            "refused: table orders is not tied to the session's tenant".to_owned(),
+        ),
+        (
+            "select my_report()",
+            "refused: function my_report may read any table".to_owned(),
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(tied(text), expected, "{text}");
+    }
+    for text in [
+        "copy orders from stdin",
+        "truncate orders",
+        "call f()",
+        "merge into orders o using currency c on true when matched then delete",
+        "select * from orders where tenant_id = 8 or true union all select * from orders where tenant_id = 9",
+        "update orders set tenant_id = 8",
+    ] {
+        assert!(tied(text).starts_with("refused: "), "{text}: {}", tied(text));
+    }
+}
+
+#[test]
+fn a_tenants_name_can_not_end_its_constant() {
+    let (mut sharding, tables) = (sharding(), routing_rules::Tables::default());
+    sharding.key_type = routing_rules::KeyType::Text;
+    let context = Context {
+        sharding: &sharding,
+        tables: Some(&tables),
+        search_path: None,
+        temporary: &[],
+    };
+    let tenant = Key::Text(r"a' OR true -- \' x".into());
+    let pieces = cut(b"select * from declared", Lex::default()).expect("a text");
+    let reading = Reading::new(&pieces, &context);
+    let values = Values {
+        pieces: &pieces,
+        parameters: &[],
+        only_keys: &[],
+    };
+    let text = rewrite(&reading, &values, Lex::default(), &context, &tenant)
+        .expect("tied")
+        .expect("changed");
+    assert!(text.contains(r#""owner" = E'a'' OR true -- \\'' x'"#), "{text}");
+}
