@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::net::socket;
 use crate::pool;
 use crate::server::address::{Address, ServerTls, SslMode};
 
@@ -101,6 +102,8 @@ pub struct Limits {
     pub max_client_conn_per_database: usize,
     /// The most servers of one database, over all its pools (0: none).
     pub max_db_connections: usize,
+    /// The most servers of one role, over all databases (0: none).
+    pub max_user_connections: usize,
     /// The most clients that log in at one time; more wait for their turn (0: no limit).
     pub max_logins: usize,
     /// The most cancel requests from one address in one second; more are dropped (0: no limit).
@@ -109,6 +112,8 @@ pub struct Limits {
     pub client_login_timeout: Duration,
     /// The largest message a client may send, in bytes.
     pub max_packet_size: usize,
+    /// How TCP notices that a client or a server has gone.
+    pub tcp: socket::Settings,
     /// How long a shutdown waits for transactions to end.
     pub shutdown_timeout: Duration,
 }
@@ -121,10 +126,12 @@ impl Default for Limits {
             max_client_conn_per_user: 0,
             max_client_conn_per_database: 0,
             max_db_connections: 0,
+            max_user_connections: 0,
             max_logins: 1000,
             max_cancels_per_address: 100,
             client_login_timeout: Duration::from_secs(60),
             max_packet_size: MAX_PACKET_SIZE,
+            tcp: socket::Settings::default(),
             shutdown_timeout: Duration::from_secs(60),
         }
     }
@@ -175,6 +182,17 @@ impl Snapshot {
         let named = self.databases.iter().find(|database| database.name == name);
         named.or_else(|| self.databases.iter().find(|database| database.is_wildcard()))
     }
+
+    /// The most servers of a role, over all databases (0: none). Where several of its entries say so, the least counts.
+    pub fn max_user_connections(&self, role: &str) -> usize {
+        let users = self.databases.iter().flat_map(|database| &database.users);
+        let own = users
+            .filter(|user| user.name == role)
+            .filter_map(|user| user.max_user_connections);
+        // 0 is no limit, so anything is less.
+        let least = own.min_by_key(|most| if *most == 0 { usize::MAX } else { *most });
+        least.unwrap_or(self.limits.max_user_connections)
+    }
 }
 
 /// The role pgshunt itself uses on a database's servers.
@@ -199,6 +217,8 @@ pub struct User {
     pub tenant: Option<String>,
     /// The most clients of this role in this database (0: none).
     pub max_client_conn: usize,
+    /// The most servers of this role, over all databases (0: none; `None`: what the limits say).
+    pub max_user_connections: Option<usize>,
 }
 
 /// One shard: a primary and its replicas. Which is which is discovered, not written.

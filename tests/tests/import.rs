@@ -125,6 +125,13 @@ fn every_option_is_accounted_for(ini: &str, toml: &str, said: &str) {
     }
 }
 
+fn carries(imported: &Imported, lines: &[&str]) {
+    for line in lines {
+        let is_there = imported.toml.lines().any(|each| each == *line);
+        assert!(is_there, "{line}:\n{}", imported.toml);
+    }
+}
+
 fn ask(door: &Door, database: &str) -> String {
     let door = Door {
         database: database.into(),
@@ -147,6 +154,16 @@ fn one_web_application() {
         "not in the users file"
     );
     assert!(!imported.toml.contains(PASSWORD) && !imported.said.contains(PASSWORD));
+    carries(
+        &imported,
+        &[
+            "reserve_pool_size = 5",
+            "reserve_pool_timeout = 3",
+            "query_wait_notify = 7",
+            "tcp_keepidle = 120",
+            "tcp_user_timeout = \"30000ms\"",
+        ],
+    );
     assert!(
         imported.said.contains("server_reset_query: not needed"),
         "{}",
@@ -168,10 +185,10 @@ fn many_databases_and_a_lookup() {
     for line in [
         "connect_query of database with space",
         "timezone of database reports",
-        "max_user_connections",
     ] {
         assert!(imported.said.contains(line), "{line}: {}", imported.said);
     }
+    carries(&imported, &["max_user_connections = 50"]);
 }
 
 #[test]
@@ -193,11 +210,11 @@ fn users_with_settings_of_their_own() {
         "password of database",
         "[peers]",
         "colour",
-        "reserve_pool_size",
         "auth_hba_file",
         "pool_mode: session",
     ] {
         assert!(imported.said.contains(line), "{line}: {}", imported.said);
     }
+    carries(&imported, &["max_user_connections = 2", "reserve_pool_size = 1"]);
     assert!(!imported.toml.contains("it's secret") && !imported.said.contains("it's secret"));
 }

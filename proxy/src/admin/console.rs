@@ -91,7 +91,7 @@ impl Drop for Counted<'_> {
 }
 
 async fn turn_away(accepted: Accepted) {
-    if let Some((socket, _)) = adopt(accepted) {
+    if let Some((socket, _)) = adopt(accepted, &Default::default()) {
         let text = "too many connections to the console";
         farewell(
             &mut socket.into(),

@@ -57,7 +57,7 @@ pub async fn log_in(
     (remembered, keys): (&Remembered, &Keys),
     accepted: Accepted,
 ) -> Option<Guest> {
-    let (socket, peer) = adopt(accepted)?;
+    let (socket, peer) = adopt(accepted, &common.snapshot.load().limits.tcp)?;
     let tls = common.tls.load_full();
     let arrived = match greet(socket, &tls).await {
         Opened::Client(arrived) => *arrived,

@@ -113,6 +113,7 @@ pub fn targets(snapshot: &Snapshot) -> Result<HashMap<String, Vec<Arc<Target>>>,
                 dbname: shard.dbname.clone().unwrap_or_else(|| database.name.clone()),
                 tls: tls.clone(),
                 connect_timeout: database.pool.server_connect_timeout,
+                tcp: snapshot.limits.tcp,
             })
         });
         targets.insert(database.name.clone(), servers.collect());

@@ -156,6 +156,7 @@ impl Reloader {
                 for target in targets {
                     *target = Arc::new(Target {
                         connect_timeout,
+                        tcp: snapshot.limits.tcp,
                         ..(**target).clone()
                     });
                 }

@@ -78,6 +78,7 @@ async fn read_shard(
             dbname: control.dbname.clone(),
             tls: tls.clone(),
             connect_timeout: database.pool.server_connect_timeout,
+            tcp: Default::default(),
         };
         let limit = database.pool.server_connect_timeout * 2;
         let reading = tokio::time::timeout(limit, read_server(&target, control)).await;

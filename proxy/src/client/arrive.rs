@@ -98,7 +98,7 @@ async fn log_in_patiently(
     snapshot: &Arc<Snapshot>,
     accepted: Accepted,
 ) -> Option<(LoggedIn, Stay)> {
-    let (socket, peer) = adopt(accepted)?;
+    let (socket, peer) = adopt(accepted, &snapshot.limits.tcp)?;
     let address = peer.map(|peer| peer.ip());
     let gate = &worker.common.gate;
     let mut arrival = gate.arrives(address, &snapshot.limits)?;
@@ -144,10 +144,10 @@ async fn log_in_patiently(
 }
 
 /// Makes an accepted socket one of this thread's.
-pub fn adopt(accepted: Accepted) -> Option<(Socket, Option<SocketAddr>)> {
+pub fn adopt(accepted: Accepted, settings: &socket::Settings) -> Option<(Socket, Option<SocketAddr>)> {
     let adopted = match accepted {
         Accepted::Tcp(tcp, peer) => TcpStream::from_std(tcp).and_then(|tcp| {
-            socket::tune(&tcp, &socket::Settings::default())?;
+            socket::tune(&tcp, settings)?;
             Ok((Socket::Tcp(tcp), Some(peer)))
         }),
         Accepted::Unix(unix) => UnixStream::from_std(unix).map(|unix| (Socket::Unix(unix), None)),

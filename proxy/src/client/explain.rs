@@ -94,11 +94,16 @@ impl Client {
             "pgshunt: target={} shard={} server={} access={} cache={}: {}",
             row.target, row.shard, row.server, row.access, row.cache, row.because
         );
+        self.notice(cx, &text);
+    }
+
+    /// Tells the client something that is no answer.
+    pub(super) fn notice(&mut self, cx: &mut Context<'_>, text: &str) {
         let mut notice = Vec::new();
         let fields = ErrorFields {
             severity: "NOTICE",
             code: sqlstate::SUCCESSFUL_COMPLETION,
-            message: &text,
+            message: text,
             detail: None,
             hint: None,
         };

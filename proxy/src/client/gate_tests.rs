@@ -33,6 +33,7 @@ fn snapshot() -> Snapshot {
                 pool: Settings::default(),
                 tenant: None,
                 max_client_conn: 3,
+                max_user_connections: None,
             }],
             max_client_conn: 4,
             max_db_connections: 0,

@@ -10,6 +10,7 @@ use super::switches::means;
 use super::worker::{Common, Order, Worker};
 use crate::catalog::Catalogued;
 use crate::pool::ledger::Ledger;
+use crate::pool::seats::{Seats, Whose};
 use crate::pool::{Key, Place, Plan, Pool, Reads, Ways};
 use crate::protocol::session::prepared::Schema;
 use crate::server::address::Target;
@@ -37,6 +38,7 @@ impl Common {
         Some(Ways {
             settings: database.pool_of(&key.user).clone(),
             max_db_connections: database.max_db_connections,
+            max_user_connections: snapshot.max_user_connections(&key.user),
             targets: targets.collect(),
             reads: Reads {
                 cluster: self.clusters.load().get(&database.name)?.clone(),
@@ -53,17 +55,21 @@ impl Common {
             let mut ledgers = self.ledgers();
             ledgers.entry(key.clone()).or_insert_with(new).clone()
         };
-        ledger.limit(size);
-        let room = {
+        ledger.limit(size, ways.settings.reserve_pool_size);
+        let seat = |whose, name: &str| {
             let mut rooms = self.rooms.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            rooms.entry(key.database.clone()).or_default().clone()
+            rooms.entry((whose, name.to_owned())).or_default().seat()
         };
-        room.limit(ways.max_db_connections);
+        let seats = Seats {
+            database: seat(Whose::Database, &key.database),
+            role: seat(Whose::Role, &key.user),
+        };
+        seats.limit(ways.max_db_connections, ways.max_user_connections);
         let schema = self.schema(&key.database);
         Plan {
             key: key.clone(),
             ledger,
-            seat: room.seat(),
+            seats,
             schema,
         }
     }
@@ -115,8 +121,8 @@ impl Worker {
         }
         let plan = self.common.plan(&key, &ways);
         let pool = Pool::new(plan, ways, self.index as u16, self.buffers.clone());
-        let (ledger, room) = (pool.plan.ledger.clone(), pool.plan.seat.room.clone());
-        tokio::task::spawn_local(Pool::mind_others(Rc::downgrade(&pool), ledger, room));
+        let (ledger, rooms) = (pool.plan.ledger.clone(), pool.plan.seats.rooms());
+        tokio::task::spawn_local(Pool::mind_others(Rc::downgrade(&pool), ledger, rooms));
         let snapshot = self.common.snapshot.load();
         pool.pause(self.common.switches.load().is_paused(&key.database, &snapshot));
         self.pools.borrow_mut().insert(key, pool.clone());

@@ -120,7 +120,7 @@ impl Client {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         self.handle.sleeps(cx);
         if self.handle.is_signalled()
-            || self.ticket.as_ref().is_some_and(Ticket::is_settled)
+            || self.ticket.as_ref().is_some_and(Ticket::has_news)
             || (self.is_to_leave() && self.is_idle())
         {
             return Poll::Ready(Event::Signalled);

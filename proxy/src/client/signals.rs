@@ -7,7 +7,11 @@ use super::handle::{Doing, Overdue, Signal};
 use super::leave;
 use super::relay::{Client, Then};
 use crate::fault::Fault;
+use crate::pool::lease::Ticket;
 use crate::protocol::sqlstate;
+
+/// What a client hears after `query_wait_notify`.
+const WAITS: &str = "no server is free in this pool yet: the statement waits for one (query_wait_notify)";
 
 impl Client {
     pub(super) fn signalled(&mut self, cx: &mut Context<'_>) -> Then {
@@ -36,6 +40,9 @@ impl Client {
                 }
             }
             return self.hear_client(cx);
+        }
+        if self.ticket.as_ref().is_some_and(Ticket::takes_notice) {
+            self.notice(cx, WAITS);
         }
         if self.handle.take(Signal::Fenced) && self.is_fenced() {
             return self.fenced(cx);

@@ -26,6 +26,7 @@ use crate::net::buffer::{BUFFER, Buffers};
 use crate::net::tls::FromClient;
 use crate::pool::ledger::Ledger;
 use crate::pool::room::Room;
+use crate::pool::seats::Whose;
 use crate::pool::{Key, Pool};
 use crate::protocol::session::prepared::Schema;
 use crate::protocol::session::run::Run;
@@ -87,7 +88,7 @@ pub struct Common {
     /// Ledgers of all pools.
     pub ledgers: std::sync::Mutex<HashMap<Key, Arc<Ledger>>>,
     /// The places of each database, by the name clients give.
-    pub rooms: std::sync::Mutex<HashMap<String, Arc<Room>>>,
+    pub rooms: std::sync::Mutex<HashMap<(Whose, String), Arc<Room>>>,
     /// Schema changes seen in each database, by the name clients give.
     pub schemas: std::sync::Mutex<HashMap<String, Schema>>,
     /// Numbers for servers.

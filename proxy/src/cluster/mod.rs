@@ -250,6 +250,7 @@ mod tests {
                 dbname: "d".into(),
                 tls: tls.clone(),
                 connect_timeout: Duration::from_secs(1),
+                tcp: Default::default(),
             })
         });
         let cluster = Cluster::new("s".into(), targets.collect(), &[], true);

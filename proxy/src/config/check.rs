@@ -14,6 +14,7 @@ use super::pool;
 use super::pool::{CLIENTS_MAX, SERVERS_MAX};
 use super::raw::{Section, Written};
 use super::tls;
+use crate::net::socket;
 use crate::pool::settings::Settings;
 use crate::snapshot::{
     AuthMode, ClientTls, Console, Endpoint, Limits, Listen, LogFormat, LogLevel, LogSettings,
@@ -149,6 +150,9 @@ pub(super) fn limits(d: &Limits, section: &Section) -> Limits {
         max_db_connections: section
             .count("max_db_connections", 0..=SERVERS_MAX)
             .unwrap_or(d.max_db_connections),
+        max_user_connections: section
+            .count("max_user_connections", 0..=SERVERS_MAX)
+            .unwrap_or(d.max_user_connections),
         max_logins: clients("max_logins").unwrap_or(d.max_logins),
         max_cancels_per_address: clients("max_cancels_per_address").unwrap_or(d.max_cancels_per_address),
         client_login_timeout: section
@@ -157,7 +161,21 @@ pub(super) fn limits(d: &Limits, section: &Section) -> Limits {
         max_packet_size: section
             .count("max_packet_size", PACKET_MIN..=MAX_PACKET_SIZE)
             .unwrap_or(d.max_packet_size),
+        tcp: tcp(&d.tcp, section),
         shutdown_timeout: section.time("shutdown_timeout").unwrap_or(d.shutdown_timeout),
+    }
+}
+
+fn tcp(d: &socket::Settings, section: &Section) -> socket::Settings {
+    let time = |key| section.time(key);
+    let keepalive = section.count("tcp_keepalive", 0..=1);
+    let count = section.count("tcp_keepcnt", 0..=PROBES_MAX);
+    socket::Settings {
+        keepalive: keepalive.map_or(d.keepalive, |number| number == 1),
+        keepalive_idle: time("tcp_keepidle").unwrap_or(d.keepalive_idle),
+        keepalive_interval: time("tcp_keepintvl").unwrap_or(d.keepalive_interval),
+        keepalive_count: count.map_or(d.keepalive_count, |count| count as u32),
+        user_timeout: time("tcp_user_timeout").unwrap_or(d.user_timeout),
     }
 }
 
@@ -177,6 +195,9 @@ const LOG_LEVELS: [(&str, LogLevel); 5] = [
     ("debug", LogLevel::Debug),
     ("trace", LogLevel::Trace),
 ];
+
+/// Linux's own bound (`MAX_TCP_KEEPCNT`).
+const PROBES_MAX: usize = 127;
 
 /// Below this, a driver's ordinary Bind messages would be refused.
 const PACKET_MIN: usize = 8192;

@@ -177,6 +177,7 @@ fn users(database: &Section, pool: &Settings, limits: &Limits) -> Vec<User> {
         max_client_conn: section
             .count("max_client_conn", 0..=CLIENTS_MAX)
             .unwrap_or(limits.max_client_conn_per_user),
+        max_user_connections: section.count("max_user_connections", 0..=SERVERS_MAX),
     };
     sections.iter().map(user).collect()
 }

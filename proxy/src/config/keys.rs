@@ -61,10 +61,16 @@ pub(super) const LIMITS: Keys = Keys {
         "max_client_conn_per_user",
         "max_client_conn_per_database",
         "max_db_connections",
+        "max_user_connections",
         "max_logins",
         "max_cancels_per_address",
         "client_login_timeout",
         "max_packet_size",
+        "tcp_keepalive",
+        "tcp_keepidle",
+        "tcp_keepintvl",
+        "tcp_keepcnt",
+        "tcp_user_timeout",
         "shutdown_timeout",
     ],
     not_yet: &[],
@@ -76,8 +82,11 @@ pub(super) const POOL: Keys = Keys {
         "mode",
         "size",
         "min_size",
+        "reserve_pool_size",
+        "reserve_pool_timeout",
         "queue_size",
         "query_wait_timeout",
+        "query_wait_notify",
         "server_idle_timeout",
         "server_lifetime",
         "server_connect_timeout",
@@ -134,7 +143,13 @@ pub(super) const SHARD: Keys = Keys {
 
 pub(super) const USER: Keys = Keys {
     section: "[[database.user]]",
-    known: &["name", "pool", "tenant", "max_client_conn"],
+    known: &[
+        "name",
+        "pool",
+        "tenant",
+        "max_client_conn",
+        "max_user_connections",
+    ],
     not_yet: &[],
 };
 
@@ -194,11 +209,12 @@ pub(super) fn from_pgbouncer(key: &str) -> Option<&'static str> {
         .map(|(_, ours)| *ours)
 }
 
-const PGBOUNCER: [(&str, &str); 16] = [
+const PGBOUNCER: [(&str, &str); 17] = [
     ("pool_mode", "mode in [pool]"),
     ("default_pool_size", "size in [pool]"),
     ("pool_size", "size in [pool]"),
     ("min_pool_size", "min_size in [pool]"),
+    ("reserve_pool", "reserve_pool_size in [pool]"),
     ("listen_addr", "clients in [listen], with the port"),
     ("listen_port", "clients in [listen], with the address"),
     ("unix_socket_dir", "clients in [listen], as \"unix:/directory\""),

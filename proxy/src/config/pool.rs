@@ -13,10 +13,15 @@ pub(super) fn narrowed(wider: &Settings, section: &Section) -> Settings {
         min_size: section
             .count("min_size", 0..=SERVERS_MAX)
             .unwrap_or(wider.min_size),
+        reserve_pool_size: section
+            .count("reserve_pool_size", 0..=SERVERS_MAX)
+            .unwrap_or(wider.reserve_pool_size),
+        reserve_pool_timeout: time("reserve_pool_timeout").unwrap_or(wider.reserve_pool_timeout),
         queue_size: section
             .count("queue_size", 0..=CLIENTS_MAX)
             .unwrap_or(wider.queue_size),
         query_wait_timeout: time("query_wait_timeout").unwrap_or(wider.query_wait_timeout),
+        query_wait_notify: time("query_wait_notify").unwrap_or(wider.query_wait_notify),
         server_idle_timeout: time("server_idle_timeout").unwrap_or(wider.server_idle_timeout),
         server_lifetime: time("server_lifetime").unwrap_or(wider.server_lifetime),
         server_connect_timeout: time("server_connect_timeout").unwrap_or(wider.server_connect_timeout),

@@ -13,6 +13,14 @@ use super::stream::Socket;
 /// The most addresses of one name that are tried.
 pub const ADDRESSES_MAX: usize = 16;
 
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Linux's `MAX_TCP_KEEPIDLE` and `MAX_TCP_KEEPINTVL`.
+const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+
+/// The option is a whole number of milliseconds in 31 bits.
+const USER_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// How TCP notices a peer that has gone without a word. A zero duration leaves it to the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -32,9 +40,11 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             keepalive: true,
-            keepalive_idle: Duration::ZERO,
-            keepalive_interval: Duration::ZERO,
-            keepalive_count: 0,
+            // Linux waits for two hours: by then everybody behind a firewall has been forgotten.
+            keepalive_idle: Duration::from_secs(60),
+            keepalive_interval: Duration::from_secs(10),
+            keepalive_count: 6,
+            // It also ends connections whose peer is alive and only slow to read.
             user_timeout: Duration::ZERO,
         }
     }
@@ -45,7 +55,8 @@ pub fn tune(tcp: &TcpStream, settings: &Settings) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let socket = SockRef::from(tcp);
     if settings.keepalive {
-        let given = |d: Duration| (!d.is_zero()).then_some(d);
+        // Linux counts whole seconds here, and no more than these.
+        let given = |d: Duration| (!d.is_zero()).then_some(d.clamp(SECOND, KEEPALIVE_MAX));
         let mut keepalive = TcpKeepalive::new();
         if let Some(idle) = given(settings.keepalive_idle) {
             keepalive = keepalive.with_time(idle);
@@ -60,7 +71,7 @@ pub fn tune(tcp: &TcpStream, settings: &Settings) -> io::Result<()> {
         socket.set_tcp_keepalive(&keepalive)?;
     }
     if !settings.user_timeout.is_zero() {
-        socket.set_tcp_user_timeout(Some(settings.user_timeout))?;
+        socket.set_tcp_user_timeout(Some(settings.user_timeout.min(USER_TIMEOUT_MAX)))?;
     }
     Ok(())
 }
@@ -121,6 +132,25 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(33));
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(44)));
         assert!(tcp.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_the_system_can_not_do_is_done_as_far_as_it_can() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let year = Duration::from_secs(365 * 24 * 3600);
+        let settings = Settings {
+            keepalive_idle: Duration::from_millis(1),
+            keepalive_interval: year,
+            keepalive_count: 127,
+            user_timeout: year,
+            ..Settings::default()
+        };
+        tune(&tcp, &settings).unwrap();
+        let socket = SockRef::from(&tcp);
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), SECOND);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_MAX);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT_MAX));
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::seats::Whose;
 use super::{Key, Place, Pool, Ways};
 use crate::server::address::Target;
 use crate::server::held::{Facts, Server};
@@ -17,8 +18,12 @@ impl Pool {
     /// The configuration says this now. What it says as before stays untouched.
     pub fn change(self: &Rc<Self>, ways: Ways) {
         self.removed.set(false);
-        self.plan.ledger.limit(ways.settings.size);
-        self.plan.seat.room.limit(ways.max_db_connections);
+        self.plan
+            .ledger
+            .limit(ways.settings.size, ways.settings.reserve_pool_size);
+        self.plan
+            .seats
+            .limit(ways.max_db_connections, ways.max_user_connections);
         let was_loose = self.mode().is_loose();
         *self.settings.borrow_mut() = Rc::new(ways.settings);
         let is_other = !Arc::ptr_eq(&self.reads.borrow().cluster, &ways.reads.cluster);
@@ -148,21 +153,23 @@ impl Pool {
         }
     }
 
-    /// Closes free servers whose places others of the database wait for, the oldest first.
+    /// Closes free servers whose places others of the database or the role wait for, the oldest first.
     pub(super) fn make_room(self: &Rc<Self>) {
-        while !self.idle.borrow().is_empty() && self.plan.seat.makes_room(!self.has_waiters()) {
+        while !self.idle.borrow().is_empty()
+            && let Some(whose) = self.plan.seats.makes_room(!self.has_waiters())
+        {
             let oldest = self.idle.borrow_mut().remove(0);
-            self.retire_for_others(oldest);
+            self.retire_for_others(oldest, whose);
         }
     }
 
     /// Closes a server that its seat said is to make room.
-    pub(super) fn retire_for_others(self: &Rc<Self>, server: Box<Server>) {
+    pub(super) fn retire_for_others(self: &Rc<Self>, server: Box<Server>, whose: Whose) {
         let pool = self.clone();
         tokio::task::spawn_local(async move {
             server.say_goodbye().await;
             pool.closed();
-            pool.plan.seat.made_room();
+            pool.plan.seats.made_room(whose);
         });
     }
 

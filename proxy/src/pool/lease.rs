@@ -1,6 +1,6 @@
 //! A server in a client's hands, and a place in the queue for one. Whichever is dropped gives back what it holds.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::task::Waker;
@@ -82,10 +82,19 @@ enum State {
     Gone,
 }
 
+/// Is a client to be told that it waits?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Notice {
+    NotYet,
+    Due,
+    Given,
+}
+
 /// One client in the queue.
 pub struct Waiter {
     state: RefCell<State>,
     waker: Waker,
+    notice: Cell<Notice>,
     /// Since when it waits.
     pub since: Instant,
 }
@@ -95,6 +104,7 @@ impl Waiter {
         Waiter {
             state: RefCell::new(State::Waiting),
             waker,
+            notice: Cell::new(Notice::NotYet),
             since: Instant::now(),
         }
     }
@@ -106,6 +116,14 @@ impl Waiter {
     pub(super) fn serve(&self, server: Box<Server>) {
         *self.state.borrow_mut() = State::Served(server);
         self.waker.wake_by_ref();
+    }
+
+    /// Its client is to be told that it waits; once is enough.
+    pub(super) fn notify(&self) {
+        if self.is_waiting() && self.notice.get() == Notice::NotYet {
+            self.notice.set(Notice::Due);
+            self.waker.wake_by_ref();
+        }
     }
 
     pub(super) fn refuse(&self, fault: Fault) {
@@ -130,9 +148,19 @@ impl Ticket {
         &self.pool
     }
 
-    /// Has something come of the waiting?
-    pub fn is_settled(&self) -> bool {
-        matches!(*self.waiter.state.borrow(), State::Served(_) | State::Refused(_))
+    /// Has something come of the waiting, or is the client to be told that it goes on?
+    pub fn has_news(&self) -> bool {
+        let is_settled = matches!(*self.waiter.state.borrow(), State::Served(_) | State::Refused(_));
+        is_settled || self.waiter.notice.get() == Notice::Due
+    }
+
+    /// Has the client waited so long that it is to be told? True once.
+    pub fn takes_notice(&self) -> bool {
+        let is_due = self.waiter.notice.get() == Notice::Due;
+        if is_due {
+            self.waiter.notice.set(Notice::Given);
+        }
+        is_due
     }
 
     /// What has come of the waiting; `None` while it goes on.

@@ -12,6 +12,8 @@ use crate::protocol::session::settings::Shared;
 #[derive(Debug)]
 pub struct Ledger {
     limit: AtomicUsize,
+    /// Places above the limit, for when clients have waited for long.
+    extra: AtomicUsize,
     servers: AtomicUsize,
     surplus: AtomicUsize,
     starving: AtomicUsize,
@@ -33,6 +35,8 @@ pub enum Need {
     Starving,
     /// Clients wait, and all places of the database are taken, though not all of the pool.
     Database,
+    /// Clients wait, and all places of the role are taken, though not all of the pool.
+    Role,
     /// And the worker has less than its share of them.
     Behind,
 }
@@ -42,7 +46,7 @@ impl Need {
     fn is_of_the_pool(self) -> bool {
         match self {
             Need::Starving | Need::Behind => true,
-            Need::None | Need::Database => false,
+            Need::None | Need::Database | Need::Role => false,
         }
     }
 }
@@ -55,6 +59,7 @@ impl Ledger {
     pub fn new(limit: usize, workers: usize, ids: std::sync::Arc<AtomicU64>) -> Self {
         Ledger {
             limit: AtomicUsize::new(limit),
+            extra: AtomicUsize::new(0),
             servers: AtomicUsize::new(0),
             surplus: AtomicUsize::new(0),
             starving: AtomicUsize::new(0),
@@ -66,9 +71,13 @@ impl Ledger {
         }
     }
 
-    /// Takes a place for one more server, before it is connected. False when all are taken.
-    pub fn reserve(&self) -> bool {
-        let limit = self.limit.load(Ordering::Acquire);
+    /// Takes a place for one more server, before it is connected. False when all are taken; those above the limit are
+    /// only for those who have waited for long.
+    pub fn reserve(&self, has_waited: bool) -> bool {
+        let limit = match has_waited {
+            true => self.most(),
+            false => self.limit.load(Ordering::Acquire),
+        };
         self.servers
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
                 (n < limit).then_some(n + 1)
@@ -95,10 +104,14 @@ impl Ledger {
         self.servers.load(Ordering::Acquire)
     }
 
-    /// Are there more servers than the limit, because it was lowered? Then one of the asking worker's is to be closed,
+    fn most(&self) -> usize {
+        self.limit.load(Ordering::Acquire) + self.extra.load(Ordering::Acquire)
+    }
+
+    /// Are there more servers than there may be, because a limit was lowered? Then one of the asking worker's is to be closed,
     /// and [`Ledger::gave_up`] says that it was. No more are asked for than there are too many, whoever asks.
     pub fn gives_up(&self) -> bool {
-        let (servers, limit) = (self.servers(), self.limit.load(Ordering::Acquire));
+        let (servers, limit) = (self.servers(), self.most());
         if servers <= limit {
             return false;
         }
@@ -114,9 +127,10 @@ impl Ledger {
         self.surplus.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Changes the limit.
-    pub fn limit(&self, limit: usize) {
-        if self.limit.swap(limit, Ordering::AcqRel) != limit {
+    /// Changes the limit, and how many servers there may be above it.
+    pub fn limit(&self, limit: usize, extra: usize) {
+        let is_other = self.limit.swap(limit, Ordering::AcqRel) != limit;
+        if self.extra.swap(extra, Ordering::AcqRel) != extra || is_other {
             self.changed.notify_waiters();
         }
     }
@@ -193,15 +207,15 @@ mod tests {
         let ledger = Arc::new(Ledger::new(10, 2, Arc::default()));
         let granted: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| (0..100).filter(|_| ledger.reserve()).count()))
+                .map(|_| scope.spawn(|| (0..100).filter(|_| ledger.reserve(false)).count()))
                 .collect();
             threads.into_iter().map(|t| t.join().expect("no panic")).sum()
         });
         assert_eq!(granted, 10);
         ledger.release();
-        assert!(ledger.reserve());
+        assert!(ledger.reserve(false));
         assert!(!ledger.gives_up());
-        ledger.limit(8);
+        ledger.limit(8, 0);
         assert_eq!((0..9).filter(|_| ledger.gives_up()).count(), 2);
         ledger.release();
         ledger.gave_up();
@@ -209,5 +223,10 @@ mod tests {
         ledger.release();
         ledger.gave_up();
         assert_eq!((ledger.servers(), ledger.gives_up()), (8, false));
+        ledger.limit(8, 1);
+        assert!(!ledger.reserve(false) && ledger.reserve(true) && !ledger.reserve(true));
+        assert!(!ledger.gives_up());
+        ledger.limit(8, 0);
+        assert!(ledger.gives_up());
     }
 }

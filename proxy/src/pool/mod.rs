@@ -1,6 +1,6 @@
 //! Lending servers to clients: one pool for each database and role, one part of it on each worker.
 //!
-//! `ledger` counts, over all workers, and `room` over all pools of a database; `Pool` holds the servers that are free, the clients that wait, and makes new
+//! `ledger` counts, over all workers, and `room` over all pools of a database or a role; `Pool` holds the servers that are free, the clients that wait, and makes new
 //! servers, never more than they allow. Nothing here is locked: a pool lives on its worker's thread.
 
 mod change;
@@ -8,7 +8,9 @@ mod choose;
 mod failover;
 pub mod lease;
 pub mod ledger;
+mod reserve;
 pub mod room;
+pub mod seats;
 pub mod settings;
 
 use std::cell::{Cell, RefCell};
@@ -35,7 +37,8 @@ use crate::server::held::{Facts, Server};
 use failover::retry_after;
 use lease::{Answer, Lease, Ticket, Waiter};
 use ledger::{Ledger, Need};
-use room::{Room, Seat};
+use room::Room;
+use seats::Seats;
 use settings::{Mode, Settings};
 
 /// Whose servers a pool holds.
@@ -84,8 +87,8 @@ pub struct Plan {
     pub key: Key,
     /// What the workers' parts of this pool count together.
     pub ledger: Arc<Ledger>,
-    /// Its part of what all pools of the database count together.
-    pub seat: Seat,
+    /// Its part of what all pools of the database, and all of the role, count together.
+    pub seats: Seats,
     /// What is known of changes to the database's schema.
     pub schema: Schema,
 }
@@ -96,6 +99,8 @@ pub struct Ways {
     pub settings: Settings,
     /// The most servers of its database, over all pools (0: none).
     pub max_db_connections: usize,
+    /// The most servers of its role, over all databases (0: none).
+    pub max_user_connections: usize,
     /// The servers that may be the one, in order of preference.
     pub targets: Vec<Arc<Target>>,
     /// What is known of the servers, and what reads may do with it.
@@ -276,8 +281,10 @@ impl Pool {
         if self.gives_way(&server, now) {
             return self.retire(server);
         }
-        if self.is_past_its_turn(&server, now) && self.plan.seat.makes_room(!self.has_waiters()) {
-            return self.retire_for_others(server);
+        if self.is_past_its_turn(&server, now)
+            && let Some(whose) = self.plan.seats.makes_room(!self.has_waiters())
+        {
+            return self.retire_for_others(server, whose);
         }
         server.idle_since = now;
         while let Some(waiter) = self.waiters.borrow_mut().pop_front() {
@@ -303,12 +310,13 @@ impl Pool {
     }
 
     /// Does what the needs of other workers and pools ask of this one, for as long as the pool lives.
-    pub async fn mind_others(pool: Weak<Pool>, ledger: Arc<Ledger>, room: Arc<Room>) {
+    pub async fn mind_others(pool: Weak<Pool>, ledger: Arc<Ledger>, rooms: [Arc<Room>; 2]) {
         loop {
             // Cancel safe: what is missed is seen at the next `tidy`.
             tokio::select! {
                 () = ledger.changed.notified() => {}
-                () = room.changed.notified() => {}
+                () = rooms[0].changed.notified() => {}
+                () = rooms[1].changed.notified() => {}
             }
             let Some(pool) = pool.upgrade() else { return };
             pool.mind();
@@ -338,7 +346,7 @@ impl Pool {
     fn closed(self: &Rc<Self>) {
         self.alive.set(self.alive.get() - 1);
         self.plan.ledger.release();
-        self.plan.seat.release();
+        self.plan.seats.release();
         self.connect_more();
     }
 
@@ -392,12 +400,12 @@ impl Pool {
             let is_behind = self.alive.get() < self.plan.ledger.share().max(1);
             // A place that was just given up is for those who have less than their share.
             let yields = !is_behind && self.plan.ledger.others_are_behind(self.need.get());
-            if yields || !self.plan.ledger.reserve() {
+            if yields || !self.takes_place(&settings) {
                 return self.needs(if is_behind { Need::Behind } else { Need::Starving });
             }
-            if !self.plan.seat.reserve() {
+            if let Err(need) = self.plan.seats.reserve() {
                 self.plan.ledger.hand_back();
-                return self.needs(Need::Database);
+                return self.needs(need);
             }
             self.needs(Need::None);
             let generation = self.generation.get();
@@ -412,7 +420,7 @@ impl Pool {
         let before = self.need.replace(need);
         if before != need {
             self.plan.ledger.need(before, need);
-            self.plan.seat.wait(need == Need::Database);
+            self.plan.seats.wait(before, need);
         }
     }
 
@@ -526,19 +534,7 @@ impl Pool {
     pub fn tidy(self: &Rc<Self>, now: Instant) {
         self.follow_primary();
         let settings = self.settings();
-        let patience = settings.query_wait_timeout;
-        let mut refused = 0;
-        self.waiters.borrow_mut().retain(|waiter| {
-            let late = !patience.is_zero() && now.saturating_duration_since(waiter.since) >= patience;
-            if late && waiter.is_waiting() {
-                refused += 1;
-                waiter.refuse(
-                    Fault::error(sqlstate::TOO_MANY_CONNECTIONS, "no server became free within query_wait_timeout")
-                        .hint("All servers of this pool are busy: raise size in [pool], or look for long transactions."),
-                );
-            }
-            waiter.is_waiting()
-        });
+        self.mind_waiters(&settings, now);
         let mut kept = Vec::new();
         let mut gone = Vec::new();
         for mut server in std::mem::take(&mut *self.idle.borrow_mut()) {
@@ -578,11 +574,7 @@ impl Pool {
 
     /// Servers alive or being connected, those being connected, and how long the oldest client has waited.
     pub fn counts(&self, now: Instant) -> (usize, usize, Duration) {
-        let waiters = self.waiters.borrow();
-        let oldest = waiters.iter().find(|waiter| waiter.is_waiting());
-        let waited = oldest.map_or(Duration::ZERO, |waiter| {
-            now.saturating_duration_since(waiter.since)
-        });
+        let waited = self.longest_wait(now);
         (self.alive.get(), self.connecting.borrow().len(), waited)
     }
 }

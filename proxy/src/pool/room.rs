@@ -1,4 +1,4 @@
-//! How many servers a database may have over all its pools and workers: places, and turns for those who wait for one.
+//! How many servers a database, or a role, may have over all its pools and workers: places, and turns for those who wait for one.
 //!
 //! Asked when a server is connected or closed, and when one is given back while somebody waits; never otherwise.
 
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-/// The places of one database.
+/// The places of one database, or of one role.
 #[derive(Debug, Default)]
 pub struct Room {
     /// A worker's pool began to wait for a place, or a place came free while one did.
@@ -155,6 +155,14 @@ impl Seat {
         debug_assert!(held.servers > 0, "a place was given back twice");
         held.servers = held.servers.saturating_sub(1);
         self.room.tell(&places, true);
+    }
+
+    /// Gives a place back at once, since something else is missing. Nobody is told: nothing has become free.
+    pub fn hand_back(&self) {
+        let mut places = self.room.places();
+        places.servers = places.servers.saturating_sub(1);
+        let held = places.seat(self.id);
+        held.servers = held.servers.saturating_sub(1);
     }
 
     /// Its clients wait for a place, or no longer do.

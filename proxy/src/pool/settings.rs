@@ -45,10 +45,16 @@ pub struct Settings {
     pub size: usize,
     /// Servers kept even when idle (`min_pool_size`).
     pub min_size: usize,
+    /// Servers above `size` for clients that have waited for `reserve_pool_timeout` (0: none).
+    pub reserve_pool_size: usize,
+    /// How long a client waits before a server of the reserve is connected for it (0: the reserve is not used).
+    pub reserve_pool_timeout: Duration,
     /// The most clients that may wait; the next one is refused at once (0: no limit).
     pub queue_size: usize,
     /// The longest a client waits for a server (0: for ever).
     pub query_wait_timeout: Duration,
+    /// A client that has waited this long for a server is told so, once, in a notice (0: never).
+    pub query_wait_notify: Duration,
     /// An idle server is closed after this (0: never); ±20 % so that they don't close together.
     pub server_idle_timeout: Duration,
     /// A server is closed after this when it is next free (0: never); ±20 %.
@@ -81,8 +87,11 @@ impl Default for Settings {
             mode: Mode::Auto,
             size: 20,
             min_size: 0,
+            reserve_pool_size: 0,
+            reserve_pool_timeout: Duration::from_secs(5),
             queue_size: 10_000,
             query_wait_timeout: Duration::from_secs(120),
+            query_wait_notify: Duration::from_secs(5),
             server_idle_timeout: Duration::from_secs(600),
             server_lifetime: Duration::from_secs(3600),
             server_connect_timeout: Duration::from_secs(15),

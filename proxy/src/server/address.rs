@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::net::socket;
+
 pub use crate::net::tls::{ServerTls, SslMode};
 
 /// A place a PostgreSQL listens at.
@@ -47,6 +49,8 @@ pub struct Target {
     pub tls: Arc<crate::net::tls::ToServer>,
     /// Time for TCP, TLS and login together.
     pub connect_timeout: Duration,
+    /// How TCP notices that the server has gone.
+    pub tcp: socket::Settings,
 }
 
 impl Target {

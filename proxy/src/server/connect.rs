@@ -327,6 +327,7 @@ mod tests {
             dbname: "d".into(),
             tls: ToServer::disabled().into(),
             connect_timeout: Duration::from_millis(50),
+            tcp: Default::default(),
         };
         let result = connect(&target, "u", &Secret::None, &[]).await;
         assert!(matches!(result, Err(ConnectFault::Timeout)));

@@ -34,10 +34,9 @@ pub fn lines(target: &Target) -> &'static [Line] {
 
 /// Reaches the server. `patience` is for TCP alone; the caller bounds the whole.
 pub async fn dial(target: &Target, line: Line, patience: Duration) -> Result<Stream, ConnectFault> {
-    let settings = socket::Settings::default();
     let (mut plain, host) = match &target.address {
         Address::Tcp { host, port } => {
-            let socket = socket::tcp(host, *port, patience, &settings).await;
+            let socket = socket::tcp(host, *port, patience, &target.tcp).await;
             (socket.map_err(ConnectFault::Unreachable)?, host)
         }
         Address::Unix { directory, port } => {
@@ -104,6 +103,7 @@ mod tests {
             dbname: "d".into(),
             tls: Arc::new(ToServer::new(&settings).unwrap()),
             connect_timeout: Duration::from_secs(5),
+            tcp: socket::Settings::default(),
         }
     }
 

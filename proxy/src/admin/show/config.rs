@@ -14,7 +14,7 @@ pub(super) const CONFIG: [Column; 4] = [text("key"), text("value"), text("defaul
 const MASK: &str = "********";
 
 /// What only a restart changes, by the beginning of its key; the rest RELOAD changes, and some of it SET.
-const FIXED: [&str; 4] = ["threads", "listen.", "log.format", "max_user_connections"];
+const FIXED: [&str; 3] = ["threads", "listen.", "log.format"];
 
 /// Keys of `[limits]` stand alone, as PgBouncer's and its tools have them; all others have their section before them.
 pub(super) fn config(seen: &Seen) -> Vec<Row> {
@@ -71,10 +71,12 @@ fn limits(rows: &mut Rows, limits: &Limits) {
         max_client_conn_per_user,
         max_client_conn_per_database,
         max_db_connections,
+        max_user_connections,
         max_logins,
         max_cancels_per_address,
         client_login_timeout,
         max_packet_size,
+        tcp,
         shutdown_timeout,
     } = limits;
     rows.add("max_client_conn", max_client_conn, d.max_client_conn);
@@ -94,8 +96,11 @@ fn limits(rows: &mut Rows, limits: &Limits) {
         d.max_client_conn_per_database,
     );
     rows.add("max_db_connections", max_db_connections, d.max_db_connections);
-    // PgBouncer's limit on a role's servers, which its exporter wants to see; there is none here.
-    rows.add("max_user_connections", 0, 0);
+    rows.add(
+        "max_user_connections",
+        max_user_connections,
+        d.max_user_connections,
+    );
     rows.add("max_logins", max_logins, d.max_logins);
     rows.add(
         "max_cancels_per_address",
@@ -108,6 +113,16 @@ fn limits(rows: &mut Rows, limits: &Limits) {
         seconds(d.client_login_timeout),
     );
     rows.add("max_packet_size", max_packet_size, d.max_packet_size);
+    rows.add(
+        "tcp_keepalive",
+        u8::from(tcp.keepalive),
+        u8::from(d.tcp.keepalive),
+    );
+    let mut time = |key: &str, value, default| rows.add(key, seconds(value), seconds(default));
+    time("tcp_keepidle", tcp.keepalive_idle, d.tcp.keepalive_idle);
+    time("tcp_keepintvl", tcp.keepalive_interval, d.tcp.keepalive_interval);
+    time("tcp_user_timeout", tcp.user_timeout, d.tcp.user_timeout);
+    rows.add("tcp_keepcnt", tcp.keepalive_count, d.tcp.keepalive_count);
     rows.add(
         "shutdown_timeout",
         seconds(*shutdown_timeout),
@@ -191,6 +206,9 @@ fn database(rows: &mut Rows, database: &Database) {
             rows.fact(key("tenant"), tenant);
         }
         rows.add(key("max_client_conn"), user.max_client_conn, 0);
+        if let Some(most) = user.max_user_connections {
+            rows.fact(key("max_user_connections"), most);
+        }
         if user.pool != database.pool {
             pool(rows, &key("pool"), &user.pool, &database.pool);
         }
@@ -204,6 +222,7 @@ fn pool(rows: &mut Rows, prefix: &str, settings: &Settings, wider: &Settings) {
     let (s, d) = (settings, wider);
     number("size", s.size, d.size);
     number("min_size", s.min_size, d.min_size);
+    number("reserve_pool_size", s.reserve_pool_size, d.reserve_pool_size);
     number("queue_size", s.queue_size, d.queue_size);
     number("connect_parallel", s.connect_parallel, d.connect_parallel);
     number(
@@ -215,7 +234,13 @@ fn pool(rows: &mut Rows, prefix: &str, settings: &Settings, wider: &Settings) {
     let mut time = |key: &str, value: Duration, default: Duration| {
         rows.add(format!("{prefix}.{key}"), seconds(value), seconds(default));
     };
+    time(
+        "reserve_pool_timeout",
+        s.reserve_pool_timeout,
+        d.reserve_pool_timeout,
+    );
     time("query_wait_timeout", s.query_wait_timeout, d.query_wait_timeout);
+    time("query_wait_notify", s.query_wait_notify, d.query_wait_notify);
     time(
         "server_idle_timeout",
         s.server_idle_timeout,

@@ -13,18 +13,27 @@ const OF_DATABASE: [(&str, &str); 2] = [
     ("max_db_connections", "max_db_connections"),
     ("max_db_client_connections", "max_client_conn"),
 ];
-const OF_POOL: [(&str, &str); 4] = [
+const OF_POOL: [(&str, &str); 6] = [
     ("pool_size", "size"),
     ("min_pool_size", "min_size"),
+    ("reserve_pool_size", "reserve_pool_size"),
+    // Its name before PgBouncer 1.24.
+    ("reserve_pool", "reserve_pool_size"),
     ("server_lifetime", "server_lifetime"),
     ("server_idle_timeout", "server_idle_timeout"),
 ];
-const OF_USER_POOL: [(&str, &str); 5] = [
+const OF_USER_POOL: [(&str, &str); 6] = [
     ("pool_size", "size"),
+    ("reserve_pool_size", "reserve_pool_size"),
     ("query_timeout", "query_timeout"),
     ("idle_transaction_timeout", "idle_transaction_timeout"),
     ("transaction_timeout", "transaction_timeout"),
     ("client_idle_timeout", "client_idle_timeout"),
+];
+
+const OF_USER: [(&str, &str); 2] = [
+    ("max_user_client_connections", "max_client_conn"),
+    ("max_user_connections", "max_user_connections"),
 ];
 
 /// Keys that become part of something else.
@@ -112,10 +121,12 @@ impl Import<'_> {
     }
 
     fn numbers(&mut self, entry: &Entry, pairs: &Pairs, keys: &[(&str, &str)], sheet: &mut Sheet) {
+        let mut done: Vec<&str> = Vec::new();
         for (theirs, ours) in keys {
-            let Some(written) = value(pairs, theirs) else {
+            let Some(written) = value(pairs, theirs).filter(|_| !done.contains(ours)) else {
                 continue;
             };
+            done.push(ours);
             match number(&written) {
                 Some(number) => {
                     self.carried += 1;
@@ -204,18 +215,13 @@ impl Import<'_> {
             };
             sheet.open("[[database.user]]".into());
             sheet.add("name", Value::Text(user.key.clone()));
-            self.numbers(
-                &user,
-                &pairs,
-                &[("max_user_client_connections", "max_client_conn")],
-                sheet,
-            );
+            self.numbers(&user, &pairs, &OF_USER, sheet);
             sheet.open("[database.user.pool]".into());
             self.numbers(&user, &pairs, &OF_USER_POOL, sheet);
             self.mode(value(&pairs, "pool_mode"), sheet);
             for (key, _) in &pairs {
-                let is_known = OF_USER_POOL.iter().any(|(known, _)| known == key)
-                    || matches!(key.as_str(), "pool_mode" | "max_user_client_connections");
+                let is_known =
+                    key == "pool_mode" || OF_USER_POOL.iter().chain(&OF_USER).any(|(known, _)| known == key);
                 if !is_known {
                     let why = format!("of user {}: not carried over", user.key);
                     self.note_once(&user, key, &why);
@@ -250,9 +256,6 @@ impl Import<'_> {
                     "not carried over: clients say that themselves, or ALTER DATABASE … SET does"
                 }
                 "auth_query" => "not carried over: one auth_query serves all databases ([auth])",
-                "reserve_pool" | "reserve_pool_size" => {
-                    "not carried over: there is no reserve pool: raise size"
-                }
                 "load_balance_hosts" => "not carried over: the primary is found among the servers",
                 _ => "not carried over: it is not known",
             };

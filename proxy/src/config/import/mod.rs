@@ -187,6 +187,14 @@ impl Import<'_> {
             let size = size.clamp(8192, MAX_PACKET_SIZE);
             sheet.put("limits", "max_packet_size", Value::Number(size.to_string()));
         }
+        // PgBouncer has this one in milliseconds.
+        if let Some(time) = self
+            .option("tcp_user_timeout")
+            .and_then(|entry| entry.value.trim().parse::<u32>().ok())
+        {
+            self.carried += 1;
+            sheet.put("limits", "tcp_user_timeout", Value::Text(format!("{time}ms")));
+        }
         let prepared = self.option("max_prepared_statements");
         match prepared.map(|entry| (entry.line, entry.value.clone())) {
             Some((line, value)) if value.trim() == "0" => {

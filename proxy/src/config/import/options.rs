@@ -32,7 +32,6 @@ const DNS: Fate = Needless("names are looked up by the system at each connect");
 const RESET: Fate = Needless("mode auto asks a server what a session left in it instead of resetting it");
 const CIPHERS: Fate = Missing("TLS 1.2 and 1.3 with rustls's ciphers, always");
 const UNIX: Fate = Missing("the socket may be used by everybody who may enter its directory");
-const RESERVE: Fate = Missing("there is no reserve pool: raise size");
 
 /// All options of PgBouncer 1.25.
 const OPTIONS: &[(&str, Fate)] = &[
@@ -84,12 +83,10 @@ const OPTIONS: &[(&str, Fate)] = &[
     ),
     ("transaction_timeout", Value("pool", "transaction_timeout")),
     ("cancel_wait_timeout", Value("pool", "cancel_wait_timeout")),
-    ("reserve_pool_size", RESERVE),
-    ("reserve_pool_timeout", RESERVE),
-    (
-        "max_user_connections",
-        Missing("there is no limit on a role's servers over all databases: size is one for each pool"),
-    ),
+    ("reserve_pool_size", Value("pool", "reserve_pool_size")),
+    ("reserve_pool_timeout", Value("pool", "reserve_pool_timeout")),
+    ("query_wait_notify", Value("pool", "query_wait_notify")),
+    ("max_user_connections", Value("limits", "max_user_connections")),
     ("server_reset_query", RESET),
     ("server_reset_query_always", RESET),
     (
@@ -162,7 +159,6 @@ const OPTIONS: &[(&str, Fate)] = &[
         "so_reuseport",
         Needless("one process uses all processors: threads"),
     ),
-    ("query_wait_notify", Missing("a client that waits is not told so")),
     (
         "autodb_idle_timeout",
         Needless("pools of \"*\" cost nothing once their servers are closed"),
@@ -177,16 +173,32 @@ const OPTIONS: &[(&str, Fate)] = &[
     ("sbuf_loopcnt", KERNEL),
     ("tcp_defer_accept", KERNEL),
     ("tcp_socket_buffer", KERNEL),
-    ("tcp_keepalive", KERNEL),
-    ("tcp_keepcnt", KERNEL),
-    ("tcp_keepidle", KERNEL),
-    ("tcp_keepintvl", KERNEL),
-    ("tcp_user_timeout", KERNEL),
+    ("tcp_keepalive", Value("limits", "tcp_keepalive")),
+    ("tcp_keepcnt", Value("limits", "tcp_keepcnt")),
+    ("tcp_keepidle", Value("limits", "tcp_keepidle")),
+    ("tcp_keepintvl", Value("limits", "tcp_keepintvl")),
+    ("tcp_user_timeout", Together),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every limit and every timeout of PgBouncer 1.25 is here under its name or under ours, but for what limits
+    /// something that pgshunt does not have.
+    #[test]
+    fn limits_and_timeouts_are_carried_over() {
+        let needless = |(name, fate): &&(&str, Fate)| {
+            let is_limit = [
+                "max_", "timeout", "_size", "lifetime", "notify", "retry", "delay", "keep",
+            ]
+            .iter()
+            .any(|part| name.contains(part));
+            is_limit && matches!(fate, Needless(_) | Missing(_))
+        };
+        let left: Vec<_> = OPTIONS.iter().filter(needless).map(|(name, _)| *name).collect();
+        assert_eq!(left, ["autodb_idle_timeout", "suspend_timeout", "dns_max_ttl"]);
+    }
 
     #[test]
     fn no_option_stands_twice() {

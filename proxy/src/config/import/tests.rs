@@ -62,6 +62,7 @@ fn what_is_carried_over() {
     let bob = any.users.iter().find(|user| user.name == "bob").expect("there");
     assert_eq!(bob.pool.query_timeout.as_secs_f64(), 1.5);
     assert_eq!(bob.max_client_conn, 4);
+    assert_eq!(bob.max_user_connections, Some(3));
     assert_eq!(snapshot.auth.users.len(), 3);
     let paths: Vec<_> = imported.passwords.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(paths, ["secrets/asker.password", "secrets/b_o.password"]);
@@ -76,7 +77,6 @@ fn what_is_not_carried_over_is_named() {
         "server_reset_query",
         "ignore_startup_parameters",
         "logfile",
-        "max_user_connections",
         "colour",
         "lookup",
     ] {

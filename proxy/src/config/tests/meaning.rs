@@ -87,6 +87,23 @@ fn limits_come_down_to_databases_and_users() {
 }
 
 #[test]
+fn a_roles_servers_are_limited_by_the_least_of_its_entries() {
+    let other = SMALLEST.replace("app", "other");
+    let user = |role: &str, most: usize| {
+        format!("[[database.user]]\nname = \"{role}\"\nmax_user_connections = {most}\n")
+    };
+    let snapshot = right(&format!(
+        "[limits]\nmax_user_connections = 5\n{SMALLEST}{}{}{other}{}{}",
+        user("a", 9),
+        user("b", 0),
+        user("a", 8),
+        user("c", 0),
+    ));
+    let of = |role| snapshot.max_user_connections(role);
+    assert_eq!([of("a"), of("b"), of("c"), of("anyone")], [8, 0, 0, 5]);
+}
+
+#[test]
 fn tls_of_a_shard_wins_over_the_databases() {
     let folder = Folder::new("tls");
     folder.write("ca.crt", "", 0o644);
