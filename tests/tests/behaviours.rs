@@ -6,8 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use pgshunt::cli::demo::cluster::Plan;
 use pgshunt_tests::certificates::Certificates;
-use pgshunt_tests::{Config, Door};
+use pgshunt_tests::{Config, Door, cluster};
 
 #[test]
 fn psql() {
@@ -88,9 +89,25 @@ fn sqlx() {
     same("sqlx", || Command::new(driver("behaviours-rust/debug/sqlx")), 30);
 }
 
+/// Reads may be a replica's, which may be three seconds behind: what a program sees is what one server shows it.
+#[test]
+fn with_replicas() {
+    let delays = ["0", "3s"];
+    compared("psql", || command("bash", &[here("psql.sh")]), 40, &delays);
+    compared("psycopg 3", || python(&["psycopg_3.py"]), 50, &delays);
+    compared("asyncpg", || python(&["asyncpg_.py"]), 39, &delays);
+    compared("node-postgres", || node("pg_.mjs"), 42, &delays);
+}
+
 /// Runs a program both ways and compares; it has at least this many behaviours.
 #[track_caller]
 fn same(name: &str, program: impl Fn() -> Command, least: usize) {
+    compared(name, program, least, &[]);
+}
+
+/// The same, with a replica for each of these `recovery_min_apply_delay`s.
+#[track_caller]
+fn compared(name: &str, program: impl Fn() -> Command, least: usize, delays: &[&str]) {
     let files = Certificates::new(&[]);
     let (node, database) = files.server("server");
     // The program makes tables and leaves some: the second run has a database of its own, with the same owner.
@@ -98,7 +115,17 @@ fn same(name: &str, program: impl Fn() -> Command, least: usize) {
     database
         .superuser()
         .psql(&format!("CREATE DATABASE {second} OWNER {}", database.name));
+    let replica = |(at, delay): (usize, &&str)| {
+        let plan = Plan {
+            name: &format!("replica{at}"),
+            settings: &[("recovery_min_apply_delay", delay)],
+            ..Plan::default()
+        };
+        cluster::replica(&node, &plan)
+    };
+    let replicas: Vec<_> = delays.iter().enumerate().map(replica).collect();
     let proxy = Config::new(&database)
+        .replicas(&replicas)
         .pool("size = 5")
         .shard(&format!("dbname = \"{second}\""))
         .section(&files.towards_clients("prefer"))
@@ -114,7 +141,11 @@ fn same(name: &str, program: impl Fn() -> Command, least: usize) {
     );
     assert_eq!(directly.len(), through.len(), "{name}: a line is missing");
     println!("{name}: {} behaviours, all the same", directly.len());
-    drop((proxy, node));
+    if !delays.is_empty() {
+        let routes = proxy.console().wire().rows("SHOW ROUTES").join("\n");
+        println!("{name} with replicas: {routes}");
+    }
+    drop((proxy, replicas, node));
 }
 
 /// What it prints. Fails the test unless it ends well.
