@@ -245,6 +245,9 @@ fn a_read_only_transaction_is_a_transaction_wherever_it_is() {
     wire.run("ROLLBACK TO here");
     assert_eq!(wire.value(WHERE), replica);
     wire.run("COMMIT");
+    on_replica(&mut wire, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY");
+    assert_eq!(wire.sqlstate("INSERT INTO t VALUES (2)"), "25006");
+    wire.run("ROLLBACK");
     // A pipeline behind it does not follow it to the replica.
     on_replica(&mut wire, "BEGIN READ ONLY");
     wire.send(

@@ -507,6 +507,9 @@ impl Client {
             self.session.stays();
             return Steer::On;
         }
+        if REFUSED.contains(&word) && asked.is_single {
+            return Steer::On;
+        }
         let why = why.map(ToString::to_string).unwrap_or_default();
         let fault = Fault::fatal(
             sqlstate::FEATURE_NOT_SUPPORTED,
@@ -578,4 +581,9 @@ const KEPT: [&str; 10] = [
     "SET",
     "RESET",
     "DEALLOCATE",
+];
+
+/// First words of statements that any server refuses in a READ ONLY transaction, in the same words (25006).
+const REFUSED: [&str; 11] = [
+    "INSERT", "UPDATE", "DELETE", "MERGE", "CREATE", "ALTER", "DROP", "TRUNCATE", "GRANT", "REVOKE", "COMMENT",
 ];
