@@ -585,5 +585,6 @@ const KEPT: [&str; 10] = [
 
 /// First words of statements that any server refuses in a READ ONLY transaction, in the same words (25006).
 const REFUSED: [&str; 11] = [
-    "INSERT", "UPDATE", "DELETE", "MERGE", "CREATE", "ALTER", "DROP", "TRUNCATE", "GRANT", "REVOKE", "COMMENT",
+    "INSERT", "UPDATE", "DELETE", "MERGE", "CREATE", "ALTER", "DROP", "TRUNCATE", "GRANT", "REVOKE",
+    "COMMENT",
 ];
