@@ -293,6 +293,7 @@ impl Client {
                 }
             }
         } else if !bytes.is_empty() {
+            self.routing.mark_written();
             self.handle.pool.totals.borrow_mut().bytes_sent += bytes.len() as u64;
             written = outbox.write(cx, stream, bytes);
         }

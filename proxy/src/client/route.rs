@@ -84,6 +84,13 @@ const PRIMARY_IS_DOWN: Duration = Duration::from_secs(24 * 3600);
 const TEXT_KEPT: usize = 240;
 
 impl Routing {
+    /// Before the client hears of what may be a write, whoever else reads for its tenant must.
+    pub(super) fn mark_written(&self) {
+        if let Some(mark) = &self.wishes.mark {
+            mark.wrote(Instant::now());
+        }
+    }
+
     /// Bytes for the client from a replica: kept while the unit could still be run elsewhere. Else gives back what is to
     /// be written before them.
     pub(super) fn hold_back(&mut self, session: &Session, bytes: &[u8]) -> Option<Vec<u8>> {
@@ -432,9 +439,6 @@ impl Client {
             self.routing.seen = Some(at);
         } else {
             self.routing.needed = Some(at);
-            if let Some(mark) = &self.routing.wishes.mark {
-                mark.wrote(at);
-            }
         }
     }
 

@@ -29,13 +29,29 @@ impl Pool {
             return;
         }
         // The first look only confirms what a connection was told itself.
-        let is_confirmed = before == 0 && first == Some(self.preferred.get());
+        let is_confirmed = before == 0 && first.is_some_and(|first| self.has_only(first));
         if self.plan.key.place != Place::Primary || is_confirmed {
             return;
         }
         self.preferred.set(first.unwrap_or(0));
         self.renew();
         self.fenced_below.set(self.generation.get());
+    }
+
+    /// Are all its servers those of this member? One that is being connected looks itself.
+    fn has_only(&self, member: usize) -> bool {
+        let reads = self.reads();
+        let address = &reads.cluster.members[member].target.address;
+        let mut has_only = true;
+        self.each_known(|facts| has_only &= facts.target.address == *address);
+        has_only
+    }
+
+    /// Is this where the primary is, as far as that is known?
+    pub(super) fn is_at_primary(&self, target: &Target) -> bool {
+        let reads = self.reads.borrow();
+        let primary = reads.cluster.primary().filter(|_| reads.cluster.has_replicas());
+        primary.is_none_or(|at| reads.cluster.members[at].target.address == target.address)
     }
 
     /// Are servers of this generation ones of a primary that no longer is?

@@ -515,7 +515,10 @@ impl Pool {
     /// Is a server just connected what the pool is for?
     async fn is_of_use(&self, server: &mut Server) -> bool {
         match self.plan.key.place {
-            Place::Primary => self.targets.borrow().len() == 1 || !is_standby(server, &self.buffers).await,
+            Place::Primary => {
+                self.targets.borrow().len() == 1
+                    || (self.is_at_primary(&server.facts.target) && !is_standby(server, &self.buffers).await)
+            }
             Place::Replica(_) => {
                 // Sessions come and go between servers; that one of them is a standby is not theirs to hear.
                 server.backend.reported = reported::as_on_primary(&server.backend.reported);
