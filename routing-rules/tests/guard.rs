@@ -2,18 +2,13 @@
 
 mod world;
 
-use routing_rules::{Context, Key, Lex, Reading, Values, cut, rewrite};
-use world::{sharding, tables};
+use routing_rules::{Key, Lex, Reading, Values, cut, rewrite};
+use world::{context, sharding, tables};
 
 /// The text for tenant 7, or the reason why there is none.
 fn tied(text: &str) -> String {
     let (sharding, tables) = (sharding(), tables());
-    let context = Context {
-        sharding: &sharding,
-        tables: Some(&tables),
-        search_path: None,
-        temporary: &[],
-    };
+    let context = context(&sharding, &tables);
     let pieces = cut(text.as_bytes(), Lex::default()).expect("a text");
     let reading = Reading::new(&pieces, &context);
     let values = Values {
@@ -112,12 +107,7 @@ fn every_table_is_tied_or_the_statement_refused() {
 fn a_tenants_name_can_not_end_its_constant() {
     let (mut sharding, tables) = (sharding(), routing_rules::Tables::default());
     sharding.key_type = routing_rules::KeyType::Text;
-    let context = Context {
-        sharding: &sharding,
-        tables: Some(&tables),
-        search_path: None,
-        temporary: &[],
-    };
+    let context = context(&sharding, &tables);
     let tenant = Key::Text(r"a' OR true -- \' x".into());
     let pieces = cut(b"select * from declared", Lex::default()).expect("a text");
     let reading = Reading::new(&pieces, &context);

@@ -3,7 +3,7 @@
 mod world;
 
 use routing_rules::{Context, Format, Key, Lex, NoKey, Parameter, Reading, Shards, Values, cut};
-use world::{sharding, tables};
+use world::{context, sharding, tables};
 
 /// What a row says is not as usual.
 #[derive(Default)]
@@ -69,10 +69,10 @@ fn judge(text: &str, words: &str) -> String {
     let tables = tables();
     let path: Vec<&str> = row.path.iter().map(String::as_str).collect();
     let context = Context {
-        sharding: &sharding,
         tables: (!row.has_no_catalog).then_some(&tables),
         search_path: (!path.is_empty()).then_some(&path),
         temporary: &row.temporary,
+        ..context(&sharding, &tables)
     };
     let pieces = match cut(text.as_bytes(), Lex::default()) {
         Ok(pieces) => pieces,

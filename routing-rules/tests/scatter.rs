@@ -2,17 +2,12 @@
 
 mod world;
 
-use routing_rules::{Context, Lex, Plan, Reading, SortColumn, cut};
-use world::{sharding, tables};
+use routing_rules::{Lex, Plan, Reading, SortColumn, cut};
+use world::{context, sharding, tables};
 
 fn judge(text: &str) -> Vec<String> {
     let (sharding, tables) = (sharding(), tables());
-    let context = Context {
-        sharding: &sharding,
-        tables: Some(&tables),
-        search_path: None,
-        temporary: &[],
-    };
+    let context = context(&sharding, &tables);
     let pieces = cut(text.as_bytes(), Lex::default()).expect("a text");
     let reading = Reading::new(&pieces, &context);
     if let Some(reason) = &reading.refused {

@@ -57,15 +57,20 @@ fn shards(reading: &Reading, text: &str, sharding: &Sharding) -> Option<Shards> 
     reading.shards(sharding, &values, None).ok()
 }
 
+/// All that is known of it, and nothing of the session.
+fn context<'a>(sharding: &'a Sharding, tables: &'a Tables) -> Context<'a> {
+    Context {
+        sharding,
+        tables: Some(tables),
+        search_path: None,
+        temporary: &[],
+    }
+}
+
 #[test]
 fn one_reading_serves_all_constants_of_a_shape() {
     let (sharding, tables) = (sharding(), tables());
-    let context = Context {
-        sharding: &sharding,
-        tables: Some(&tables),
-        search_path: None,
-        temporary: &[],
-    };
+    let context = context(&sharding, &tables);
     let mut shapes = Shapes::new(1 << 20);
     let one = |shard: &str| Some(Shards::One(shard.into()));
     let texts = [
@@ -84,12 +89,7 @@ fn one_reading_serves_all_constants_of_a_shape() {
 #[test]
 fn constants_that_change_the_meaning_are_told_apart() {
     let (sharding, tables) = (sharding(), tables());
-    let context = Context {
-        sharding: &sharding,
-        tables: Some(&tables),
-        search_path: None,
-        temporary: &[],
-    };
+    let context = context(&sharding, &tables);
     let mut shapes = Shapes::new(1 << 20);
     // GROUP BY 1 is the key here, GROUP BY 2 is not.
     for text in [
@@ -125,12 +125,7 @@ fn constants_that_change_the_meaning_are_told_apart() {
 #[test]
 fn the_cache_keeps_its_bound() {
     let (sharding, tables) = (sharding(), tables());
-    let context = Context {
-        sharding: &sharding,
-        tables: Some(&tables),
-        search_path: None,
-        temporary: &[],
-    };
+    let context = context(&sharding, &tables);
     let mut shapes = Shapes::new(64 << 10);
     for number in 0..2000 {
         let text = format!("select x as c{number} from t where k = 1");
@@ -221,7 +216,7 @@ proptest! {
     #[test]
     fn no_text_makes_the_reader_panic(text in prop_oneof![soup(), statement(), "\\PC{0,60}"]) {
         let (sharding, tables) = (sharding(), tables());
-        let context = Context { sharding: &sharding, tables: Some(&tables), search_path: None, temporary: &[] };
+        let context = context(&sharding, &tables);
         if let Ok(pieces) = cut(text.as_bytes(), Lex::default()) {
             let reading = Reading::new(&pieces, &context);
             let mut shapes = Shapes::new(1 << 16);
@@ -235,12 +230,7 @@ proptest! {
 #[test]
 fn deep_texts_are_refused_and_long_ones_read() {
     let (sharding, tables) = (sharding(), tables());
-    let context = Context {
-        sharding: &sharding,
-        tables: Some(&tables),
-        search_path: None,
-        temporary: &[],
-    };
+    let context = context(&sharding, &tables);
     let with =
         |count: usize, first: &str, part: &str, last: &str| format!("{first}{}{last}", part.repeat(count));
     let ctes = (1..500)
@@ -296,12 +286,7 @@ fn deep_texts_are_refused_and_long_ones_read() {
 #[ignore = "a measurement"]
 fn cost_per_statement() {
     let (sharding, tables) = (sharding(), tables());
-    let context = Context {
-        sharding: &sharding,
-        tables: Some(&tables),
-        search_path: None,
-        temporary: &[],
-    };
+    let context = context(&sharding, &tables);
     let texts = [
         "select x from t where k = 1234",
         "update t set x = x + 17 where k = 1234 and x = 99",

@@ -9,6 +9,19 @@ use pgshunt::cli::demo::cluster::{Node, Plan, Scratch};
 use crate::cluster::{self, Cluster, Database};
 use crate::until;
 
+/// libpq's values of `sslmode`, the weakest first.
+pub const MODES: [&str; 6] = [
+    "disable",
+    "allow",
+    "prefer",
+    "require",
+    "verify-ca",
+    "verify-full",
+];
+
+/// Is the server's own line encrypted?
+pub const IS_ENCRYPTED: &str = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+
 /// A folder of certificates, gone when dropped. The names: `NAME.crt` and `NAME.key`; roles' keys are also there as
 /// `NAME.pk8`, which is how pgjdbc wants them.
 ///

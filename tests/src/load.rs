@@ -33,8 +33,8 @@ pub fn under_load(door: &Door, arguments: &[&str], body: impl FnOnce(&Load<'_>))
     });
 }
 
-/// Ends the load, however the test ends.
-struct Done<'a>(&'a AtomicBool);
+/// Says that it is done when it is dropped: so others' work ends, however the test ends.
+pub struct Done<'a>(pub &'a AtomicBool);
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {

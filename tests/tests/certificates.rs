@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::Output;
 
-use pgshunt_tests::certificates::Certificates;
+use pgshunt_tests::certificates::{Certificates, IS_ENCRYPTED, MODES};
 use pgshunt_tests::cluster::PASSWORD;
 use pgshunt_tests::{Config, Door, cluster, until};
 
@@ -156,17 +156,6 @@ enum Line {
     Plain,
     Refused,
 }
-
-const MODES: [&str; 6] = [
-    "disable",
-    "allow",
-    "prefer",
-    "require",
-    "verify-ca",
-    "verify-full",
-];
-
-const IS_ENCRYPTED: &str = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
 
 fn line_of(answer: Result<String, String>) -> Line {
     match answer.as_deref() {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pgshunt::cli::demo::cluster::Node;
+use pgshunt_tests::load::Done;
 use pgshunt_tests::shard::Shard;
 use pgshunt_tests::{Door, Wire, until};
 
@@ -126,15 +127,6 @@ impl Run<'_> {
             seen.stale.fetch_add(1, Ordering::Relaxed);
         }
         *highest = value.max(*highest);
-    }
-}
-
-/// Ends the sessions, however the run ends.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

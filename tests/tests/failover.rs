@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pgshunt::cli::demo::cluster::Stop;
+use pgshunt_tests::load::Done;
 use pgshunt_tests::shard::{CATCHES_UP, Shard};
 use pgshunt_tests::{Door, Proxy, Wire, until};
 
@@ -180,15 +181,6 @@ fn a_dead_primary_costs_a_pause_and_no_acknowledged_write() {
     }
     // It waits for standbys it has no more, and would so for ever.
     shard.primary.stop(Stop::Kill).expect("killed");
-}
-
-/// Ends the others' work, however the test ends.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Reads and writes until told to stop; how many there were. Any error fails the test.

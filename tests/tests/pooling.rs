@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use pgshunt_tests::load::Done;
 use pgshunt_tests::{Config, Database, Door, Messages, Proxy, cluster, until};
 
 const POOL: usize = 10;
@@ -25,12 +26,6 @@ fn servers_at_most(database: &Database, work: impl FnOnce()) -> usize {
             most
         });
         // Also when the work fails, or the watcher would watch for ever.
-        struct Done<'a>(&'a AtomicBool);
-        impl Drop for Done<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
         let finished = Done(&done);
         work();
         drop(finished);

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pgshunt::cli::demo::cluster::Stop;
+use pgshunt_tests::load::Done;
 use pgshunt_tests::shard::{CATCHES_UP, Shard};
 use pgshunt_tests::{Messages, Proxy, Wire, until};
 
@@ -404,13 +405,4 @@ fn replicas_serve_while_there_is_no_primary() {
     assert_eq!(wire.value(WHERE), replica);
     shard.primary.start().expect("started");
     until("a write", || wire.value("SELECT pg_is_in_recovery()") == "f");
-}
-
-/// Ends the load, however the test ends.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use pgshunt::cli::demo::cluster::Node;
-use pgshunt_tests::certificates::Certificates;
+use pgshunt_tests::certificates::{Certificates, IS_ENCRYPTED, MODES};
 use pgshunt_tests::cluster::PASSWORD;
 use pgshunt_tests::{Config, Database, Door, until};
 
@@ -29,17 +29,6 @@ none            no
 another         no
 expired         no
 foreign         no";
-
-const MODES: [&str; 6] = [
-    "disable",
-    "allow",
-    "prefer",
-    "require",
-    "verify-ca",
-    "verify-full",
-];
-
-const IS_ENCRYPTED: &str = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
 
 /// A server with a role for each method, which has it in its name.
 fn server(files: &Certificates) -> (Node, Database) {

@@ -498,7 +498,7 @@ impl Client {
         }
         if self.session.can_begin_again() {
             let lease = self.lease.take();
-            self.session.begin_again();
+            self.session.retract();
             self.unlinked(Instant::now());
             self.routing.to_primary = true;
             self.routing.asked = Some(asked);

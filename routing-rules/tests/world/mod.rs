@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use routing_rules::{
-    Column, Function, Guard, Key, KeyType, Named, NoKey, Placement, Sharding, Table, TableKind, Tables,
+    Column, Context, Function, Guard, Key, KeyType, Named, NoKey, Placement, Sharding, Table, TableKind,
+    Tables,
 };
 
 /// Tenant 1 is on s1, 2 on s2, 3 on s3, all others on s0.
@@ -80,4 +81,14 @@ pub fn tables() -> Tables {
     add("a", "dup", table, &[("tenant_id", INT8)]);
     add("b", "dup", table, &[("id", INT8)]);
     tables
+}
+
+/// All that is known of it, and nothing of the session.
+pub fn context<'a>(sharding: &'a Sharding, tables: &'a Tables) -> Context<'a> {
+    Context {
+        sharding,
+        tables: Some(tables),
+        search_path: None,
+        temporary: &[],
+    }
 }

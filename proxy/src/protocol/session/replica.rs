@@ -93,7 +93,8 @@ impl Session {
         }
     }
 
-    /// The replica is given up in the middle of a unit of which the client has heard nothing: the session is as before.
+    /// The replica is given up, in the middle of a unit of which the client has heard nothing, or with a transaction that
+    /// can begin again elsewhere: the session is as before.
     pub fn retract(&mut self) {
         let lane = std::mem::take(&mut self.lane);
         if let Lane::Replica(on) = lane {
@@ -120,11 +121,6 @@ impl Session {
         let repeatable = self.settings.value(b"default_transaction_isolation") == Some(b"repeatable read");
         let lex = self.lex();
         matches!(read(text, lex).control, Control::Begin { repeatable_read: false, .. } if !repeatable)
-    }
-
-    /// The transaction on the replica is begun anew elsewhere: all it has done is read, each statement what it found.
-    pub fn begin_again(&mut self) {
-        self.retract();
     }
 
     /// The transaction can't be begun again elsewhere from now on.
