@@ -203,8 +203,10 @@ impl Totals {
 pub struct PoolRow {
     /// The database's name, as clients write it.
     pub database: String,
-    /// The role.
+    /// The role; empty for all together.
     pub user: String,
+    /// The shard; empty for all together.
+    pub shard: String,
     /// Clients linked to a server or idle.
     pub cl_active: u64,
     /// Clients waiting for a server.
@@ -227,6 +229,8 @@ pub struct PoolRow {
     pub sv_tested: u64,
     /// Servers logging in.
     pub sv_login: u64,
+    /// Clients that wait for one of its servers, wherever they are counted.
+    pub waiting: u64,
     /// How long the oldest waiting client has waited.
     pub maxwait: Duration,
     /// `auto`, `session`, `transaction` or `statement`.
@@ -251,6 +255,7 @@ impl PoolRow {
         self.sv_used += o.sv_used;
         self.sv_tested += o.sv_tested;
         self.sv_login += o.sv_login;
+        self.waiting += o.waiting;
         self.maxwait = self.maxwait.max(o.maxwait);
         self.totals.add(&o.totals);
     }
@@ -328,6 +333,8 @@ pub struct PeerRow {
     pub prepared_statements: u64,
     /// Its own number, never reused while the process lives.
     pub id: u64,
+    /// The shard of the server; empty for a client without one.
+    pub shard: String,
 }
 
 /// All that one worker can say of itself at one moment.
@@ -335,6 +342,8 @@ pub struct PeerRow {
 pub struct Census {
     /// Its pools.
     pub pools: Vec<PoolRow>,
+    /// The same, by database and shard.
+    pub shards: Vec<PoolRow>,
     /// Its clients.
     pub clients: Vec<PeerRow>,
     /// Its servers.
@@ -351,25 +360,35 @@ impl Census {
         let mut sum = Census::default();
         for part in parts {
             sum.pools.extend(part.pools);
+            sum.shards.extend(part.shards);
             sum.clients.extend(part.clients);
             sum.servers.extend(part.servers);
             sum.pins.extend(part.pins);
             sum.login_clients += part.login_clients;
         }
-        sum.pools
-            .sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
-        sum.pools.dedup_by(|other, row| {
-            let is_same = (&other.database, &other.user) == (&row.database, &row.user);
-            if is_same {
-                row.add(other);
-            }
-            is_same
-        });
+        sum.pools = by_name(sum.pools);
+        sum.shards = by_name(sum.shards);
         sum.clients.sort_by_key(|row| row.id);
         sum.servers.sort_by_key(|row| row.id);
         sum.pins.sort_by_key(|row| row.client_id);
         sum
     }
+}
+
+/// One row for each database, role and shard, in order of their names.
+fn by_name(mut rows: Vec<PoolRow>) -> Vec<PoolRow> {
+    fn name(row: &PoolRow) -> [&String; 3] {
+        [&row.database, &row.user, &row.shard]
+    }
+    rows.sort_by(|a, b| name(a).cmp(&name(b)));
+    rows.dedup_by(|other, row| {
+        let is_same = name(other) == name(row);
+        if is_same {
+            row.add(other);
+        }
+        is_same
+    });
+    rows
 }
 
 /// How a number behaves.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::socket;
@@ -161,12 +162,20 @@ pub struct Database {
     pub rules: Option<PathBuf>,
     /// Where reads go, and how fresh they must be.
     pub split: routing_rules::Rules,
+    /// Which shard what belongs to; `None`: there is one shard, and everything is on it.
+    pub sharding: Option<Arc<routing_rules::Sharding>>,
 }
 
 impl Database {
     /// Does this entry stand for every database the servers have?
     pub fn is_wildcard(&self) -> bool {
         self.name == "*"
+    }
+
+    /// The tenant a role is bound to.
+    pub fn tenant_of(&self, role: &str) -> Option<&str> {
+        let user = self.users.iter().find(|user| user.name == role);
+        user.and_then(|user| user.tenant.as_deref())
     }
 
     /// The settings of one role's pool.

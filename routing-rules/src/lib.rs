@@ -50,6 +50,6 @@ pub use scatter::{Count, Finish, Merge, Plan, SortColumn, SortKey, Template, Tex
 pub use script::{Lex, Script, read};
 pub use shapes::{Counts, Shapes};
 pub use sharding::{Guard, Named, NoKey, RawSharding, Role, Sharding, WrongSharding};
-pub use sql::{Literal, Pieces, Unread, cut};
+pub use sql::{Kind as PieceKind, Literal, Pieces, Unread, cut};
 pub use tables::{Column, Table, TableKind, Tables};
 pub use vacated::vacated;

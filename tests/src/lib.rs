@@ -15,6 +15,7 @@ pub mod messages;
 pub mod programs;
 pub mod proxy;
 pub mod shard;
+pub mod sharded;
 pub mod wire;
 
 use std::time::{Duration, Instant};

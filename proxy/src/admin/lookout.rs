@@ -82,8 +82,8 @@ pub struct Seen {
     pub snapshot: Arc<Snapshot>,
     /// What operators have switched off.
     pub switches: Arc<Switches>,
-    /// The servers of each database.
-    pub clusters: Arc<HashMap<String, Arc<Cluster>>>,
+    /// The servers of each database, shard by shard.
+    pub clusters: Arc<HashMap<String, Arc<[Arc<Cluster>]>>>,
     /// Is pgshunt about to stop?
     pub stopping: bool,
     /// Connections, logged in or not.

@@ -72,7 +72,9 @@ impl Readiness {
                 continue;
             }
             let name = database.name.clone();
-            let targets = targets.get(&name).cloned().unwrap_or_default();
+            let shards = targets.get(&name).map_or(&[][..], |shards| shards);
+            // One shard that is down is no reason to turn the tenants of the others away.
+            let targets: Vec<_> = shards.iter().flat_map(|shard| shard.targets.clone()).collect();
             let control = database.control.clone();
             tries.spawn_local(async move { (name, any_primary(&targets, control.as_ref()).await) });
         }

@@ -12,8 +12,8 @@ use crate::client::credentials::{Lookup, Question};
 use crate::client::worker::{Common, Order};
 use crate::cluster::Cluster;
 use crate::net::tls::{FromClient, ToServer};
-use crate::server::address::Target;
-use crate::snapshot::{Database, Snapshot};
+use crate::server::address::{Address, Servers, Target};
+use crate::snapshot::{Database, Shard, Snapshot};
 
 /// What the process is made of before it runs.
 pub struct Parts {
@@ -76,47 +76,61 @@ pub fn from_client(snapshot: &Snapshot) -> Result<FromClient, StartFault> {
     .map_err(StartFault::Tls)
 }
 
+/// Targets of each database, shard by shard.
+pub type Targets = HashMap<String, Vec<Servers>>;
+
+/// What is known of each database's servers, shard by shard.
+pub type Clusters = HashMap<String, Arc<[Arc<Cluster>]>>;
+
 /// What is known of each database's servers: what was known before, where they are the same.
-pub fn clusters(
-    snapshot: &Snapshot,
-    targets: &HashMap<String, Vec<Arc<Target>>>,
-    before: &HashMap<String, Arc<Cluster>>,
-) -> HashMap<String, Arc<Cluster>> {
-    let cluster = |database: &Database| {
-        let (name, is_watched) = (&database.name, database.control.is_some());
-        let targets = targets.get(name)?;
-        let shard = database.shards.first();
-        let weights = shard.map_or(&[][..], |shard| &shard.weights);
-        let known = before
-            .get(name)
-            .filter(|known| known.is_like(targets, weights, is_watched));
-        let new = || {
-            let name = shard.map(|shard| shard.name.clone());
-            Cluster::new(name.unwrap_or_default(), targets.clone(), weights, is_watched)
-        };
-        Some((name.clone(), known.cloned().unwrap_or_else(new)))
+pub fn clusters(snapshot: &Snapshot, targets: &Targets, before: &Clusters) -> Clusters {
+    let of = |database: &Database| {
+        let before = before.get(&database.name).map_or(&[][..], |known| known);
+        let servers = targets.get(&database.name)?.iter();
+        let is_watched = database.control.is_some();
+        let one = |(servers, shard): (&Servers, &Shard)| cluster(servers, shard, is_watched, before);
+        let clusters = servers.zip(&database.shards).map(one).collect();
+        Some((database.name.clone(), clusters))
     };
-    snapshot.databases.iter().filter_map(cluster).collect()
+    snapshot.databases.iter().filter_map(of).collect()
 }
 
-/// The servers of each database's first shard.
-pub fn targets(snapshot: &Snapshot) -> Result<HashMap<String, Vec<Arc<Target>>>, StartFault> {
+fn cluster(servers: &Servers, shard: &Shard, is_watched: bool, before: &[Arc<Cluster>]) -> Arc<Cluster> {
+    let Servers { shard: name, targets } = servers;
+    let known = before
+        .iter()
+        .find(|known| known.name == *name && known.is_like(targets, &shard.weights, is_watched));
+    let new = || Cluster::new(name.clone(), targets.clone(), &shard.weights, is_watched);
+    known.cloned().unwrap_or_else(new)
+}
+
+/// The servers of each database, their TLS files read.
+pub fn targets(snapshot: &Snapshot) -> Result<Targets, StartFault> {
     let mut targets = HashMap::new();
     for database in &snapshot.databases {
-        let Some(shard) = database.shards.first() else {
-            continue;
-        };
-        let tls = Arc::new(ToServer::new(&shard.tls).map_err(StartFault::Tls)?);
-        let servers = shard.servers.iter().map(|address| {
-            Arc::new(Target {
-                address: address.clone(),
-                dbname: shard.dbname.clone().unwrap_or_else(|| database.name.clone()),
-                tls: tls.clone(),
-                connect_timeout: database.pool.server_connect_timeout,
-                tcp: snapshot.limits.tcp,
-            })
-        });
-        targets.insert(database.name.clone(), servers.collect());
+        let shards: Result<Vec<Servers>, StartFault> = database
+            .shards
+            .iter()
+            .map(|shard| servers(snapshot, database, shard))
+            .collect();
+        targets.insert(database.name.clone(), shards?);
     }
     Ok(targets)
+}
+
+fn servers(snapshot: &Snapshot, database: &Database, shard: &Shard) -> Result<Servers, StartFault> {
+    let tls = Arc::new(ToServer::new(&shard.tls).map_err(StartFault::Tls)?);
+    let target = |address: &Address| {
+        Arc::new(Target {
+            address: address.clone(),
+            dbname: shard.dbname.clone().unwrap_or_else(|| database.name.clone()),
+            tls: tls.clone(),
+            connect_timeout: database.pool.server_connect_timeout,
+            tcp: snapshot.limits.tcp,
+        })
+    };
+    Ok(Servers {
+        shard: shard.name.as_str().into(),
+        targets: shard.servers.iter().map(target).collect(),
+    })
 }

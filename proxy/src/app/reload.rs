@@ -1,7 +1,6 @@
 //! Follows the configuration while pgshunt runs: when its files change, on SIGHUP, and when the console asks. All of it
 //! is taken over, or nothing.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,7 +50,7 @@ enum Refusal {
 struct Ready {
     snapshot: Snapshot,
     tls: FromClient,
-    targets: HashMap<String, Vec<Arc<Target>>>,
+    targets: build::Targets,
 }
 
 impl Reloader {
@@ -149,11 +148,11 @@ impl Reloader {
                 None => fault,
             }
         })?;
-        let mut targets = HashMap::clone(&self.common.targets.load());
-        for (name, targets) in &mut targets {
+        let mut targets = build::Targets::clone(&self.common.targets.load());
+        for (name, shards) in &mut targets {
             if let Some(database) = snapshot.database(name) {
                 let connect_timeout = database.pool.server_connect_timeout;
-                for target in targets {
+                for target in shards.iter_mut().flat_map(|servers| &mut servers.targets) {
                     *target = Arc::new(Target {
                         connect_timeout,
                         tcp: snapshot.limits.tcp,

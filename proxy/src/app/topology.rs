@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use crate::catalog::{Catalogued, keep};
+use super::build::Clusters;
+use crate::catalog::Catalogued;
+use crate::catalog::keep::{self, Wanted};
 use crate::client::worker::Common;
 use crate::cluster::Cluster;
 use crate::cluster::watch::{Watcher, watch};
@@ -29,7 +31,7 @@ const NAMES_SHARE: u32 = 10;
 
 /// Watches what there is to watch, for ever. Runs on a [`tokio::task::LocalSet`].
 pub async fn serve(common: Arc<Common>) {
-    let mut watched: HashMap<String, Watched> = HashMap::new();
+    let mut watched: Vec<Watched> = Vec::new();
     let mut asked: HashMap<String, Asked> = HashMap::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -37,16 +39,16 @@ pub async fn serve(common: Arc<Common>) {
         tick.tick().await;
         let snapshot = common.snapshot.load_full();
         let clusters = common.clusters.load_full();
-        watched.retain(|name, watched| {
-            clusters
-                .get(name)
-                .is_some_and(|cluster| Arc::ptr_eq(cluster, &watched.cluster))
-        });
-        for (name, cluster) in clusters.iter().filter(|(_, cluster)| cluster.has_replicas()) {
-            if !watched.contains_key(name)
-                && let Some(control) = control(&snapshot, name)
-            {
-                watched.insert(name.clone(), Watched::begin(cluster, control));
+        let all = || clusters.values().flat_map(|shards| shards.iter());
+        watched.retain(|watched| all().any(|cluster| Arc::ptr_eq(cluster, &watched.cluster)));
+        for (name, shards) in clusters.iter() {
+            let Some(control) = control(&snapshot, name) else {
+                continue;
+            };
+            for cluster in shards.iter().filter(|cluster| cluster.has_replicas()) {
+                if !watched.iter().any(|known| Arc::ptr_eq(&known.cluster, cluster)) {
+                    watched.push(Watched::begin(cluster, control));
+                }
             }
         }
         ask_for_names(&common, &snapshot, &clusters, &mut asked);
@@ -100,7 +102,7 @@ struct Asked {
 fn ask_for_names(
     common: &Arc<Common>,
     snapshot: &Arc<Snapshot>,
-    clusters: &HashMap<String, Arc<Cluster>>,
+    clusters: &Clusters,
     asked: &mut HashMap<String, Asked>,
 ) {
     let catalogs: Vec<(String, Arc<Catalogued>)> = common
@@ -112,12 +114,17 @@ fn ask_for_names(
         let Some(database) = snapshot.database(&name) else {
             continue;
         };
-        let Some(cluster) = clusters
-            .get(&database.name)
-            .filter(|cluster| cluster.has_replicas() && cluster.primary().is_some())
-        else {
-            continue;
+        let shards = clusters.get(&database.name).map_or(&[][..], |shards| shards);
+        let wanted = Wanted {
+            names: shards.iter().any(|cluster| cluster.has_replicas()),
+            tables: database.sharding.is_some(),
         };
+        // All shards have the same names and tables: the first one that answers tells.
+        let reached = |cluster: &&Arc<Cluster>| cluster.primary_or_only().is_some();
+        let asked_ones: Vec<_> = shards.iter().filter(reached).cloned().collect();
+        if asked_ones.is_empty() || !(wanted.names || wanted.tables) {
+            continue;
+        }
         let Some(control) = &database.control else {
             continue;
         };
@@ -127,22 +134,29 @@ fn ask_for_names(
         {
             continue;
         }
-        let dbname = match database.is_wildcard() {
-            true => name.clone(),
-            false => cluster.members[0].target.dbname.clone(),
+        let who = |cluster: &Arc<Cluster>| {
+            let dbname = match database.is_wildcard() {
+                true => name.clone(),
+                false => cluster.members[0].target.dbname.clone(),
+            };
+            (cluster.clone(), watcher(control, &dbname))
         };
-        let who = watcher(control, &dbname);
-        let (cluster, rules) = (cluster.clone(), database.split.clone());
-        let (began, database) = (Instant::now(), name.clone());
+        let asked_ones: Vec<_> = asked_ones.iter().map(who).collect();
+        let rules = database.split.clone();
+        let began = Instant::now();
         let took = Rc::new(Cell::new(Duration::ZERO));
-        let clock = took.clone();
+        let (clock, database) = (took.clone(), name.clone());
         let task = tokio::task::spawn_local(async move {
-            if let Err(why) = keep::ask(&cluster, &who, &rules, &catalogued).await {
-                tracing::warn!(
-                    database,
-                    why,
-                    "functions and views could not be looked up: reads go to the primary"
-                );
+            for (cluster, who) in &asked_ones {
+                match keep::ask(cluster, who, &rules, wanted, &catalogued).await {
+                    Ok(()) => break,
+                    Err(why) => tracing::warn!(
+                        database,
+                        shard = %cluster.name,
+                        why,
+                        "functions, views and tables could not be looked up: reads go to the primary"
+                    ),
+                }
             }
             clock.set(began.elapsed());
         });

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use routing_rules::Rules;
+use routing_rules::{Names, Rules};
 
 use super::Catalogued;
 use super::names::{NAMES_QUERY, read};
+use super::tables;
 use crate::cluster::Cluster;
 use crate::cluster::watch::Watcher;
 use crate::server::address::Target;
@@ -14,7 +15,16 @@ use crate::server::ask::Asker;
 /// The longest one database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks the primary for a database's names and has them corrected by the rules.
+/// What is to be found out.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Names that matter on replicas.
+    pub names: bool,
+    /// Tables and their columns.
+    pub tables: bool,
+}
+
+/// Asks the primary for a database's names, and has them corrected by the rules, and for its tables.
 ///
 /// # Errors
 ///
@@ -23,10 +33,11 @@ pub async fn ask(
     cluster: &Cluster,
     watcher: &Watcher,
     rules: &Rules,
+    wanted: Wanted,
     catalogued: &Catalogued,
 ) -> Result<(), String> {
-    let generation = catalogued.generation();
-    let at = cluster.primary().ok_or("no primary is known")?;
+    let as_of = catalogued.as_of();
+    let at = cluster.primary_or_only().ok_or("no primary is known")?;
     let target = Target {
         dbname: watcher.dbname.clone(),
         ..(*cluster.members[at].target).clone()
@@ -38,14 +49,22 @@ pub async fn ask(
         ];
         let asker = Asker::connect(&target, &watcher.user, &watcher.secret, &parameters).await;
         let mut asker = asker.map_err(|fault| fault.to_string())?;
-        let rows = asker.ask(NAMES_QUERY, &[]).await;
-        rows.map_err(|fault| fault.to_string())
+        let mut names = Names::default();
+        if wanted.names {
+            let rows = asker.ask(NAMES_QUERY, &[]).await;
+            let rows = rows.map_err(|fault| fault.to_string())?;
+            names = read(&rows).ok_or("an answer that makes no sense")?;
+        }
+        let tables = match wanted.tables {
+            true => Some(tables::ask(&mut asker).await?),
+            false => None,
+        };
+        Ok::<_, String>((names, tables))
     };
-    let rows = tokio::time::timeout(PATIENCE, asked)
+    let (mut names, tables) = tokio::time::timeout(PATIENCE, asked)
         .await
         .map_err(|_| "no answer in time")??;
-    let mut names = read(&rows).ok_or("an answer that makes no sense")?;
     rules.correct(&mut names);
-    catalogued.learn(generation, names);
+    catalogued.learn(as_of, names, tables);
     Ok(())
 }

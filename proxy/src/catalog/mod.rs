@@ -2,31 +2,61 @@
 
 pub mod keep;
 pub mod names;
+pub mod tables;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
-use routing_rules::Names;
+use routing_rules::{Names, Tables};
+use tokio::sync::Notify;
 
 use crate::protocol::session::prepared::Schema;
 
-/// One database's names, as of one state of its schema.
+/// One database's names and tables, as of one state of its schema.
 #[derive(Debug)]
 pub struct Catalogued {
     schema: Schema,
     found: ArcSwapOption<Found>,
+    /// Something was learned.
+    pub learned: Notify,
+    /// Something is waited for.
+    pub wanted: Notify,
 }
 
-/// Names, and when they were.
+/// What was found, and when that was.
 #[derive(Debug)]
 pub struct Found {
-    /// The schema's generation before they were asked for.
-    generation: u64,
-    /// Tells these names from all others.
+    /// The schema before it was asked for.
+    as_of: AsOf,
+    /// Tells this from all others.
     pub stamp: u64,
-    /// What the database has.
+    /// Names that matter on replicas.
     pub names: Names,
+    /// Its tables; `None`: they do not matter, since it is not sharded.
+    pub tables: Option<Tables>,
+}
+
+impl Found {
+    /// Nothing is known.
+    pub fn nothing() -> Self {
+        Found {
+            as_of: AsOf {
+                generation: 0,
+                tables: 0,
+            },
+            stamp: 0,
+            names: Names::default(),
+            tables: None,
+        }
+    }
+}
+
+/// A state of a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AsOf {
+    generation: u64,
+    tables: u64,
 }
 
 /// The next stamp.
@@ -38,6 +68,8 @@ impl Catalogued {
         Catalogued {
             schema,
             found: ArcSwapOption::empty(),
+            learned: Notify::new(),
+            wanted: Notify::new(),
         }
     }
 
@@ -45,26 +77,39 @@ impl Catalogued {
     pub fn current(&self) -> Option<Arc<Found>> {
         let found = self.found.load();
         let found = found.as_ref()?;
-        (found.generation == self.schema.generation()).then(|| found.clone())
+        (found.as_of.generation == self.schema.generation()).then(|| found.clone())
     }
 
-    /// How many schema changes were seen.
-    pub fn generation(&self) -> u64 {
-        self.schema.generation()
+    /// The tables, unless one was changed since they were asked for.
+    pub fn tables(&self) -> Option<Arc<Found>> {
+        let found = self.found.load();
+        let found = found.as_ref()?;
+        let is_current = found.as_of.tables == self.schema.tables() && found.tables.is_some();
+        is_current.then(|| found.clone())
     }
 
-    /// Are there no names, or older ones than the schema?
+    /// The schema as it is now.
+    pub fn as_of(&self) -> AsOf {
+        AsOf {
+            generation: self.schema.generation(),
+            tables: self.schema.tables(),
+        }
+    }
+
+    /// Is nothing known, or only of an older schema?
     pub fn is_outdated(&self) -> bool {
         self.current().is_none()
     }
 
-    /// These were found by a question asked when the schema was at `generation`.
-    pub fn learn(&self, generation: u64, names: Names) {
+    /// This was found by questions asked when the schema was like that.
+    pub fn learn(&self, as_of: AsOf, names: Names, tables: Option<Tables>) {
         self.found.store(Some(Arc::new(Found {
-            generation,
+            as_of,
             stamp: STAMP.fetch_add(1, Ordering::Relaxed),
             names,
+            tables,
         })));
+        self.learned.notify_waiters();
     }
 }
 
@@ -77,12 +122,23 @@ mod tests {
         let schema = Schema::default();
         let catalogued = Catalogued::new(schema.clone());
         assert!(catalogued.is_outdated());
-        catalogued.learn(catalogued.generation(), Names::default());
+        catalogued.learn(catalogued.as_of(), Names::default(), None);
         assert!(catalogued.current().is_some());
-        let before = catalogued.generation();
-        schema.changed();
+        let before = catalogued.as_of();
+        schema.changed(true);
         assert!(catalogued.is_outdated());
-        catalogued.learn(before, Names::default());
+        catalogued.learn(before, Names::default(), None);
         assert!(catalogued.is_outdated(), "asked for before the change");
+    }
+
+    #[test]
+    fn a_temporary_table_makes_no_table_doubtful() {
+        let schema = Schema::default();
+        let catalogued = Catalogued::new(schema.clone());
+        catalogued.learn(catalogued.as_of(), Names::default(), Some(Tables::default()));
+        schema.changed(false);
+        assert!(catalogued.is_outdated() && catalogued.tables().is_some());
+        schema.changed(true);
+        assert!(catalogued.tables().is_none());
     }
 }

@@ -166,11 +166,12 @@ async fn primary(shard: &Snapshot) -> Result<(String, Asker, Control), (String, 
     let targets = build::targets(shard).map_err(|fault| (place(&"TLS"), fault.to_string()))?;
     let database = shard.databases.first();
     let control = database.and_then(|database| database.control.clone());
-    let (Some(control), Some(targets)) = (control, targets.into_values().next()) else {
+    let targets = targets.into_values().flatten().next();
+    let (Some(control), Some(servers)) = (control, targets) else {
         return Err((place(&"--to"), "names no server".into()));
     };
     let mut last = (place(&"--to"), "no server there takes writes".to_owned());
-    for target in targets {
+    for target in servers.targets {
         match writable(&target, &control).await {
             Ok(Some(asker)) => return Ok((target.address.to_string(), asker, control)),
             Ok(None) => {}

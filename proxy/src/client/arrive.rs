@@ -25,7 +25,7 @@ use crate::metrics::Limit;
 use crate::net::buffer::{Inbox, Outbox};
 use crate::net::socket;
 use crate::net::stream::{Socket, Stream};
-use crate::pool::{Key, Pool};
+use crate::pool::Pool;
 use crate::protocol::auth::{Secret, messages};
 use crate::protocol::session::Session;
 use crate::protocol::session::ours;
@@ -33,7 +33,7 @@ use crate::protocol::session::reported::IN_HOT_STANDBY;
 use crate::protocol::session::settings::{Settings, Shared};
 use crate::protocol::startup::Startup;
 use crate::protocol::{reply, sqlstate};
-use crate::server::address::Target;
+use crate::server::address::{Servers, Target};
 use crate::snapshot::Snapshot;
 
 /// Serves one connection from its first byte to its last.
@@ -169,32 +169,36 @@ async fn admit(
         Ok(counted) => counted,
         Err(fault) => return Err(refuse(&mut arrived.stream, fault).await),
     };
-    let key = Key::primary(arrived.startup.database.clone(), arrived.startup.user.clone());
-    let secret = prove(common, snapshot, &mut arrived, &key).await?;
+    let named = (arrived.startup.database.clone(), arrived.startup.user.clone());
+    let (database, user) = (&named.0, &named.1);
+    let secret = prove(common, snapshot, &mut arrived, (database, user)).await?;
     // From here on it may have to wait for a server, which is nobody else's fault.
     drop(turn);
     // Only whoever has proved to be somebody learns which databases there are.
-    if snapshot.database(&key.database).is_none() {
-        return Err(refuse(&mut arrived.stream, no_such_database(&key.database)).await);
+    if snapshot.database(database).is_none() {
+        return Err(refuse(&mut arrived.stream, no_such_database(database)).await);
     }
-    let disabled = common.switches.load().refusal(&key.database, snapshot);
+    let disabled = common.switches.load().refusal(database, snapshot);
     if let Some(fault) = disabled {
         return Err(refuse(&mut arrived.stream, fault).await);
     }
-    let passes = match common.gate.admits(snapshot, &key.database, &key.user) {
+    let passes = match common.gate.admits(snapshot, database, user) {
         Ok(passes) => passes,
         Err(fault) => return Err(refuse(&mut arrived.stream, fault).await),
     };
     if replicate::is_asked_for(&arrived.startup) {
-        if common.switches.load().is_paused(&key.database, snapshot) {
-            return Err(refuse(&mut arrived.stream, paused(&key.database)).await);
+        if common.switches.load().is_paused(database, snapshot) {
+            return Err(refuse(&mut arrived.stream, paused(database)).await);
         }
-        let targets = all_targets(worker, snapshot, &key.database);
+        let targets = match replicated(worker, snapshot, &arrived.startup) {
+            Ok(targets) => targets,
+            Err(fault) => return Err(refuse(&mut arrived.stream, fault).await),
+        };
         let replication = replicate::begin(worker, arrived, &targets, &secret).await?;
         return Ok((LoggedIn::Replication(Box::new(replication)), counted, passes));
     }
-    let Some(pool) = worker.pool(key.clone()) else {
-        return Err(refuse(&mut arrived.stream, no_such_database(&key.database)).await);
+    let Some(pool) = worker.first_pool(database, user) else {
+        return Err(refuse(&mut arrived.stream, no_such_database(database)).await);
     };
     pool.know(secret);
     let startup = startup_settings(&arrived.startup);
@@ -243,9 +247,9 @@ async fn prove(
     common: &Common,
     snapshot: &Arc<Snapshot>,
     arrived: &mut Arrived,
-    key: &Key,
+    (database, user): (&str, &str),
 ) -> Result<Secret, Ended> {
-    let found = match common.look_up(snapshot, &key.database, &key.user).await {
+    let found = match common.look_up(snapshot, database, user).await {
         Ok(found) => found,
         Err(fault) => return Err(refuse(&mut arrived.stream, fault).await),
     };
@@ -253,8 +257,8 @@ async fn prove(
         Ok(proof) => Ok(found.login.unwrap_or(proof)),
         Err(end) => {
             if matches!(&end, Ended::Refused(fault) if fault.code == sqlstate::INVALID_PASSWORD) {
-                common.doubt(snapshot, &key.database, &key.user);
-                tracing::info!(user = key.user, because = found.because, "a proof failed");
+                common.doubt(snapshot, database, user);
+                tracing::info!(user, because = found.because, "a proof failed");
             }
             Err(end)
         }
@@ -316,12 +320,24 @@ fn paused(name: &str) -> Fault {
     )
 }
 
-fn all_targets(worker: &Worker, snapshot: &Snapshot, database: &str) -> Vec<Arc<Target>> {
+/// The servers a replication connection may be made to: of one shard, since each has a WAL of its own.
+fn replicated(worker: &Worker, snapshot: &Snapshot, startup: &Startup) -> Result<Vec<Arc<Target>>, Fault> {
     let targets = worker.common.targets.load();
     let found = snapshot
-        .database(database)
+        .database(&startup.database)
         .and_then(|found| targets.get(&found.name));
-    found.cloned().unwrap_or_default()
+    let shards = found.map_or(&[][..], |shards| shards);
+    let settings = startup_settings(startup);
+    let wanted = settings.value(b"pgshunt.target").unwrap_or_default();
+    let is_wanted = |servers: &&Servers| wanted.strip_prefix(b"shard:") == Some(servers.shard.as_bytes());
+    match (shards, shards.iter().find(is_wanted)) {
+        (_, Some(servers)) | ([servers], None) => Ok(servers.targets.clone()),
+        (_, None) => Err(Fault::fatal(
+            sqlstate::FEATURE_NOT_SUPPORTED,
+            "a replication connection is one shard's, and this database has several",
+        )
+        .hint("Name it in the connection's options: -c pgshunt.target=shard:NAME")),
+    }
 }
 
 /// The settings a startup packet asks for; later ones win, as at a PostgreSQL.

@@ -1,13 +1,15 @@
 //! Counts what a worker has, in the rows of `metrics`.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::handle::{Doing, Handle};
 use crate::metrics::{Census, PeerRow, PinRow, PoolRow};
-use crate::pool::{Key, Place, Pool};
+use crate::pool::{Key, Pool};
 use crate::server::address::Address;
 use crate::server::held::{Facts, Server};
 
@@ -35,22 +37,22 @@ pub fn take<'a>(
         rows.insert(pool.plan.key.clone(), pool_row(pool, now));
     }
     for client in clients {
-        let mut row = rows.get_mut(&client.pool.plan.key);
-        if let Some(row) = &mut row {
+        if let Some(row) = rows.get_mut(&client.pool.plan.key) {
             match client.doing.get() {
                 Doing::Waiting => row.cl_waiting += 1,
                 Doing::Idle | Doing::Working | Doing::InTransaction | Doing::Pinned => row.cl_active += 1,
             }
         }
-        let client_row = client_row(client, now);
+        let mut client_row = client_row(client, now);
         if let Some((facts, pool)) = out.remove(&client.link.get()) {
-            if let Some(row) = row {
+            if let Some(row) = rows.get_mut(&pool.plan.key) {
                 row.sv_active += 1;
             }
+            client_row.shard = pool.plan.key.place.shard.to_string();
             let close_needed = pool.is_outdated(&facts);
             census.servers.push(PeerRow {
                 close_needed,
-                ..lent_row(&facts, &client_row)
+                ..lent_row(&facts, &pool.plan.key, &client_row)
             });
         }
         census.clients.push(client_row);
@@ -63,29 +65,30 @@ pub fn take<'a>(
         }
         census.servers.push(server_row(&facts, &pool.plan.key, "tested"));
     }
-    census.pools = together(rows);
+    (census.pools, census.shards) = together(rows);
     census
 }
 
-/// One row for each database and role: what its replicas do counts where their clients are.
-fn together(rows: HashMap<Key, PoolRow>) -> Vec<PoolRow> {
-    let (mut primaries, replicas): (HashMap<Key, PoolRow>, Vec<_>) = {
-        let (primaries, replicas): (Vec<_>, Vec<_>) =
-            rows.into_iter().partition(|(key, _)| key.place == Place::Primary);
-        (primaries.into_iter().collect(), replicas)
-    };
-    for (key, row) in replicas {
-        if let Some(sum) = primaries.get_mut(&key.at(Place::Primary)) {
-            sum.sv_active += row.sv_active;
-            sum.sv_idle += row.sv_idle;
-            sum.sv_being_canceled += row.sv_being_canceled;
-            sum.sv_tested += row.sv_tested;
-            sum.sv_login += row.sv_login;
-            sum.maxwait = sum.maxwait.max(row.maxwait);
-            sum.totals.add(&row.totals);
+/// One row for each database and role, and one for each database and shard.
+fn together(rows: HashMap<Key, PoolRow>) -> (Vec<PoolRow>, Vec<PoolRow>) {
+    let mut pools: HashMap<(String, String), PoolRow> = HashMap::new();
+    let mut shards: HashMap<(String, Arc<str>), PoolRow> = HashMap::new();
+    for (key, row) in rows {
+        let of_shard = PoolRow {
+            user: String::new(),
+            shard: key.place.shard.to_string(),
+            ..row.clone()
+        };
+        match shards.entry((key.database.clone(), key.place.shard)) {
+            Entry::Occupied(known) => known.into_mut().add(&of_shard),
+            Entry::Vacant(new) => drop(new.insert(of_shard)),
+        }
+        match pools.entry((key.database, key.user)) {
+            Entry::Occupied(known) => known.into_mut().add(&row),
+            Entry::Vacant(new) => drop(new.insert(row)),
         }
     }
-    primaries.into_values().collect()
+    (pools.into_values().collect(), shards.into_values().collect())
 }
 
 fn pins(client: &Handle) -> impl Iterator<Item = PinRow> {
@@ -104,6 +107,7 @@ fn pool_row(pool: &Rc<Pool>, now: Instant) -> PoolRow {
         database: pool.plan.key.database.clone(),
         user: pool.plan.key.user.clone(),
         sv_login: connecting as u64,
+        waiting: pool.waiting(),
         maxwait,
         pool_mode: pool.settings().mode.word(),
         pool_size: pool.settings().size as u64,
@@ -148,6 +152,7 @@ fn client_row(client: &Handle, now: Instant) -> PeerRow {
         application_name: client.application_name.borrow().to_string(),
         prepared_statements: client.prepared.get() as u64,
         id: client.id,
+        shard: String::new(),
     }
 }
 
@@ -184,6 +189,7 @@ fn server_row(facts: &Facts, key: &Key, state: &'static str) -> PeerRow {
         application_name: String::new(),
         prepared_statements: 0,
         id: facts.id,
+        shard: key.place.shard.to_string(),
     }
 }
 
@@ -201,13 +207,12 @@ fn free_row(server: &Server, pool: &Pool, state: &'static str) -> PeerRow {
 }
 
 /// A lent server is in its client's task, which knows what it does with it.
-fn lent_row(facts: &Facts, client: &PeerRow) -> PeerRow {
-    let key = Key::primary(client.database.clone(), client.user.clone());
+fn lent_row(facts: &Facts, key: &Key, client: &PeerRow) -> PeerRow {
     PeerRow {
         request_time: client.request_time,
         link: client.id,
         application_name: client.application_name.clone(),
         prepared_statements: client.prepared_statements,
-        ..server_row(facts, &key, "active")
+        ..server_row(facts, key, "active")
     }
 }

@@ -125,9 +125,12 @@ impl Common {
     fn question(&self, snapshot: &Arc<Snapshot>, database: &str, user: &str, what: What) -> Question {
         let asked = asked(snapshot, database);
         let place = asked.and_then(|asked| {
+            let shards = self.targets.load();
+            // Any server of any shard knows the roles: where one can't be asked, the next one is.
+            let targets = shards.get(&asked.name)?.iter().flat_map(|shard| &shard.targets);
             Some(Place {
                 database: asked.name.clone(),
-                targets: self.targets.load().get(&asked.name)?.clone(),
+                targets: targets.cloned().collect(),
             })
         });
         Question {

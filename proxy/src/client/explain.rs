@@ -24,7 +24,7 @@ impl Client {
         let Some(told) = self.told_last() else {
             return RouteRow {
                 target: "pgshunt".into(),
-                shard: reads.cluster.name.clone(),
+                shard: reads.cluster.name.to_string(),
                 cache: "off".into(),
                 access: "read".into(),
                 because: "no statement has needed a server yet".into(),
@@ -47,6 +47,9 @@ impl Client {
             batch_is_open: told.is_flushed,
         };
         let mut row = row(&reads.rules, &facts, &reads);
+        if let Some(shard) = &told.shard {
+            row.shard = shard.to_string();
+        }
         row.target = if told.is_replica { "replica" } else { "primary" }.into();
         row.server = told.server;
         if !told.note.is_empty() {
@@ -118,7 +121,7 @@ fn row(rules: &Rules, facts: &Facts<'_>, reads: &Reads) -> RouteRow {
     let route = route(rules, facts);
     RouteRow {
         target: route.target.word().into(),
-        shard: reads.cluster.name.clone(),
+        shard: reads.cluster.name.to_string(),
         server: String::new(),
         access: match facts.access {
             Access::Read => "read".into(),

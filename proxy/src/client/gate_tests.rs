@@ -39,6 +39,7 @@ fn snapshot() -> Snapshot {
             max_db_connections: 0,
             rules: None,
             split: Default::default(),
+            sharding: None,
         }],
         auth: Auth {
             mode: AuthMode::Trust,

@@ -1,5 +1,6 @@
 //! A worker's pools and the configuration: made when first asked for, changed and removed by a reload.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
@@ -11,8 +12,8 @@ use super::worker::{Common, Order, Worker};
 use crate::catalog::Catalogued;
 use crate::pool::ledger::Ledger;
 use crate::pool::seats::{Seats, Whose};
-use crate::pool::{Key, Place, Plan, Pool, Reads, Ways};
-use crate::protocol::session::prepared::Schema;
+use crate::pool::{Key, Plan, Pool, Reads, Role, Ways};
+use crate::protocol::session::prepared::{Schema, Statements};
 use crate::server::address::Target;
 
 impl Common {
@@ -22,11 +23,12 @@ impl Common {
         // about to be removed.
         let snapshot = self.snapshot.load();
         let database = snapshot.database(&key.database)?;
-        let targets = self.targets.load();
-        let targets = targets.get(&database.name)?;
-        let targets = match key.place {
-            Place::Primary => &targets[..],
-            Place::Replica(at) => std::slice::from_ref(targets.get(at)?),
+        let shards = self.targets.load();
+        let mut shards = shards.get(&database.name)?.iter();
+        let servers = shards.find(|servers| servers.shard == key.place.shard)?;
+        let targets = match key.place.role {
+            Role::Primary => &servers.targets[..],
+            Role::Replica(at) => std::slice::from_ref(servers.targets.get(at)?),
         };
         let targets = targets.iter().map(|target| match database.is_wildcard() {
             true => Arc::new(Target {
@@ -35,13 +37,18 @@ impl Common {
             }),
             false => target.clone(),
         });
+        let clusters = self.clusters.load().get(&database.name)?.clone();
+        let cluster = clusters.iter().find(|cluster| cluster.name == key.place.shard)?;
         Some(Ways {
             settings: database.pool_of(&key.user).clone(),
             max_db_connections: database.max_db_connections,
             max_user_connections: snapshot.max_user_connections(&key.user),
             targets: targets.collect(),
             reads: Reads {
-                cluster: self.clusters.load().get(&database.name)?.clone(),
+                cluster: cluster.clone(),
+                clusters,
+                sharding: database.sharding.clone(),
+                tenant: database.tenant_of(&key.user).map(Into::into),
                 catalogued: self.catalogued(&key.database),
                 rules: database.split.clone(),
             },
@@ -120,13 +127,31 @@ impl Worker {
             return Some(pool);
         }
         let plan = self.common.plan(&key, &ways);
-        let pool = Pool::new(plan, ways, self.index as u16, self.buffers.clone());
+        let statements = self.statements(&key, &plan.schema);
+        let pool = Pool::new(plan, ways, statements, self.buffers.clone());
         let (ledger, rooms) = (pool.plan.ledger.clone(), pool.plan.seats.rooms());
         tokio::task::spawn_local(Pool::mind_others(Rc::downgrade(&pool), ledger, rooms));
         let snapshot = self.common.snapshot.load();
         pool.pause(self.common.switches.load().is_paused(&key.database, &snapshot));
         self.pools.borrow_mut().insert(key, pool.clone());
         Some(pool)
+    }
+
+    /// The pool of a database's first shard, where a client that wants nothing special goes.
+    pub fn first_pool(&self, database: &str, user: &str) -> Option<Rc<Pool>> {
+        let snapshot = self.common.snapshot.load();
+        let shards = self.common.targets.load();
+        let first = shards.get(&snapshot.database(database)?.name)?.first()?;
+        self.pool(Key::primary(database.into(), user.into(), first.shard.clone()))
+    }
+
+    /// The statements of a database and a role: those of any of their pools.
+    fn statements(&self, key: &Key, schema: &Schema) -> Rc<RefCell<Statements>> {
+        let pools = self.pools.borrow();
+        let mut keys = pools.iter();
+        let known = keys.find(|(other, _)| other.database == key.database && other.user == key.user);
+        let new = || Rc::new(RefCell::new(Statements::new(self.index as u16, schema.clone())));
+        known.map_or_else(new, |(_, pool)| pool.statements.clone())
     }
 
     /// Follows a changed configuration. A pool of which it says the same as before stays untouched; clients of a

@@ -10,14 +10,14 @@ use std::time::Instant;
 
 use super::handle::{Doing, Handle};
 use super::leave;
-use super::route::{Pick, Routing, Steer};
+use super::route::{Pick, Routing, Stay, Steer};
 use super::worker::Worker;
 use crate::fault::Fault;
 use crate::net::buffer::{BUFFER, Inbox, Outbox};
 use crate::net::stream::Stream;
 use crate::pool::lease::{Answer, Lease, Ticket};
 use crate::pool::settings::Mode;
-use crate::pool::{Place, Pool};
+use crate::pool::{Pool, Role};
 use crate::protocol::session::{Afterwards, Heard, Next, Session};
 use crate::protocol::sqlstate;
 use crate::server;
@@ -202,6 +202,12 @@ impl Client {
     /// Before more is sent to the server in hand: may it be? `Some`: not now, or not at all.
     fn mind_server(&mut self, cx: &mut Context<'_>) -> Option<Then> {
         let lease = self.lease.as_ref()?;
+        if self.session.is_on_shard() {
+            if self.is_fenced() {
+                return Some(self.fenced(cx));
+            }
+            return self.mind_shard(cx);
+        }
         if !self.session.is_on_replica() {
             return self.is_fenced().then(|| self.fenced(cx));
         }
@@ -216,6 +222,18 @@ impl Client {
                 Some(Then::Continue)
             }
             Steer::Ended => Some(Then::Abandon),
+        }
+    }
+
+    /// Does the next stretch belong on the shard the session is on?
+    fn mind_shard(&mut self, cx: &mut Context<'_>) -> Option<Then> {
+        if !self.session.is_between_stretches() {
+            return None;
+        }
+        match self.stay(cx) {
+            Stay::On | Stay::Failed => None,
+            Stay::Wait => Some(Then::Continue),
+            Stay::Ended(then) => Some(then),
         }
     }
 
@@ -409,6 +427,7 @@ impl Client {
     }
 
     fn end_transaction(&mut self, at: Instant, pinned: bool) {
+        self.transaction_ended();
         if let Some(began) = self.handle.xact_since.take() {
             let mut totals = self.handle.pool.totals.borrow_mut();
             totals.xact_count += 1;
@@ -429,6 +448,7 @@ impl Client {
 
     /// The server in hand is closed.
     pub(super) fn drop_server(&mut self) {
+        self.transaction_ended();
         self.session.detach();
         self.lease = None;
         self.handle.xact_since.set(None);
@@ -447,6 +467,10 @@ impl Client {
                 return false;
             }
             Pick::Later => return false,
+            Pick::Refused(fault) => {
+                self.refuse(&fault);
+                return true;
+            }
         };
         let waker = || cx.waker().clone();
         match pool.borrow(self.last_server, waker) {
@@ -468,9 +492,9 @@ impl Client {
 
     /// No server of this pool can be had. What a replica could have done, the primary can.
     pub(super) fn no_server(&mut self, pool: &Rc<Pool>, fault: &Fault) {
-        match pool.plan.key.place {
-            Place::Primary => self.refuse(fault),
-            Place::Replica(_) => self.goes_to_primary(),
+        match pool.plan.key.place.role {
+            Role::Primary => self.refuse(fault),
+            Role::Replica(_) => self.goes_to_primary(),
         }
     }
 
@@ -516,7 +540,7 @@ impl Client {
     }
 
     /// The server's line broke while the client held it.
-    fn server_gone(&mut self, cx: &mut Context<'_>) -> Then {
+    pub(super) fn server_gone(&mut self, cx: &mut Context<'_>) -> Then {
         let Some(lease) = &self.lease else {
             return Then::Continue;
         };

@@ -18,6 +18,7 @@ use super::gate::Gate;
 use super::handle::{Doing, Handle, Overdue, Signal};
 use super::marks::Marks;
 use super::replicate::{self, Listed};
+use super::route::readings::Readings;
 use super::switches::Switches;
 use crate::catalog::Catalogued;
 use crate::cluster::Cluster;
@@ -31,7 +32,7 @@ use crate::pool::{Key, Pool};
 use crate::protocol::session::prepared::Schema;
 use crate::protocol::session::run::Run;
 use crate::protocol::session::{Desk, Sink};
-use crate::server::address::Target;
+use crate::server::address::Servers;
 use crate::snapshot::Snapshot;
 
 /// What a worker is told to do.
@@ -101,10 +102,10 @@ pub struct Common {
     pub gate: Arc<Gate>,
     /// The door of every worker.
     pub doors: Vec<mpsc::UnboundedSender<Order>>,
-    /// Targets of each database, TLS files read.
-    pub targets: ArcSwap<HashMap<String, Vec<Arc<Target>>>>,
-    /// The servers of each database as they are known at this moment.
-    pub clusters: ArcSwap<HashMap<String, Arc<Cluster>>>,
+    /// Targets of each database, shard by shard, TLS files read.
+    pub targets: ArcSwap<HashMap<String, Vec<Servers>>>,
+    /// The servers of each database as they are known at this moment, shard by shard.
+    pub clusters: ArcSwap<HashMap<String, Arc<[Arc<Cluster>]>>>,
     /// What is known of each database's names, by the name clients give.
     pub catalogs: std::sync::Mutex<HashMap<String, Arc<Catalogued>>>,
     /// The instant up to which each tenant must be read, by database and tenant.
@@ -142,6 +143,8 @@ pub struct Worker {
     pub logging_in: Cell<u64>,
     /// Its replication connections.
     pub replications: Cell<u64>,
+    /// What is known of texts on sharded databases.
+    pub readings: Readings,
     /// Is it about to end?
     pub stopping: Cell<bool>,
     /// Does it take no more clients, and end with the last one?
@@ -167,6 +170,7 @@ impl Worker {
             clients: RefCell::default(),
             logging_in: Cell::new(0),
             replications: Cell::new(0),
+            readings: Readings::default(),
             stopping: Cell::new(false),
             draining: Cell::new(false),
             ending: Notify::new(),

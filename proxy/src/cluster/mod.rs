@@ -20,7 +20,7 @@ use roles::Standing;
 #[derive(Debug)]
 pub struct Cluster {
     /// The shard's name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its servers, in the order of the configuration.
     pub members: Vec<Member>,
     /// Is anybody looking? Without a control role nobody is, and the primary is found by asking each connection.
@@ -97,7 +97,7 @@ const NOBODY: usize = usize::MAX;
 
 impl Cluster {
     /// Servers nothing is known of yet.
-    pub fn new(name: String, targets: Vec<Arc<Target>>, weights: &[usize], is_watched: bool) -> Arc<Self> {
+    pub fn new(name: Arc<str>, targets: Vec<Arc<Target>>, weights: &[usize], is_watched: bool) -> Arc<Self> {
         let members = targets.into_iter().enumerate().map(|(at, target)| Member {
             label: target.address.to_string().into(),
             target,
@@ -125,6 +125,14 @@ impl Cluster {
     pub fn primary(&self) -> Option<usize> {
         let at = self.primary.load(Ordering::Acquire);
         (at != NOBODY).then_some(at)
+    }
+
+    /// The primary's place, or that of the only server.
+    pub fn primary_or_only(&self) -> Option<usize> {
+        match &self.members[..] {
+            [_] => Some(0),
+            _ => self.primary(),
+        }
     }
 
     /// Grows each time another server, or another timeline, becomes the primary's.

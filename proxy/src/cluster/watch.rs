@@ -148,7 +148,7 @@ fn note(cluster: &Cluster, known: &mut Known, at: usize, look: &Look, sent: Inst
     let standing = known.roles.standing(at);
     if standing != before {
         let (server, shard) = (&cluster.members[at].target.address, &cluster.name);
-        tracing::info!(%server, shard, was = before.word(), is = standing.word(), epoch = known.roles.epoch(), "a server's role");
+        tracing::info!(%server, %shard, was = before.word(), is = standing.word(), epoch = known.roles.epoch(), "a server's role");
     }
     cluster.members[at].position.store(look.lsn.0, Ordering::Release);
     let follows = look
@@ -173,7 +173,7 @@ fn note(cluster: &Cluster, known: &mut Known, at: usize, look: &Look, sent: Inst
 fn lose(cluster: &Cluster, known: &mut Known, at: usize, why: &str) {
     if known.roles.standing(at) != Standing::Down {
         let (server, shard) = (&cluster.members[at].target.address, &cluster.name);
-        tracing::warn!(%server, shard, why, "a server does not answer");
+        tracing::warn!(%server, %shard, why, "a server does not answer");
     }
     known.roles.failed(at);
     publish(cluster, &known.roles);

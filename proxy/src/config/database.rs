@@ -1,8 +1,9 @@
 //! `[[database]]`: its shards, its roles, the role pgshunt itself uses there.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use routing_rules::Rules;
+use routing_rules::Sharding;
 
 use super::Environment;
 use super::address;
@@ -12,6 +13,7 @@ use super::keys;
 use super::mistake::Wrong;
 use super::pool::{self, CLIENTS_MAX, SERVERS_MAX};
 use super::raw::{Section, Written};
+use super::rules::Said;
 use super::tls;
 use crate::pool::settings::Settings;
 use crate::server::address::{Address, ServerTls};
@@ -53,11 +55,15 @@ fn database(section: &Section, from: &Inherited) -> Database {
     }
     let max_client_conn = section.count("max_client_conn", 0..=CLIENTS_MAX);
     let max_db_connections = section.count("max_db_connections", 0..=SERVERS_MAX);
-    let (rules, split) = rules(section).unzip();
+    let (rules, said) = rules(section, &shards).unzip();
+    let said = said.unwrap_or_default();
+    let sharding = said.sharding.map(Arc::new);
+    fits_shards(section, &shards, sharding.as_deref());
     Database {
         control: control(section, &name, &shards, from.environment),
-        users: users(section, &pool, from.limits),
-        split: split.unwrap_or_default(),
+        users: users(section, &pool, from.limits, sharding.as_deref()),
+        split: said.split,
+        sharding,
         rules,
         max_client_conn: max_client_conn.unwrap_or(from.limits.max_client_conn_per_database),
         max_db_connections: max_db_connections.unwrap_or(from.limits.max_db_connections),
@@ -67,14 +73,34 @@ fn database(section: &Section, from: &Inherited) -> Database {
     }
 }
 
+/// Several shards need rules, and a role that reads their tables' columns.
+fn fits_shards(section: &Section, shards: &[Shard], sharding: Option<&Sharding>) {
+    if shards.len() < 2 {
+        return;
+    }
+    if section.place("rules").is_none() {
+        let wrong = Wrong::new("[[database]] has several shards, and nothing says what is where");
+        section.wrong(wrong.hint("add rules = \"FILE\", with [sharding] in it"));
+    } else if sharding.is_none() && !section.findings().has_some() {
+        let wrong = Wrong::new("names a file without [sharding], and the database has several shards");
+        let at = section.place("rules").unwrap_or(section.at);
+        section.wrong_value("rules", at, wrong.hint("routing-rules/rules/bmos.toml shows a [sharding]"));
+    }
+    if section.place("control").is_none() {
+        let wrong = Wrong::new("[[database]] has several shards and no control role");
+        section.wrong(wrong.hint("add control = \"postgres://ROLE@/DBNAME\": it looks up the tables' columns"));
+    }
+}
+
 /// The file of rules, and what it says.
-fn rules(section: &Section) -> Option<(PathBuf, Rules)> {
+fn rules(section: &Section, shards: &[Shard]) -> Option<(PathBuf, Said)> {
     let path = section.path("rules")?;
     if let Err(wrong) = files::readable(&path.value) {
         section.wrong_value("rules", path.at, wrong);
         return None;
     }
-    match super::rules::load(&path.value) {
+    let shards: Vec<&str> = shards.iter().map(|shard| shard.name.as_str()).collect();
+    match super::rules::load(&path.value, &shards) {
         Ok(rules) => Some((path.value, rules)),
         Err(mistakes) => {
             section.findings().elsewhere(mistakes);
@@ -164,7 +190,7 @@ fn weights(shard: &Section) -> Vec<usize> {
 /// The largest weight: beyond it, rounding would show.
 const WEIGHT_MAX: usize = 1000;
 
-fn users(database: &Section, pool: &Settings, limits: &Limits) -> Vec<User> {
+fn users(database: &Section, pool: &Settings, limits: &Limits, sharding: Option<&Sharding>) -> Vec<User> {
     let sections = database.sections("user", &keys::USER);
     no_name_twice(&sections, "user");
     let user = |section: &Section| User {
@@ -173,13 +199,25 @@ fn users(database: &Section, pool: &Settings, limits: &Limits) -> Vec<User> {
             Some(narrower) => pool::narrowed(pool, &narrower),
             None => pool.clone(),
         },
-        tenant: section.name("tenant").map(|text| text.value.to_owned()),
+        tenant: tenant(section, sharding),
         max_client_conn: section
             .count("max_client_conn", 0..=CLIENTS_MAX)
             .unwrap_or(limits.max_client_conn_per_user),
         max_user_connections: section.count("max_user_connections", 0..=SERVERS_MAX),
     };
     sections.iter().map(user).collect()
+}
+
+/// The tenant a role is bound to: a key, where the database is sharded.
+fn tenant(user: &Section, sharding: Option<&Sharding>) -> Option<String> {
+    let written = user.name("tenant")?;
+    let key_type = sharding.map(|sharding| sharding.key_type);
+    if let Some(key_type) = key_type.filter(|key_type| key_type.read_text(written.value).is_err()) {
+        let what = format!("is no {}: \"{}\"", key_type.word(), written.value);
+        let hint = "write a value of the column that [sharding] names";
+        user.wrong_value("tenant", written.at, Wrong::new(what).hint(hint));
+    }
+    Some(written.value.to_owned())
 }
 
 fn control(section: &Section, name: &str, shards: &[Shard], environment: &Environment) -> Option<Control> {

@@ -24,8 +24,8 @@ pub(super) const ROOT: Keys = Keys {
 /// The file of rules.
 pub(super) const RULES: Keys = Keys {
     section: WHOLE_FILE,
-    known: &["split"],
-    not_yet: &["sharding", "cache", "analytics", "limits", "hints"],
+    known: &["split", "sharding"],
+    not_yet: &["cache", "analytics", "limits", "hints"],
 };
 
 pub(super) const SPLIT: Keys = Keys {
@@ -37,6 +37,28 @@ pub(super) const SPLIT: Keys = Keys {
         "catchup_wait",
         "safe_functions",
         "volatile_functions",
+    ],
+    not_yet: &[],
+};
+
+pub(super) const SHARDING: Keys = Keys {
+    section: "[sharding]",
+    known: &[
+        "column",
+        "type",
+        "function",
+        "modulus",
+        "remainders",
+        "list",
+        "range",
+        "others",
+        "tenants",
+        "reference",
+        "columns",
+        "home",
+        "functions",
+        "no_key",
+        "guard",
     ],
     not_yet: &[],
 };

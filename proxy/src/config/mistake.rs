@@ -106,6 +106,11 @@ impl<'a> Findings<'a> {
         self.mistakes.borrow_mut().extend(mistakes);
     }
 
+    /// Is anything wrong so far?
+    pub fn has_some(&self) -> bool {
+        !self.mistakes.borrow().is_empty()
+    }
+
     fn push(&self, line: Option<usize>, wrong: Wrong) {
         self.mistakes.borrow_mut().push(Mistake {
             file: self.file.to_path_buf(),

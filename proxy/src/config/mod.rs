@@ -19,6 +19,7 @@ mod pool;
 mod raw;
 mod rules;
 mod set;
+mod sharding;
 mod tls;
 
 #[cfg(test)]

@@ -240,7 +240,14 @@ impl<'a> Section<'a> {
         sections
     }
 
-    fn value(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+    /// Is there a key that does not belong here?
+    pub fn has_unknown(&self, keys: &Keys) -> bool {
+        let mut written = self.table.iter();
+        written.any(|(key, _)| !keys.known.contains(&&**key.get_ref()))
+    }
+
+    /// A value as it is.
+    pub fn value(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.table.get(key)
     }
 

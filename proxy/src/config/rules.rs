@@ -1,27 +1,36 @@
-//! The file of rules a database names: what is to be done with its statements. Here `[split]`, where reads go.
+//! The file of rules a database names: what is to be done with its statements. Here `[split]`, where reads go; `[sharding]`
+//! has a file of its own.
 
 use std::io::Read;
 use std::path::Path;
 
-use routing_rules::{Consistency, Reads, Rules};
+use routing_rules::{Consistency, Reads, Rules, Sharding};
 use toml::de::DeTable;
 
 use super::keys;
 use super::mistake::{Findings, Mistake, Wrong};
 use super::raw::Section;
+use super::sharding::sharding;
 
 /// A file of rules beyond this is something else by mistake.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Reads and checks a file of rules.
-pub(super) fn load(file: &Path) -> Result<Rules, Vec<Mistake>> {
+/// What a file of rules says.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Said {
+    pub split: Rules,
+    pub sharding: Option<Sharding>,
+}
+
+/// Reads and checks a file of rules, of a database with these shards.
+pub(super) fn load(file: &Path, shards: &[&str]) -> Result<Said, Vec<Mistake>> {
     let mut text = String::new();
     let read = std::fs::File::open(file).and_then(|open| open.take(FILE_BYTES_MAX).read_to_string(&mut text));
     match read {
         Ok(bytes) if bytes as u64 == FILE_BYTES_MAX => {
             Err(vec![unreadable(file, "is larger than 4 MiB".into())])
         }
-        Ok(_) => parse(file, &text),
+        Ok(_) => parse(file, &text, shards),
         Err(error) => Err(vec![unreadable(file, format!("cannot be read: {error}"))]),
     }
 }
@@ -36,7 +45,7 @@ fn unreadable(file: &Path, what: String) -> Mistake {
 }
 
 /// Checks the text of a file of rules.
-fn parse(file: &Path, text: &str) -> Result<Rules, Vec<Mistake>> {
+fn parse(file: &Path, text: &str, shards: &[&str]) -> Result<Said, Vec<Mistake>> {
     let findings = Findings::new(file, text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -47,11 +56,13 @@ fn parse(file: &Path, text: &str) -> Result<Rules, Vec<Mistake>> {
         return Err(findings.into_mistakes());
     }
     let root = Section::open(&keys::RULES, &document, &findings);
-    let rules = root
-        .section("split", &keys::SPLIT)
-        .map_or_else(Rules::default, |found| split(&found));
+    let split = root.section("split", &keys::SPLIT);
+    let said = Said {
+        split: split.map_or_else(Rules::default, |found| self::split(&found)),
+        sharding: sharding(&root, shards),
+    };
     match findings.into_mistakes() {
-        none if none.is_empty() => Ok(rules),
+        none if none.is_empty() => Ok(said),
         mistakes => Err(mistakes),
     }
 }
@@ -97,7 +108,7 @@ mod tests {
     fn split_is_read_whole() {
         let text = "[split]\nreads = \"primary\"\nconsistency = \"bounded:2s\"\nmax_staleness = \"30s\"\n\
                     catchup_wait = \"5ms\"\nsafe_functions = [\"f\"]\nvolatile_functions = [\"g\"]\n";
-        let rules = parse(Path::new("r.toml"), text).expect("rules");
+        let rules = parse(Path::new("r.toml"), text, &["s0"]).expect("rules");
         let expected = Rules {
             reads: Reads::Primary,
             consistency: Consistency::Bounded(Duration::from_secs(2)),
@@ -105,14 +116,15 @@ mod tests {
             catchup_wait: Duration::from_millis(5),
             functions: vec![("f".into(), true), ("g".into(), false)],
         };
-        assert_eq!(rules, expected);
-        assert_eq!(parse(Path::new("r.toml"), "").expect("rules"), Rules::default());
+        assert_eq!((rules.split, rules.sharding), (expected, None));
+        let nothing = parse(Path::new("r.toml"), "", &["s0"]).expect("rules");
+        assert_eq!(nothing, Said::default());
     }
 
     #[test]
     fn mistakes_name_their_file_and_line() {
         let text = "[split]\nreeds = \"replica\"\nconsistency = \"sometimes\"\n";
-        let shown: Vec<String> = parse(Path::new("r.toml"), text)
+        let shown: Vec<String> = parse(Path::new("r.toml"), text, &["s0"])
             .expect_err("mistakes")
             .iter()
             .map(Mistake::to_string)
@@ -125,14 +137,38 @@ mod tests {
                  \"eventual\", \"bounded:500ms\" or \"strong\"",
             ]
         );
-        assert!(parse(Path::new("r.toml"), "[sp").is_err());
+        assert!(parse(Path::new("r.toml"), "[sp", &["s0"]).is_err());
+    }
+
+    #[test]
+    fn mistakes_in_sharding_too() {
+        let shown = |text: &str| -> Vec<String> {
+            let mistakes = parse(Path::new("r.toml"), text, &["s0", "s1"]).expect_err("mistakes");
+            mistakes.iter().map(Mistake::to_string).collect()
+        };
+        let text = "[sharding]\ncolumn = \"tenant_id\"\ntype = \"numeric\"\n[sharding.home]\nlog = \"s9\"\n\
+                    [sharding.list]\ns1 = [\"x\"]\n";
+        assert_eq!(
+            shown(text),
+            [
+                "r.toml:3: type in [sharding] is \"numeric\", whose equal values look different\n  hint: uuid, bigint, \
+                 integer, smallint, text, varchar or char",
+                "r.toml:5: home.log in [sharding] there is no shard \"s9\"\n  hint: the database has s0, s1",
+            ]
+        );
+        assert_eq!(
+            shown("[sharding]\ncolum = \"tenant_id\"\n"),
+            ["r.toml:2: unknown key \"colum\" in [sharding]\n  hint: did you mean \"column\"?"]
+        );
+        let wrong = shown("[sharding]\ncolumn = \"a\"\ntype = \"uuid\"\nmodulus = \"four\"\n");
+        assert!(wrong[0].starts_with("r.toml:4: a value in [sharding] is wrong"), "{wrong:?}");
     }
 
     /// The rules that come with pgshunt, and what is written of them.
     const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../routing-rules");
 
-    fn right(name: &Path, text: &str) -> Rules {
-        parse(name, text).unwrap_or_else(|mistakes| {
+    fn right(name: &Path, text: &str) -> Said {
+        parse(name, text, &["s0", "s1", "s2", "s3"]).unwrap_or_else(|mistakes| {
             let shown: Vec<String> = mistakes.iter().map(Mistake::to_string).collect();
             panic!("{}", shown.join("\n"))
         })
@@ -148,10 +184,20 @@ mod tests {
             let rules = right(&file, &text);
             let name = file.file_name().expect("a name").to_string_lossy().into_owned();
             if name == "app.toml" {
-                assert_eq!(rules, Rules::default(), "it shows the defaults");
+                assert_eq!(rules, Said::default(), "it shows the defaults");
                 for key in keys::SPLIT.known {
                     let shown = |line: &str| line.starts_with(&format!("{key} = "));
                     assert!(text.lines().any(shown), "app.toml does not show {key}");
+                }
+            }
+            if name == "bmos.toml" {
+                assert!(rules.sharding.is_some(), "it shows a sharded database");
+                for key in keys::SHARDING.known {
+                    let forms = [format!("{key} = "), format!("#{key} = "), format!("[sharding.{key}]")];
+                    let forms = [forms, [format!("#[sharding.{key}]"), format!("#[[sharding.{key}]]"), String::new()]];
+                    let mut forms = forms.iter().flatten().filter(|form| !form.is_empty());
+                    let is_shown = forms.any(|form| text.lines().any(|line| line.starts_with(form.as_str())));
+                    assert!(is_shown, "bmos.toml does not show {key}");
                 }
             }
             names.push(name);
@@ -163,10 +209,10 @@ mod tests {
     fn the_examples_in_the_text_have_no_mistakes() {
         let file = Path::new(SHIPPED).join("README.md");
         let text = std::fs::read_to_string(&file).expect("a text");
-        let examples = text.split("\n\n").filter(|part| part.starts_with("    [split]"));
+        let examples = text.split("\n\n").filter(|part| part.starts_with("    [s"));
         let mut count = 0;
         for example in examples {
-            assert_ne!(right(&file, example), Rules::default(), "{example}");
+            assert_ne!(right(&file, example), Said::default(), "{example}");
             count += 1;
         }
         assert!(count >= 4, "{count} examples were found");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::seats::Whose;
-use super::{Key, Place, Pool, Ways};
+use super::{Key, Place, Pool, Role, Ways};
 use crate::server::address::Target;
 use crate::server::held::{Facts, Server};
 
@@ -29,7 +29,7 @@ impl Pool {
         let is_other = !Arc::ptr_eq(&self.reads.borrow().cluster, &ways.reads.cluster);
         if is_other {
             self.epoch.set(ways.reads.cluster.epoch());
-            self.replicas.borrow_mut().clear();
+            self.siblings.borrow_mut().clear();
         }
         *self.reads.borrow_mut() = Rc::new(ways.reads);
         let before = self.targets.replace(ways.targets.into());
@@ -52,21 +52,28 @@ impl Pool {
         self.close_idle();
     }
 
-    /// The pool of one of the database's replicas, known from then on; `find` finds it.
-    pub fn replica(&self, at: usize, find: impl FnOnce(Key) -> Option<Rc<Pool>>) -> Option<Rc<Pool>> {
-        let place = Place::Replica(at);
-        let known = self
-            .replicas
-            .borrow()
-            .iter()
-            .find(|pool| pool.plan.key.place == place)
-            .cloned();
+    /// The pool of the same database and role at another place, known from then on; `find` finds it.
+    pub fn sibling(
+        self: &Rc<Self>,
+        shard: &str,
+        role: Role,
+        find: impl FnOnce(Key) -> Option<Rc<Pool>>,
+    ) -> Option<Rc<Pool>> {
+        let is_there =
+            |pool: &Rc<Pool>| pool.plan.key.place.role == role && *pool.plan.key.place.shard == *shard;
+        if is_there(self) {
+            return Some(self.clone());
+        }
+        let known = self.siblings.borrow().iter().find(|pool| is_there(pool)).cloned();
         if known.as_ref().is_some_and(|pool| !pool.is_removed()) {
             return known;
         }
-        let found = find(self.plan.key.at(place))?;
+        let shard = shard.into();
+        let found = find(self.plan.key.at(Place { shard, role }))?;
         found.know(self.secret.borrow().clone());
-        self.replicas.borrow_mut().push(found.clone());
+        let mut siblings = self.siblings.borrow_mut();
+        siblings.retain(|pool| !pool.is_removed() && !Rc::ptr_eq(pool, &found));
+        siblings.push(found.clone());
         Some(found)
     }
 

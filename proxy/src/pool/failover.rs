@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::settings::Settings;
-use super::{Failure, Place, Pool};
+use super::{Failure, Pool, Role};
 use crate::protocol::sqlstate;
 use crate::server::address::Target;
 use crate::server::connect::ConnectFault;
@@ -30,7 +30,7 @@ impl Pool {
         }
         // The first look only confirms what a connection was told itself.
         let is_confirmed = before == 0 && first.is_some_and(|first| self.has_only(first));
-        if self.plan.key.place != Place::Primary || is_confirmed {
+        if self.plan.key.place.role != Role::Primary || is_confirmed {
             return;
         }
         self.preferred.set(first.unwrap_or(0));
@@ -64,18 +64,18 @@ impl Pool {
     pub(super) fn candidates(&self) -> Rc<[Arc<Target>]> {
         let targets = self.targets.borrow().clone();
         let reads = self.reads.borrow();
-        match (self.plan.key.place, reads.cluster.primary()) {
-            (Place::Primary, Some(at)) if reads.cluster.has_replicas() && at < targets.len() => {
+        match (self.plan.key.place.role, reads.cluster.primary()) {
+            (Role::Primary, Some(at)) if reads.cluster.has_replicas() && at < targets.len() => {
                 self.preferred.set(0);
                 Rc::new([targets[at].clone()])
             }
-            (Place::Primary | Place::Replica(_), _) => targets,
+            (Role::Primary | Role::Replica(_), _) => targets,
         }
     }
 
     /// Is this a failure that another server's promotion would end?
     pub(super) fn awaits_primary(&self, fault: &ConnectFault) -> bool {
-        self.plan.key.place == Place::Primary
+        self.plan.key.place.role == Role::Primary
             && self.reads.borrow().cluster.has_replicas()
             && match fault {
                 ConnectFault::Unreachable(_) | ConnectFault::Lost(_) | ConnectFault::Timeout => true,

@@ -6,6 +6,7 @@
 mod change;
 mod choose;
 mod failover;
+pub mod key;
 pub mod lease;
 pub mod ledger;
 mod reserve;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use routing_rules::Rules;
+use routing_rules::{Rules, Sharding};
 
 use crate::catalog::Catalogued;
 use crate::cluster::Cluster;
@@ -35,51 +36,12 @@ use crate::server::address::Target;
 use crate::server::connect::{ConnectFault, connect};
 use crate::server::held::{Facts, Server};
 use failover::retry_after;
+pub use key::{Key, Place, Role};
 use lease::{Answer, Lease, Ticket, Waiter};
 use ledger::{Ledger, Need};
 use room::Room;
 use seats::Seats;
 use settings::{Mode, Settings};
-
-/// Whose servers a pool holds.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
-    /// The database as clients name it.
-    pub database: String,
-    /// The role.
-    pub user: String,
-    /// Which of the database's servers.
-    pub place: Place,
-}
-
-impl Key {
-    /// The pool of a database's primary.
-    pub fn primary(database: String, user: String) -> Self {
-        Key {
-            database,
-            user,
-            place: Place::Primary,
-        }
-    }
-
-    /// The pool of the same database and role at another place.
-    pub fn at(&self, place: Place) -> Self {
-        Key {
-            place,
-            ..self.clone()
-        }
-    }
-}
-
-/// Which of a database's servers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Place {
-    /// Whichever takes writes.
-    #[default]
-    Primary,
-    /// The one of this number in the configuration, for reads.
-    Replica(usize),
-}
 
 /// What a pool is made of.
 pub struct Plan {
@@ -107,11 +69,17 @@ pub struct Ways {
     pub reads: Reads,
 }
 
-/// What is known of a database's servers and of its names, and what its rules say of reads.
+/// What is known of a database's servers and of its names, and what its rules say.
 #[derive(Clone)]
 pub struct Reads {
-    /// Its servers as they are known at this moment.
+    /// The servers of the pool's shard as they are known at this moment.
     pub cluster: Arc<Cluster>,
+    /// Those of all its shards, in the order of the configuration.
+    pub clusters: Arc<[Arc<Cluster>]>,
+    /// How it is sharded, if it is.
+    pub sharding: Option<Arc<Sharding>>,
+    /// The tenant the pool's role is bound to.
+    pub tenant: Option<Arc<str>>,
     /// What the database has that matters on a replica.
     pub catalogued: Arc<Catalogued>,
     /// Where reads go.
@@ -122,8 +90,8 @@ pub struct Reads {
 pub struct Pool {
     /// What it is made of.
     pub plan: Plan,
-    /// Its clients' prepared statements.
-    pub statements: RefCell<Statements>,
+    /// Its clients' prepared statements, the same for all pools of the database and role: their servers go by their numbers.
+    pub statements: Rc<RefCell<Statements>>,
     /// What it counts.
     pub totals: RefCell<Totals>,
     /// Clients that have logged in and not left.
@@ -131,7 +99,8 @@ pub struct Pool {
     settings: RefCell<Rc<Settings>>,
     targets: RefCell<Rc<[Arc<Target>]>>,
     reads: RefCell<Rc<Reads>>,
-    replicas: RefCell<Vec<Rc<Pool>>>,
+    /// Pools of the same database and role at other places, as far as its clients have been there.
+    siblings: RefCell<Vec<Rc<Pool>>>,
     generation: Cell<u64>,
     /// The cluster's epoch its servers are of.
     epoch: Cell<u64>,
@@ -172,18 +141,22 @@ const TURN: Duration = Duration::from_millis(100);
 
 impl Pool {
     /// An empty pool.
-    pub fn new(plan: Plan, ways: Ways, worker: u16, buffers: Rc<Buffers>) -> Rc<Self> {
-        let statements = Statements::new(worker, plan.schema.clone());
+    pub fn new(
+        plan: Plan,
+        ways: Ways,
+        statements: Rc<RefCell<Statements>>,
+        buffers: Rc<Buffers>,
+    ) -> Rc<Self> {
         Rc::new(Pool {
             plan,
-            statements: RefCell::new(statements),
+            statements,
             totals: RefCell::default(),
             clients: Cell::new(0),
             settings: RefCell::new(Rc::new(ways.settings)),
             targets: RefCell::new(ways.targets.into()),
             epoch: Cell::new(ways.reads.cluster.epoch()),
             reads: RefCell::new(Rc::new(ways.reads)),
-            replicas: RefCell::default(),
+            siblings: RefCell::default(),
             generation: Cell::new(0),
             fenced_below: Cell::new(0),
             paused: Cell::new(false),
@@ -221,8 +194,8 @@ impl Pool {
 
     /// What the next server is logged in with: whatever the last client proved.
     pub fn know(&self, secret: Secret) {
-        for replica in self.replicas.borrow().iter() {
-            replica.know(secret.clone());
+        for sibling in self.siblings.borrow().iter() {
+            sibling.know(secret.clone());
         }
         *self.secret.borrow_mut() = secret;
     }
@@ -366,6 +339,12 @@ impl Pool {
         for server in kept {
             self.give_back(server);
         }
+    }
+
+    /// Clients that wait.
+    pub fn waiting(&self) -> u64 {
+        let waiters = self.waiters.borrow();
+        waiters.iter().filter(|waiter| waiter.is_waiting()).count() as u64
     }
 
     /// Does a client wait?
@@ -514,12 +493,12 @@ impl Pool {
 
     /// Is a server just connected what the pool is for?
     async fn is_of_use(&self, server: &mut Server) -> bool {
-        match self.plan.key.place {
-            Place::Primary => {
+        match self.plan.key.place.role {
+            Role::Primary => {
                 self.targets.borrow().len() == 1
                     || (self.is_at_primary(&server.facts.target) && !is_standby(server, &self.buffers).await)
             }
-            Place::Replica(_) => {
+            Role::Replica(_) => {
                 // Sessions come and go between servers; that one of them is a standby is not theirs to hear.
                 server.backend.reported = reported::as_on_primary(&server.backend.reported);
                 true

@@ -70,6 +70,8 @@ states! {
     SYNTAX_ERROR = b"42601";
     /// insufficient_privilege
     INSUFFICIENT_PRIVILEGE = b"42501";
+    /// undefined_table
+    UNDEFINED_TABLE = b"42P01";
     /// undefined_object
     UNDEFINED_OBJECT = b"42704";
     /// invalid_parameter_value

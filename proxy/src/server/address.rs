@@ -53,6 +53,15 @@ pub struct Target {
     pub tcp: socket::Settings,
 }
 
+/// One shard's servers.
+#[derive(Clone, Debug)]
+pub struct Servers {
+    /// The shard's name.
+    pub shard: Arc<str>,
+    /// Its servers, in the order of the configuration.
+    pub targets: Vec<Arc<Target>>,
+}
+
 impl Target {
     /// Does a connection to the one do for the other? The same place, the same database, the same TLS.
     pub fn is_like(&self, other: &Target) -> bool {

@@ -8,6 +8,7 @@ mod databases;
 mod peers;
 mod pools;
 mod routes;
+mod shards;
 mod stats;
 
 use super::lookout::Seen;
@@ -62,6 +63,7 @@ shows! {
     Lists = "LISTS", "how many there are of everything", &pools::LISTS, pools::lists;
     Users = "USERS", "roles: limits, connections", &databases::USERS, databases::users;
     Replicas = "REPLICAS", "servers: role, how fresh, what they do", &routes::REPLICAS, routes::replicas;
+    Shards = "SHARDS", "shards: where they are, what they do", &shards::SHARDS, shards::shards;
     Routes = "ROUTES", "where statements went", &routes::ROUTES, routes::routes;
     Reasons = "REASONS", "why they went there", &routes::REASONS, routes::reasons;
     Config = "CONFIG", "the configuration, secrets left out", &config::CONFIG, config::config;

@@ -4,7 +4,7 @@ use crate::admin::lookout::Seen;
 use crate::admin::table::{Cell, Column, Row, big, int, text, time};
 use crate::metrics::PeerRow;
 
-pub(super) const COLUMNS: [Column; 21] = [
+pub(super) const COLUMNS: [Column; 22] = [
     text("type"),
     text("user"),
     text("database"),
@@ -26,6 +26,7 @@ pub(super) const COLUMNS: [Column; 21] = [
     text("application_name"),
     int("prepared_statements"),
     big("id"),
+    text("shard"),
 ];
 
 pub(super) fn clients(seen: &Seen) -> Vec<Row> {
@@ -66,5 +67,6 @@ fn row(kind: &'static str, own: &str, other: &str, peer: &PeerRow) -> Row {
         (&peer.application_name).into(),
         peer.prepared_statements.into(),
         peer.id.into(),
+        (&peer.shard).into(),
     ]
 }

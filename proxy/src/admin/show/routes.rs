@@ -32,6 +32,7 @@ pub(super) fn replicas(seen: &Seen) -> Vec<Row> {
     let clusters: BTreeMap<_, _> = seen.clusters.iter().collect();
     clusters
         .into_iter()
+        .flat_map(|(database, shards)| shards.iter().map(move |cluster| (database, cluster)))
         .flat_map(|(database, cluster)| {
             (0..cluster.members.len()).map(move |at| replica(database, cluster, at, now))
         })
@@ -46,7 +47,7 @@ fn replica(database: &str, cluster: &Cluster, at: usize, now: Instant) -> Row {
     let lag = lag.map(|instant| now.saturating_duration_since(instant).as_millis());
     vec![
         database.to_owned().into(),
-        cluster.name.clone().into(),
+        cluster.name.to_string().into(),
         member.label.to_string().into(),
         match is_primary {
             true => "primary".into(),

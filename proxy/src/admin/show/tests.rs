@@ -40,6 +40,7 @@ fn database(name: &str) -> Database {
         max_db_connections: 40,
         rules: None,
         split: Default::default(),
+        sharding: None,
     }
 }
 
@@ -87,6 +88,7 @@ fn peer(id: u64, link: u64) -> PeerRow {
         application_name: "psql".into(),
         prepared_statements: 4,
         id,
+        shard: "s0".into(),
     }
 }
 
@@ -113,6 +115,7 @@ fn pool(database: &str, queries: u64) -> PoolRow {
 fn seen() -> Seen {
     let census = Census {
         pools: vec![pool("app", 7), pool("other", 1)],
+        shards: Vec::new(),
         clients: vec![peer(12, 5)],
         servers: vec![peer(5, 12), peer(6, 0)],
         pins: vec![PinRow {
@@ -203,8 +206,8 @@ fn columns_are_those_of_pgbouncer() {
         ),
         (
             Show::Clients,
-            "ssssssisissiiississiq",
-            "type,user,database,replication,state,addr,port,local_addr,local_port,connect_time,request_time,wait,wait_us,close_needed,ptr,link,remote_pid,tls,application_name,prepared_statements,id",
+            "ssssssisissiiississiqs",
+            "type,user,database,replication,state,addr,port,local_addr,local_port,connect_time,request_time,wait,wait_us,close_needed,ptr,link,remote_pid,tls,application_name,prepared_statements,id,shard",
         ),
         (
             Show::Users,
@@ -219,6 +222,11 @@ fn columns_are_those_of_pgbouncer() {
             Show::Replicas,
             "sssssqsiiqs",
             "database,shard,server,role,state,lag_ms,lsn,outstanding,weight,epoch,watched",
+        ),
+        (
+            Show::Shards,
+            "ssssqiiiiiqqqq",
+            "database,shard,primary,state,replicas,sv_active,sv_idle,sv_login,waiting,maxwait_ms,assignments,wait_time,connects,connect_failures",
         ),
         (Show::Routes, "ssqs", "database,target,count,about"),
         (Show::Reasons, "ssq", "database,reason,count"),
@@ -237,7 +245,7 @@ fn every_row_has_a_cell_for_every_column() {
         let rows = show.rows(&seen());
         // There is no server in what these tests see.
         assert!(
-            !rows.is_empty() || *show == Show::Replicas || *show == Show::Reasons,
+            !rows.is_empty() || matches!(show, Show::Replicas | Show::Reasons | Show::Shards),
             "{show:?}"
         );
         for row in rows {

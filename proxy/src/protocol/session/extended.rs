@@ -257,11 +257,12 @@ impl Session {
         match Named::read(frame.body()) {
             Some(Named::Statement(b"")) => {
                 self.hold_unnamed(frame, backend, desk, sink);
-                self.forward(frame, backend, sink, Expect::DescribeStatement);
+                self.forward(frame, backend, sink, Expect::DescribeStatement(None));
             }
             Some(Named::Statement(name)) => {
                 let Some(statement) = self.statement(name) else {
-                    return self.unknown_statement(name, frame, backend, sink, Expect::DescribeStatement);
+                    let expect = Expect::DescribeStatement(None);
+                    return self.unknown_statement(name, frame, backend, sink, expect);
                 };
                 if statement.effects.contains(Effects::PROBE) {
                     let told = (&statement.body[..], statement.deallocates.is_some());
@@ -269,7 +270,9 @@ impl Session {
                 }
                 self.hold(&statement, frame, backend, desk, sink);
                 write_named(sink.forward.made(frame.input), b'D', statement.id);
-                backend.pipeline.push(Expect::DescribeStatement);
+                backend
+                    .pipeline
+                    .push(Expect::DescribeStatement(Some(statement)));
             }
             Some(Named::Portal(_)) | None => self.forward(frame, backend, sink, Expect::DescribePortal),
         }
@@ -315,7 +318,7 @@ impl Session {
         reply::frame(sink.forward.made(frame.input), b'D', |out| {
             out.extend_from_slice(b"Spgshunt:none\0")
         });
-        backend.pipeline.push(Expect::DescribeStatement);
+        backend.pipeline.push(Expect::DescribeStatement(None));
         self.stream_drops = true;
     }
 

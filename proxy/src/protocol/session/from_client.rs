@@ -102,13 +102,16 @@ impl Session {
             self.stream_drops = false;
             let went = match backend.as_deref_mut() {
                 Some(backend) => {
-                    if self.is_unit_sent() && header.kind != b'X' {
+                    if self.is_unit_sent() && !matches!(header.kind, b'X' | b'd' | b'c' | b'f') {
                         return (at, Next::Drain);
                     }
                     let went = self.with_server(&frame, backend, desk, sink);
                     self.awaits = matches!(went, Went::Not(Next::Drain)) && !backend.is_probed();
                     if matches!(went, Went::On) {
                         self.sent(header.kind);
+                        if matches!(header.kind, b'c' | b'f') && !backend.pipeline.answers_query() {
+                            self.copy_ended();
+                        }
                     }
                     went
                 }
@@ -344,11 +347,19 @@ impl Session {
 
     /// Before the first frame of a unit: the client's settings and its BEGIN. True if their outcome must be awaited.
     fn prepare_unit(&mut self, frame: &Frame<'_>, backend: &mut Backend, sink: &mut Sink) -> bool {
+        if !needs_settings(&self.settings, backend) && self.begin.is_none() {
+            return false;
+        }
+        self.prepare(backend, sink.forward.made(frame.input))
+    }
+
+    /// The client's settings and its BEGIN go first. True if their outcome must be awaited.
+    pub(super) fn prepare(&mut self, backend: &mut Backend, out: &mut Vec<u8>) -> bool {
         let mut wait = false;
         if needs_settings(&self.settings, backend)
             && let Some(change) = change(&backend.settings, &self.settings)
         {
-            reply::query(sink.forward.made(frame.input), &change.sql);
+            reply::query(out, &change.sql);
             backend.pipeline.push(Expect::Own(Own::Settings));
             // A simple query ends the unnamed statement, ours no less than a client's.
             backend.unnamed = 0;
@@ -362,7 +373,7 @@ impl Session {
             wait = change.may_fail;
         }
         if !wait && let Some(begin) = self.begin.take() {
-            sink.forward.made(frame.input).extend_from_slice(&begin);
+            out.extend_from_slice(&begin);
             backend.pipeline.push(Expect::Own(Own::Begin));
             backend.unnamed = 0;
         }

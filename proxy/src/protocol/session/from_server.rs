@@ -108,6 +108,9 @@ impl Session {
         if !own {
             self.is_heard_by(header.kind);
         }
+        if header.kind == b't' {
+            note_types(frame, backend);
+        }
         if header.kind == b'E' && self.is_unheard() && is_of_replicas(body) {
             return To::Elsewhere;
         }
@@ -129,7 +132,7 @@ impl Session {
             b'E' => {
                 if error_field(body, b'R') == Some(b"RevalidateCachedQuery") {
                     // "cached plan must not change result type": the schema changed behind our back.
-                    desk.statements.schema().changed();
+                    desk.statements.schema().changed(true);
                 }
                 self.error(frame, backend, sink)
             }
@@ -145,7 +148,7 @@ impl Session {
                     self.forget_prepared(backend);
                 }
                 if changes_schema(body) {
-                    desk.statements.schema().changed();
+                    desk.statements.schema().changed(!self.makes_temporary);
                 }
                 self.completed(header.kind, backend)
             }
@@ -191,8 +194,8 @@ impl Session {
             (b'3', Expect::OwnClose(_)) | (b'2', Expect::OwnBind) | (b'C', Expect::OwnExecute) => {
                 (To::Nobody, true)
             }
-            (b't', Expect::DescribeStatement) => (To::Client, false),
-            (b'T' | b'n', Expect::DescribeStatement | Expect::DescribePortal) => (To::Client, true),
+            (b't', Expect::DescribeStatement(_)) => (To::Client, false),
+            (b'T' | b'n', Expect::DescribeStatement(_) | Expect::DescribePortal) => (To::Client, true),
             (b'C' | b'I' | b's', Expect::Execute) => (To::Client, true),
             (b'T' | b'C' | b'I', Expect::Query) => (To::Client, false),
             _ => return To::Broken("an answer out of order"),
@@ -319,7 +322,7 @@ impl Session {
             Expect::OwnClose(id) => backend.held.insert(id),
             Expect::SayClosed(None)
             | Expect::Bind
-            | Expect::DescribeStatement
+            | Expect::DescribeStatement(_)
             | Expect::DescribePortal
             | Expect::Execute
             | Expect::Close
@@ -430,6 +433,19 @@ impl Session {
             Own::Begin | Own::Clean => {}
         }
         None
+    }
+}
+
+/// A ParameterDescription that has come whole is remembered with its statement.
+fn note_types(frame: &Heading<'_>, backend: &Backend) {
+    let Some(Expect::DescribeStatement(Some(statement))) = backend.pipeline.head() else {
+        return;
+    };
+    let is_whole = frame.body.len() + HEADER == frame.header.total;
+    if is_whole && statement.described.borrow().is_none() {
+        let types = frame.body.get(2..).unwrap_or_default().chunks_exact(4);
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, &byte| number << 8 | u32::from(byte));
+        *statement.described.borrow_mut() = Some(types.map(number).collect());
     }
 }
 

@@ -19,8 +19,10 @@ pub mod replica;
 pub mod reported;
 mod returns;
 pub mod run;
+pub mod said;
 mod sequences;
 pub mod settings;
+mod shard;
 #[cfg(test)]
 mod tests;
 pub mod unit;
@@ -256,6 +258,8 @@ pub struct Session {
     /// The client is about to ask for a database that nobody else is connected to.
     vacates: Option<String>,
     lane: Lane,
+    /// What the unit at hand makes or drops is temporary, as far as it was read.
+    makes_temporary: bool,
     answer: Option<Box<RouteRow>>,
 }
 
@@ -329,6 +333,7 @@ impl Session {
             own_done: None,
             vacates: None,
             lane: Lane::Primary,
+            makes_temporary: false,
             answer: None,
         }
     }
@@ -348,6 +353,11 @@ impl Session {
         self.vacates.take()
     }
 
+    /// The unit that comes next makes or drops nothing but temporary tables.
+    pub fn makes_temporary(&mut self, is_so: bool) {
+        self.makes_temporary = is_so;
+    }
+
     /// Is the client in a transaction it was told of, though no server knows yet?
     pub fn has_begun(&self) -> bool {
         self.begin.is_some()
@@ -363,7 +373,7 @@ impl Session {
         if self.begin.is_some() { b'T' } else { b'I' }
     }
 
-    /// How texts are to be read now.
+    /// How texts are to be read.
     pub fn lex_now(&mut self) -> Lex {
         self.lex()
     }

@@ -8,6 +8,7 @@
 use routing_rules::{Consistency, Control, read};
 
 use super::{Reading, Session};
+use crate::fault::Fault;
 use crate::protocol::reply::{self, Column};
 use crate::protocol::sqlstate::{self, SqlState};
 
@@ -222,6 +223,22 @@ fn asked(control: &Control, text: &[u8]) -> Option<Ours> {
         Control::ExplainRoute { at } => Some(Ours::Explain(text.get(*at..).unwrap_or_default().to_vec())),
         _ => None,
     }
+}
+
+/// A statement that fails with a fault.
+pub(super) fn raise_fault(fault: &Fault) -> Vec<u8> {
+    let mut more = String::new();
+    for (name, text) in [("DETAIL", &fault.detail), ("HINT", &fault.hint)] {
+        if let Some(text) = text {
+            more += &format!(", {name} = {}", literal(text));
+        }
+    }
+    let body = format!(
+        "BEGIN RAISE EXCEPTION USING ERRCODE = '{}', MESSAGE = {}{more}; END",
+        fault.code,
+        literal(&fault.message)
+    );
+    format!("DO {}", literal(&body)).into_bytes()
 }
 
 /// A statement that fails with this.

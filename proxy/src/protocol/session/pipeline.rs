@@ -27,8 +27,8 @@ pub enum Expect {
     OwnParse(Parsed),
     /// A client's Bind.
     Bind,
-    /// A client's Describe of a statement: two answers, the second ends it.
-    DescribeStatement,
+    /// A client's Describe of a statement: two answers, the second ends it. The first tells its parameters' types.
+    DescribeStatement(Option<Rc<Statement>>),
     /// A client's Describe of a portal.
     DescribePortal,
     /// A client's Execute.
@@ -112,6 +112,11 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// Is a simple query the next to be answered?
+    pub fn answers_query(&self) -> bool {
+        matches!(self.queue.front(), Some(Expect::Query))
+    }
+
     /// Nothing owed?
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
@@ -260,7 +265,7 @@ fn opens(expect: &Expect) -> Option<bool> {
         | Expect::ParseUnnamed(..)
         | Expect::OwnParse(_)
         | Expect::Bind
-        | Expect::DescribeStatement
+        | Expect::DescribeStatement(_)
         | Expect::DescribePortal
         | Expect::Execute
         | Expect::Close
@@ -292,7 +297,7 @@ fn changes_names(expect: &Expect) -> bool {
         | Expect::Own(_)
         | Expect::ParseUnnamed(..)
         | Expect::Bind
-        | Expect::DescribeStatement
+        | Expect::DescribeStatement(_)
         | Expect::DescribePortal
         | Expect::Execute
         | Expect::Close

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::lazy_begin::NO_TYPES;
 use super::settings::Shared;
-use routing_rules::{Access, Control, Effects, Lex, read};
+use routing_rules::{Access, Control, Effects, Lex, Reading, read};
 
 /// A statement somebody prepared.
 #[derive(Debug)]
@@ -38,21 +38,34 @@ pub struct Statement {
     pub proven: RefCell<Option<Shared>>,
     /// What it does to data, with the stamp of the names by which that was told.
     pub access: RefCell<Option<(u64, Access)>>,
+    /// Where it belongs on a sharded database, under rules and tables with this serial number, and whether keys stand in its
+    /// text.
+    pub reading: RefCell<Option<(u64, Arc<Reading>, bool)>>,
+    /// The types of its parameters, once a server has described it.
+    pub described: RefCell<Option<Box<[u32]>>>,
 }
 
 /// A count of the schema changes seen in one database, shared by all its pools.
 #[derive(Clone, Debug, Default)]
-pub struct Schema(Arc<AtomicU64>);
+pub struct Schema(Arc<[AtomicU64; 2]>);
 
 impl Schema {
     /// How many changes were seen.
     pub fn generation(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+        self.0[0].load(Ordering::Acquire)
+    }
+
+    /// How many of them may concern tables that others see.
+    pub fn tables(&self) -> u64 {
+        self.0[1].load(Ordering::Acquire)
     }
 
     /// One more was.
-    pub fn changed(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
+    pub fn changed(&self, is_seen_by_others: bool) {
+        if is_seen_by_others {
+            self.0[1].fetch_add(1, Ordering::AcqRel);
+        }
+        self.0[0].fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -103,6 +116,8 @@ impl Statements {
             generation,
             proven: RefCell::default(),
             access: RefCell::default(),
+            reading: RefCell::default(),
+            described: RefCell::default(),
         });
         self.next += 1;
         self.known.insert(body.into(), statement.clone());
@@ -242,7 +257,7 @@ mod tests {
         let schema = Schema::default();
         let mut statements = Statements::new(0, schema.clone());
         let before = statements.intern(b"select 1", b"select 1\0\0\0", Lex::default());
-        schema.changed();
+        schema.changed(true);
         let after = statements.intern(b"select 1", b"select 1\0\0\0", Lex::default());
         assert_ne!(before.id, after.id);
     }

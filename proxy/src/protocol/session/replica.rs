@@ -2,6 +2,7 @@
 
 use routing_rules::{Control, read};
 
+use super::shard::Pace;
 use super::{Backend, Session};
 use crate::protocol::frame::HEADER;
 use crate::protocol::message::{error_field, query_text};
@@ -14,6 +15,8 @@ pub(super) enum Lane {
     Primary,
     /// On a replica, before a unit or in it.
     Replica(OnReplica),
+    /// On the primary of one shard of several.
+    Shard(Pace),
 }
 
 /// A session on a replica.
@@ -46,7 +49,7 @@ impl Session {
     /// Is the session on a replica, with no unit begun there? Then its next one is looked at before it is sent.
     pub fn is_between_units(&self) -> bool {
         match &self.lane {
-            Lane::Primary => false,
+            Lane::Primary | Lane::Shard(_) => false,
             Lane::Replica(on) => !on.is_begun && self.stream_left == 0,
         }
     }
@@ -63,23 +66,38 @@ impl Session {
 
     /// The unit has ended, the server stays.
     pub(super) fn next_unit(&mut self) {
-        if let Lane::Replica(on) = &mut self.lane
-            && on.is_sent
-        {
-            (on.is_begun, on.is_sent, on.is_unheard) = (false, false, false);
+        match &mut self.lane {
+            Lane::Replica(on) if on.is_sent => {
+                (on.is_begun, on.is_sent, on.is_unheard) = (false, false, false);
+            }
+            Lane::Shard(pace) if pace.is_sent => *pace = Pace::default(),
+            Lane::Primary | Lane::Replica(_) | Lane::Shard(_) => {}
         }
     }
 
     /// Must this wait for the end of the unit on the replica?
     pub(super) fn is_unit_sent(&self) -> bool {
-        matches!(&self.lane, Lane::Replica(on) if on.is_sent)
+        match &self.lane {
+            Lane::Primary => false,
+            Lane::Replica(on) => on.is_sent,
+            Lane::Shard(pace) => pace.is_sent,
+        }
     }
 
     /// A frame was sent on.
     pub(super) fn sent(&mut self, kind: u8) {
-        if let Lane::Replica(on) = &mut self.lane {
-            on.is_begun = true;
-            on.is_sent |= matches!(kind, b'Q' | b'S' | b'F');
+        let is_end = matches!(kind, b'Q' | b'S' | b'F');
+        match &mut self.lane {
+            Lane::Primary => {}
+            Lane::Replica(on) => {
+                on.is_begun = true;
+                on.is_sent |= is_end;
+            }
+            Lane::Shard(pace) => {
+                // What follows a Flush is looked at for itself.
+                pace.is_begun = kind != b'H';
+                pace.is_sent |= is_end;
+            }
         }
     }
 

@@ -1,0 +1,597 @@
+//! Which shard a client's next stretch is for, and what becomes of one that is for another shard than the server in hand is
+//! of. Several shards at once are not for this file.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+use routing_rules::{Control, Effects, Guard, Parameter, PieceKind, ShardReason, Sharding, Slot, read};
+
+use super::super::handle::Signal;
+use super::super::relay::{Client, Then};
+use super::place::{Ground, Place, Tenant, is_of_session, refusal, several};
+use super::readings::Read;
+use super::wishes::named_shard;
+use crate::catalog::Found;
+use crate::fault::Fault;
+use crate::pool::{Pool, Reads, Role};
+use crate::protocol::session::pin::Pin;
+use crate::protocol::session::said::{STRETCH_MAX, Said, Spoken, Stretch};
+use crate::protocol::sqlstate;
+
+/// Where a stretch goes.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Wherever the session is, or to its home.
+    Anywhere,
+    /// To this shard.
+    Shard(Box<str>),
+    /// To several shards (none named: all), which no one server can answer.
+    Several(Vec<Box<str>>),
+    /// Nowhere.
+    Refused(Fault),
+    /// More of it must come first.
+    More,
+    /// The tables are not known yet.
+    Later,
+}
+
+/// What judging a stretch found out besides.
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    /// How long it is, and its last frame.
+    bytes: usize,
+    ends: u8,
+    /// It makes or drops nothing but temporary tables.
+    makes_temporary: bool,
+    /// It sets something of pgshunt's own.
+    sets: bool,
+    /// The tenant it sets.
+    tenant: Option<Option<Tenant>>,
+    /// The shard it asks for.
+    shard: Option<Option<Box<str>>>,
+}
+
+/// What a statement sets of pgshunt's own.
+enum Set {
+    /// `pgshunt.tenant`
+    Tenant(String),
+    /// `pgshunt.target`: a shard, or something else.
+    Shard(Option<Box<str>>),
+}
+
+/// What becomes of the next stretch of a session that holds a server.
+pub(in crate::client) enum Stay {
+    /// It may be sent on.
+    On,
+    /// More of it must come first, or something must be found out.
+    Wait,
+    /// It was made to fail.
+    Failed,
+    /// The client's line is broken.
+    Ended(Then),
+}
+
+/// The most temporary tables of one statement.
+const TEMPORARY_MAX: usize = 16;
+
+/// How long a statement waits for the tables to be looked up.
+const TABLES_WITHIN: Duration = Duration::from_secs(5);
+
+impl Client {
+    /// Finds the pool of the primary of the shard that the stretch at the beginning of the inbox is for.
+    pub(super) fn find_shard(&mut self, own: &Rc<Pool>, reads: &Rc<Reads>, at: Instant) -> Verdicted {
+        if let Err(fault) = self.tie(reads) {
+            return self.nowhere(own, reads, fault);
+        }
+        let (verdict, noted) = self.judge(reads);
+        let name = match verdict {
+            Verdict::Anywhere => self.home(reads),
+            Verdict::Shard(shard) => Some(shard),
+            Verdict::More => return Verdicted::More,
+            Verdict::Later if self.waits_for_tables(reads, at) => return Verdicted::Later,
+            Verdict::Later => return self.nowhere(own, reads, not_looked_up()),
+            Verdict::Several(shards) => return self.nowhere(own, reads, several(&shards)),
+            Verdict::Refused(fault) => return self.nowhere(own, reads, fault),
+        };
+        self.routing.looking = None;
+        let pool = match name.as_deref() {
+            None => Some(own.clone()),
+            Some(name) => self.place(name, Role::Primary),
+        };
+        match pool {
+            Some(pool) => {
+                self.take_note(noted);
+                self.routing.is_judged = true;
+                Verdicted::Pool(pool)
+            }
+            None => {
+                let fault = no_such_shard(name.as_deref().unwrap_or_default(), reads);
+                Verdicted::Refused(fault)
+            }
+        }
+    }
+
+    /// There is no shard for it. In a transaction that has only been asked for, a server is made to fail it.
+    fn nowhere(&mut self, own: &Rc<Pool>, reads: &Rc<Reads>, fault: Fault) -> Verdicted {
+        self.routing.looking = None;
+        if !self.session.has_begun() {
+            return Verdicted::Refused(fault);
+        }
+        let home = self.home(reads);
+        let home = home.and_then(|name| self.place(&name, Role::Primary));
+        Verdicted::Pool(home.unwrap_or_else(|| own.clone()))
+    }
+
+    /// Looks at the next stretch of a session that is on a shard already.
+    pub(in crate::client) fn stay(&mut self, cx: &mut Context<'_>) -> Stay {
+        if std::mem::take(&mut self.routing.is_judged) {
+            return Stay::On;
+        }
+        let reads = self.handle.pool.reads();
+        self.follow_wishes(&reads, Instant::now());
+        let Some(lease) = &self.lease else {
+            return Stay::On;
+        };
+        if self.inbox.is_empty() || self.inbox.bytes().first() == Some(&b'X') || lease.backend.status == b'E'
+        {
+            return Stay::On;
+        }
+        let here = lease.pool().plan.key.place.shard.clone();
+        let tied = self.tie(&reads);
+        let (verdict, noted) = self.judge(&reads);
+        let fault = match verdict {
+            Verdict::More => {
+                self.grows = true;
+                return Stay::Wait;
+            }
+            _ if tied.is_err() => tied.err(),
+            Verdict::Anywhere => None,
+            Verdict::Shard(shard) if *shard == *here => None,
+            Verdict::Later if self.waits_for_tables(&reads, Instant::now()) => return Stay::Wait,
+            Verdict::Later => Some(not_looked_up()),
+            Verdict::Shard(other) => Some(elsewhere(&here, &other, self.is_in_transaction())),
+            Verdict::Several(shards) => Some(several(&shards)),
+            Verdict::Refused(fault) => Some(fault),
+        };
+        self.routing.looking = None;
+        let Some(fault) = fault else {
+            self.take_note(noted);
+            return Stay::On;
+        };
+        self.fail_there(cx, &fault, &noted)
+    }
+
+    /// Has the server in hand fail in place of the next stretch.
+    fn fail_there(&mut self, cx: &mut Context<'_>, fault: &Fault, noted: &Noted) -> Stay {
+        let Some(lease) = &mut self.lease else {
+            return Stay::On;
+        };
+        let server: &mut crate::server::held::Server = lease;
+        let mut out = Vec::new();
+        let is_done = self
+            .session
+            .fail(fault, noted.ends, &mut server.backend, &mut out);
+        if server.outbox.write(cx, &mut server.stream, &out).is_err() {
+            return Stay::Ended(self.server_gone(cx));
+        }
+        if !is_done {
+            return Stay::Wait;
+        }
+        self.handle.pool.totals.borrow_mut().fault_count += 1;
+        // A Sync or Flush at its end is sent as it is.
+        let used = match noted.ends {
+            b'S' | b'H' => noted.bytes.saturating_sub(crate::protocol::frame::HEADER),
+            _ => noted.bytes,
+        };
+        self.inbox.consume(used, &self.worker.buffers);
+        Stay::Failed
+    }
+
+    fn is_in_transaction(&self) -> bool {
+        let status = self.lease.as_ref().map(|lease| lease.backend.status);
+        self.session.has_begun() || status == Some(b'T')
+    }
+
+    /// Where what belongs nowhere goes: to the shard that was asked for, the tenant's, the last one, the first.
+    fn home(&self, reads: &Reads) -> Option<Box<str>> {
+        if let Some(shard) = self.target() {
+            return Some(shard.into());
+        }
+        let of_tenant = match (&reads.sharding, self.tenant()) {
+            (Some(sharding), Some(Tenant::Key(key))) => sharding.placement.shard(key).ok(),
+            (_, _) => None,
+        };
+        let last = || {
+            let last = self.routing.tracks.here.shard.as_deref();
+            last.filter(|last| reads.clusters.iter().any(|cluster| *cluster.name == **last))
+        };
+        of_tenant.or_else(last).map(Into::into)
+    }
+
+    /// The session's tenant at this moment.
+    pub(super) fn tenant(&self) -> Option<&Tenant> {
+        match &self.routing.tenant_now {
+            Some(now) => now.as_ref(),
+            None => self.routing.wishes.tenant.as_ref(),
+        }
+    }
+
+    /// The shard that `pgshunt.target` names at this moment.
+    fn target(&self) -> Option<&str> {
+        match &self.routing.shard_now {
+            Some(now) => now.as_deref(),
+            None => self.routing.wishes.shard.as_deref(),
+        }
+    }
+
+    fn take_note(&mut self, noted: Noted) {
+        self.session.makes_temporary(noted.makes_temporary);
+        self.routing.made_temporary |= noted.makes_temporary;
+        if noted.tenant.is_some() {
+            self.routing.tenant_now = noted.tenant;
+        }
+        if noted.shard.is_some() {
+            self.routing.shard_now = noted.shard;
+        }
+    }
+
+    /// Judges the stretch that begins the inbox.
+    fn judge(&self, reads: &Reads) -> (Verdict, Noted) {
+        let Some(sharding) = &reads.sharding else {
+            return (Verdict::Anywhere, Noted::default());
+        };
+        let is_free = sharding.guard == Guard::Off && reads.tenant.is_none();
+        if is_free && self.target().is_some() && self.lease.is_none() && !self.session.has_begun() {
+            // Whoever names a shard knows what is there.
+            return (Verdict::Anywhere, Noted::default());
+        }
+        let (stretch, is_clear) = match self.session.said(self.inbox.bytes()) {
+            Said::Open => return (Verdict::More, Noted::default()),
+            Said::TooLong => return (Verdict::Refused(too_long()), Noted::default()),
+            Said::Unclear(stretch) => (stretch, false),
+            Said::Told(stretch) => (stretch, true),
+        };
+        let mut noted = Noted {
+            bytes: stretch.bytes,
+            ends: if is_clear { stretch.ends } else { 0 },
+            ..Noted::default()
+        };
+        let verdict = self.judge_stretch(&stretch, reads, sharding, &mut noted);
+        (verdict.unwrap_or_else(|verdict| verdict), noted)
+    }
+
+    /// `Err` is a verdict that nothing behind it can change.
+    fn judge_stretch(
+        &self,
+        stretch: &Stretch<'_>,
+        reads: &Reads,
+        sharding: &Arc<Sharding>,
+        noted: &mut Noted,
+    ) -> Result<Verdict, Verdict> {
+        let Some(readings) = &self.routing.wishes.readings else {
+            return Ok(Verdict::Anywhere);
+        };
+        if stretch.statements.is_empty() && !stretch.calls {
+            return Ok(Verdict::Anywhere);
+        }
+        let tables = reads.catalogued.tables();
+        let nothing;
+        let found = match &tables {
+            Some(found) => &**found,
+            None => {
+                nothing = Found::nothing();
+                &nothing
+            }
+        };
+        let mut ground = Ground {
+            sharding,
+            found,
+            readings,
+            tenant: self.tenant(),
+            is_targeted: self.target().is_some(),
+        };
+        let mut verdict = Verdict::Anywhere;
+        for spoken in &stretch.statements {
+            let place = self.judge_statement(spoken, reads, &mut ground, noted)?;
+            verdict = together(verdict, place)?;
+        }
+        if noted.sets && stretch.statements.len() > 1 {
+            return Err(Verdict::Refused(sets_among_others()));
+        }
+        if !self.is_in_transaction() {
+            // Outside of one, the server is asked afterwards what was set.
+            (noted.tenant, noted.shard) = (None, None);
+        }
+        match stretch.calls {
+            true => together(verdict, self.call(sharding)),
+            false => Ok(verdict),
+        }
+    }
+
+    fn judge_statement(
+        &self,
+        spoken: &Spoken<'_>,
+        reads: &Reads,
+        ground: &mut Ground<'_>,
+        noted: &mut Noted,
+    ) -> Result<Place, Verdict> {
+        let read = self.read_whole(spoken, ground).map_err(Verdict::Refused)?;
+        let is_of_session = is_of_session(&read.reading);
+        if ground.found.tables.is_none() && !is_of_session {
+            return Err(Verdict::Later);
+        }
+        let parameters = spoken.parameters();
+        let set = self.sets(spoken, &read, &parameters, reads).map_err(Verdict::Refused)?;
+        noted.makes_temporary = read.reading.has_local && is_of_session;
+        noted.sets |= set.is_some();
+        // What sets a tenant or a shard goes there.
+        match set {
+            None => {}
+            Some(Set::Tenant(value)) => {
+                let tenant = Tenant::of(value.as_bytes(), ground.sharding);
+                let home = match &tenant {
+                    Some(Tenant::Key(key)) => ground.sharding.placement.shard(key).ok(),
+                    Some(Tenant::Wrong(_)) | None => None,
+                };
+                let place = home.map_or(Place::Anywhere, |home| Place::Shard(home.into()));
+                noted.tenant = Some(tenant);
+                return Ok(place);
+            }
+            Some(Set::Shard(shard)) => {
+                let place = shard.clone().map_or(Place::Anywhere, Place::Shard);
+                noted.shard = Some(shard);
+                return Ok(place);
+            }
+        }
+        let place = ground.place(&read, &parameters);
+        Ok(match (self.target(), place) {
+            (Some(target), Place::Anywhere) if !is_of_session => Place::Shard(target.into()),
+            (_, place) => place,
+        })
+    }
+
+    /// A function called by its number may read anything: only a tenant can say where.
+    fn call(&self, sharding: &Sharding) -> Place {
+        if let Some(target) = self.target() {
+            return Place::Shard(target.into());
+        }
+        match self.tenant() {
+            Some(Tenant::Key(key)) => match sharding.placement.shard(key) {
+                Ok(shard) => Place::Shard(shard.into()),
+                Err(unplaced) => Place::Refused(refusal(&unplaced.into())),
+            },
+            Some(Tenant::Wrong(_)) | None => {
+                let function = ShardReason::Function("called by its number".into());
+                Place::Refused(refusal(&function))
+            }
+        }
+    }
+
+    /// Reads a statement; tables nobody knows are temporary ones, if the session has some.
+    fn read_whole<'s>(&self, spoken: &Spoken<'s>, ground: &Ground<'_>) -> Result<Read<'s>, Fault> {
+        let mut read = self.read(spoken, ground)?;
+        let has_temporary =
+            self.session.pins.contains(Pin::TemporaryTables) || self.routing.made_temporary;
+        let mut temporary: Vec<Box<str>> = Vec::new();
+        while has_temporary
+            && temporary.len() < TEMPORARY_MAX
+            && let Some(ShardReason::UnknownTable(name)) = &read.reading.refused
+            && ground.lacks(name)
+        {
+            temporary.push(name.clone());
+            let again = ground
+                .readings
+                .read(spoken.text, ground.sharding, ground.found, &temporary);
+            read = again.map_err(|unread| refusal(&unread.into()))?;
+        }
+        Ok(read)
+    }
+
+    fn read<'s>(&self, spoken: &Spoken<'s>, ground: &Ground<'_>) -> Result<Read<'s>, Fault> {
+        if self.session.speaks_otherwise() && !spoken.text.is_ascii() {
+            return Err(other_characters());
+        }
+        let (sharding, found) = (ground.sharding, ground.found);
+        let read = match spoken.statement {
+            Some(statement) if found.tables.is_some() => {
+                ground
+                    .readings
+                    .read_named(statement, spoken.text, sharding, found)
+            }
+            _ => ground.readings.read(spoken.text, sharding, found, &[]),
+        };
+        read.map_err(|unread| refusal(&unread.into()))
+    }
+
+    /// What of pgshunt's own a statement sets, if it does. What a bound role may not do is refused.
+    fn sets(
+        &self,
+        spoken: &Spoken<'_>,
+        read: &Read<'_>,
+        parameters: &[Parameter<'_>],
+        reads: &Reads,
+    ) -> Result<Option<Set>, Fault> {
+        let bound = reads.tenant.as_deref();
+        if !mentions(spoken.text, b"pgshunt.") && (bound.is_none() || !mentions(spoken.text, b"set_config")) {
+            return Ok(None);
+        }
+        let script = self::read(spoken.text, self.session.lex_of());
+        if bound.is_some() && script.effects.contains(Effects::COMPUTED_SETTING) {
+            return Err(bound_tenant());
+        }
+        let names = |name: &str| script.custom_settings.iter().any(|own| own == name);
+        let (of_tenant, of_target) = (names("pgshunt.tenant"), names("pgshunt.target"));
+        if !of_tenant && !of_target {
+            return Ok(None);
+        }
+        if script.statements > 1 || of_tenant && of_target {
+            return Err(sets_among_others());
+        }
+        let value = match &script.control {
+            Control::SetOurs { value, .. } => {
+                let default = bound.filter(|_| of_tenant).map(str::to_owned);
+                Some(value.clone().or(default).unwrap_or_default())
+            }
+            _ => set_by_function(read, parameters),
+        };
+        match (bound, value) {
+            (Some(bound), value) if of_tenant && value.as_deref() != Some(bound) => Err(bound_tenant()),
+            (_, Some(value)) if of_tenant => Ok(Some(Set::Tenant(value))),
+            (_, Some(value)) => Ok(Some(Set::Shard(named_shard(value.as_bytes())))),
+            (_, None) => Err(sets_among_others()),
+        }
+    }
+
+    /// Waits until the tables have been looked up, if that has not taken too long already.
+    fn waits_for_tables(&mut self, reads: &Rc<Reads>, at: Instant) -> bool {
+        let until = *self.routing.looking.get_or_insert(at + TABLES_WITHIN);
+        if at >= until {
+            return false;
+        }
+        if !self.routing.is_woken.replace(true) {
+            let (handle, reads) = (self.handle.clone(), reads.clone());
+            let is_woken = self.routing.is_woken.clone();
+            tokio::task::spawn_local(async move {
+                let learned = reads.catalogued.learned.notified();
+                tokio::pin!(learned);
+                learned.as_mut().enable();
+                if reads.catalogued.tables().is_none() {
+                    reads.catalogued.wanted.notify_one();
+                    let _ = tokio::time::timeout_at(until.into(), learned).await;
+                }
+                is_woken.set(false);
+                handle.signal(Signal::Caught);
+            });
+        }
+        true
+    }
+}
+
+/// What came of looking for a shard.
+pub(super) enum Verdicted {
+    /// The pool of its primary.
+    Pool(Rc<Pool>),
+    /// Nowhere.
+    Refused(Fault),
+    /// More of it must come first.
+    More,
+    /// The tables are not known yet.
+    Later,
+}
+
+/// Where two statements of one stretch go together.
+fn together(so_far: Verdict, place: Place) -> Result<Verdict, Verdict> {
+    Ok(match (so_far, place) {
+        (_, Place::Refused(fault)) => return Err(Verdict::Refused(fault)),
+        (so_far, Place::Anywhere) => so_far,
+        (Verdict::Anywhere, Place::Shard(shard)) => Verdict::Shard(shard),
+        (Verdict::Shard(one), Place::Shard(other)) if one == other => Verdict::Shard(one),
+        (Verdict::Shard(one), Place::Shard(other)) => Verdict::Several(vec![one, other]),
+        (_, Place::Several(shards)) => Verdict::Several(shards),
+        (so_far, Place::Shard(_)) => so_far,
+    })
+}
+
+/// `set_config('pgshunt.tenant', value, …)` as a text's only call of it: the value, where it can be seen.
+fn set_by_function(read: &Read<'_>, parameters: &[Parameter<'_>]) -> Option<String> {
+    let pieces = &read.pieces;
+    let is = |place: usize, text: &str| pieces.text(place).eq_ignore_ascii_case(text);
+    let mut calls = (0..pieces.all.len()).filter(|&place| is(place, "set_config"));
+    let (at, None) = (calls.next()?, calls.next()) else {
+        return None;
+    };
+    (is(at + 1, "(") && is(at + 3, ",") && is(at + 5, ",")).then_some(())?;
+    let slot = match pieces.all.get(at + 4)?.2 {
+        PieceKind::Literal(number) => Slot::Literal(number),
+        PieceKind::Parameter => {
+            Slot::Parameter(pieces.text(at + 4).strip_prefix('$')?.parse().ok()?)
+        }
+        _ => return None,
+    };
+    match slot {
+        Slot::Literal(number) => pieces.value(number),
+        Slot::Parameter(number) => {
+            let parameter = parameters.get(usize::from(number).checked_sub(1)?)?;
+            String::from_utf8(parameter.bytes?.to_vec()).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Is this word, written in small letters, in a text?
+fn mentions(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len())
+        .any(|window| window.eq_ignore_ascii_case(word))
+}
+
+fn elsewhere(here: &str, other: &str, in_transaction: bool) -> Fault {
+    let what = match in_transaction {
+        true => "transaction",
+        false => "session",
+    };
+    let fault = Fault::error(
+        sqlstate::FEATURE_NOT_SUPPORTED,
+        format!("this statement is for shard {other}, and the {what} is on shard {here}"),
+    );
+    match in_transaction {
+        true => fault.hint("End the transaction first: one transaction is on one shard."),
+        false => fault.hint("The session keeps its server; SHOW PINS at the console says why. Use another session."),
+    }
+}
+
+fn not_looked_up() -> Fault {
+    Fault::error(
+        sqlstate::NOT_IN_STATE,
+        "the database's tables could not be looked up yet",
+    )
+    .hint("pgshunt's log says why the control role gets no answer.")
+}
+
+fn too_long() -> Fault {
+    Fault::error(
+        sqlstate::PROGRAM_LIMIT,
+        format!(
+            "on a sharded database statements with their parameters may take {} MiB",
+            STRETCH_MAX >> 20
+        ),
+    )
+    .hint("Name its shard first: SET pgshunt.target = 'shard:NAME'.")
+}
+
+fn other_characters() -> Fault {
+    Fault::error(
+        sqlstate::FEATURE_NOT_SUPPORTED,
+        "on a sharded database, texts with other than ASCII characters must be in UTF-8",
+    )
+    .hint("SET client_encoding = 'UTF8'.")
+}
+
+fn bound_tenant() -> Fault {
+    Fault::error(
+        sqlstate::INSUFFICIENT_PRIVILEGE,
+        "permission denied to set parameter \"pgshunt.tenant\"",
+    )
+    .detail("The role is bound to one tenant.")
+}
+
+fn sets_among_others() -> Fault {
+    Fault::error(
+        sqlstate::FEATURE_NOT_SUPPORTED,
+        "pgshunt.tenant can't be set among other statements, or to a computed value",
+    )
+    .hint("Set it by itself, to a constant or a parameter.")
+}
+
+fn no_such_shard(wanted: &str, reads: &Reads) -> Fault {
+    let known: Vec<&str> = reads.clusters.iter().map(|cluster| &*cluster.name).collect();
+    Fault::error(
+        sqlstate::UNDEFINED_OBJECT,
+        format!("there is no shard \"{wanted}\""),
+    )
+    .hint(format!(
+        "pgshunt.target may name one of these: {}.",
+        known.join(", ")
+    ))
+}
