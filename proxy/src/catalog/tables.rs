@@ -8,7 +8,7 @@ use crate::server::ask::{AskFault, Asker, Row};
 /// Asks for the relations behind the one with this OID, by OID: its own, its schema, name, kind, and its columns, each as
 /// `name \x01 type \x01 has a collation of its own`, with \x02 between them. A domain's type is its base type.
 const TABLES_QUERY: &str = r"
-WITH RECURSIVE some AS (
+WITH RECURSIVE page AS (
     SELECT c.oid, n.nspname, c.relname, c.relkind
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE c.oid > $1::pg_catalog.int8::pg_catalog.oid AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
@@ -28,7 +28,7 @@ SELECT s.oid, s.nspname, s.relname, s.relkind, (
                 E'\x02' ORDER BY a.attnum)
             FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
             WHERE a.attrelid = s.oid AND a.attnum > 0 AND NOT a.attisdropped)
-    FROM some s ORDER BY s.oid
+    FROM page s ORDER BY s.oid
 ";
 
 /// Relations asked for at a time: an answer is bounded.

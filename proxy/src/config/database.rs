@@ -84,11 +84,16 @@ fn fits_shards(section: &Section, shards: &[Shard], sharding: Option<&Sharding>)
     } else if sharding.is_none() && !section.findings().has_some() {
         let wrong = Wrong::new("names a file without [sharding], and the database has several shards");
         let at = section.place("rules").unwrap_or(section.at);
-        section.wrong_value("rules", at, wrong.hint("routing-rules/rules/bmos.toml shows a [sharding]"));
+        section.wrong_value(
+            "rules",
+            at,
+            wrong.hint("routing-rules/rules/bmos.toml shows a [sharding]"),
+        );
     }
     if section.place("control").is_none() {
         let wrong = Wrong::new("[[database]] has several shards and no control role");
-        section.wrong(wrong.hint("add control = \"postgres://ROLE@/DBNAME\": it looks up the tables' columns"));
+        section
+            .wrong(wrong.hint("add control = \"postgres://ROLE@/DBNAME\": it looks up the tables' columns"));
     }
 }
 

@@ -161,7 +161,10 @@ mod tests {
             ["r.toml:2: unknown key \"colum\" in [sharding]\n  hint: did you mean \"column\"?"]
         );
         let wrong = shown("[sharding]\ncolumn = \"a\"\ntype = \"uuid\"\nmodulus = \"four\"\n");
-        assert!(wrong[0].starts_with("r.toml:4: a value in [sharding] is wrong"), "{wrong:?}");
+        assert!(
+            wrong[0].starts_with("r.toml:4: a value in [sharding] is wrong"),
+            "{wrong:?}"
+        );
     }
 
     /// The rules that come with pgshunt, and what is written of them.
@@ -193,8 +196,19 @@ mod tests {
             if name == "bmos.toml" {
                 assert!(rules.sharding.is_some(), "it shows a sharded database");
                 for key in keys::SHARDING.known {
-                    let forms = [format!("{key} = "), format!("#{key} = "), format!("[sharding.{key}]")];
-                    let forms = [forms, [format!("#[sharding.{key}]"), format!("#[[sharding.{key}]]"), String::new()]];
+                    let forms = [
+                        format!("{key} = "),
+                        format!("#{key} = "),
+                        format!("[sharding.{key}]"),
+                    ];
+                    let forms = [
+                        forms,
+                        [
+                            format!("#[sharding.{key}]"),
+                            format!("#[[sharding.{key}]]"),
+                            String::new(),
+                        ],
+                    ];
                     let mut forms = forms.iter().flatten().filter(|form| !form.is_empty());
                     let is_shown = forms.any(|form| text.lines().any(|line| line.starts_with(form.as_str())));
                     assert!(is_shown, "bmos.toml does not show {key}");

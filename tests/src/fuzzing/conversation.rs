@@ -311,7 +311,7 @@ fn owed(expect: &Expect) -> Owed {
         Expect::Sync => Owed::Ready,
         Expect::Parse(_) | Expect::ParseUnnamed(..) | Expect::OwnParse(_) => Owed::Parse,
         Expect::Bind | Expect::OwnBind => Owed::Bind,
-        Expect::DescribeStatement => Owed::Statement,
+        Expect::DescribeStatement(_) => Owed::Statement,
         Expect::DescribePortal => Owed::Portal,
         Expect::Execute | Expect::OwnExecute => Owed::Execute,
         Expect::Close | Expect::OwnClose(_) => Owed::Close,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use routing_rules::{
-    Guard, Key, Lex, NotAKey, Parameter, Reading, Shards, Sharding, TextKind, Values, rewrite,
+    Guard, Key, Lex, NotAKey, Parameter, Reading, Sharding, Shards, TextKind, Values, rewrite,
 };
 
 use super::readings::{Read, Remembered};
@@ -155,7 +155,10 @@ pub(super) fn is_of_session(reading: &Reading) -> bool {
 pub(super) fn refusal(reason: &routing_rules::ShardReason) -> Fault {
     let code = reason.sqlstate().as_bytes().try_into();
     let code = code.map_or(sqlstate::FEATURE_NOT_SUPPORTED, SqlState);
-    let fault = Fault::error(code, format!("this statement has no place on the shards: {reason}"));
+    let fault = Fault::error(
+        code,
+        format!("this statement has no place on the shards: {reason}"),
+    );
     match reason.hint() {
         Some(hint) => fault.hint(sentence(hint)),
         None => fault,

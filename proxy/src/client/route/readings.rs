@@ -202,9 +202,7 @@ fn path_names(path: &[u8]) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for part in path.split(',') {
         let part = part.trim();
-        let quoted = part
-            .strip_prefix('"')
-            .and_then(|part| part.strip_suffix('"'));
+        let quoted = part.strip_prefix('"').and_then(|part| part.strip_suffix('"'));
         match quoted {
             // Whose schema that is, is the session's role's to say.
             Some("$user") => return None,
@@ -224,10 +222,7 @@ mod tests {
     #[test]
     fn a_path_is_known_or_not() {
         let names = |path: &str| path_names(path.as_bytes()).map(|names| names.join("|"));
-        assert_eq!(
-            names("Public, \"My App\" ,x").as_deref(),
-            Some("public|My App|x")
-        );
+        assert_eq!(names("Public, \"My App\" ,x").as_deref(), Some("public|My App|x"));
         for unknown in ["\"$user\", public", "$user", "", "a,,b", "\"a\"\"b\""] {
             assert_eq!(names(unknown), None, "{unknown}");
         }

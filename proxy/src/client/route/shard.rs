@@ -323,7 +323,9 @@ impl Client {
             return Err(Verdict::Later);
         }
         let parameters = spoken.parameters();
-        let set = self.sets(spoken, &read, &parameters, reads).map_err(Verdict::Refused)?;
+        let set = self
+            .sets(spoken, &read, &parameters, reads)
+            .map_err(Verdict::Refused)?;
         noted.makes_temporary = read.reading.has_local && is_of_session;
         noted.sets |= set.is_some();
         // What sets a tenant or a shard goes there.
@@ -372,8 +374,7 @@ impl Client {
     /// Reads a statement; tables nobody knows are temporary ones, if the session has some.
     fn read_whole<'s>(&self, spoken: &Spoken<'s>, ground: &Ground<'_>) -> Result<Read<'s>, Fault> {
         let mut read = self.read(spoken, ground)?;
-        let has_temporary =
-            self.session.pins.contains(Pin::TemporaryTables) || self.routing.made_temporary;
+        let has_temporary = self.session.pins.contains(Pin::TemporaryTables) || self.routing.made_temporary;
         let mut temporary: Vec<Box<str>> = Vec::new();
         while has_temporary
             && temporary.len() < TEMPORARY_MAX
@@ -505,9 +506,7 @@ fn set_by_function(read: &Read<'_>, parameters: &[Parameter<'_>]) -> Option<Stri
     (is(at + 1, "(") && is(at + 3, ",") && is(at + 5, ",")).then_some(())?;
     let slot = match pieces.all.get(at + 4)?.2 {
         PieceKind::Literal(number) => Slot::Literal(number),
-        PieceKind::Parameter => {
-            Slot::Parameter(pieces.text(at + 4).strip_prefix('$')?.parse().ok()?)
-        }
+        PieceKind::Parameter => Slot::Parameter(pieces.text(at + 4).strip_prefix('$')?.parse().ok()?),
         _ => return None,
     };
     match slot {
@@ -537,7 +536,8 @@ fn elsewhere(here: &str, other: &str, in_transaction: bool) -> Fault {
     );
     match in_transaction {
         true => fault.hint("End the transaction first: one transaction is on one shard."),
-        false => fault.hint("The session keeps its server; SHOW PINS at the console says why. Use another session."),
+        false => fault
+            .hint("The session keeps its server; SHOW PINS at the console says why. Use another session."),
     }
 }
 

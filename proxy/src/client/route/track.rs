@@ -48,7 +48,8 @@ impl Tracks {
     /// What is remembered of a shard; `None`: nothing.
     pub fn of(&self, shard: &str) -> Option<&Track> {
         let all = std::iter::once(&self.here).chain(&self.others);
-        all.into_iter().find(|track| track.shard.as_deref() == Some(shard))
+        all.into_iter()
+            .find(|track| track.shard.as_deref() == Some(shard))
     }
 }
 

@@ -88,12 +88,10 @@ impl Client {
                 let path = settings.value(b"search_path");
                 self.worker.readings.of(&plan.key.database, path, lex)
             }),
-            mark: tenant
-                .filter(|tenant| !tenant.is_empty())
-                .map(|tenant| {
-                    let oldest = at.checked_sub(reads.rules.max_staleness).unwrap_or(at);
-                    self.worker.common.marks.of(&plan.key.database, tenant, oldest)
-                }),
+            mark: tenant.filter(|tenant| !tenant.is_empty()).map(|tenant| {
+                let oldest = at.checked_sub(reads.rules.max_staleness).unwrap_or(at);
+                self.worker.common.marks.of(&plan.key.database, tenant, oldest)
+            }),
         };
     }
 

@@ -270,9 +270,7 @@ impl Session {
                 }
                 self.hold(&statement, frame, backend, desk, sink);
                 write_named(sink.forward.made(frame.input), b'D', statement.id);
-                backend
-                    .pipeline
-                    .push(Expect::DescribeStatement(Some(statement)));
+                backend.pipeline.push(Expect::DescribeStatement(Some(statement)));
             }
             Some(Named::Portal(_)) | None => self.forward(frame, backend, sink, Expect::DescribePortal),
         }

@@ -444,7 +444,11 @@ fn note_types(frame: &Heading<'_>, backend: &Backend) {
     let is_whole = frame.body.len() + HEADER == frame.header.total;
     if is_whole && statement.described.borrow().is_none() {
         let types = frame.body.get(2..).unwrap_or_default().chunks_exact(4);
-        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, &byte| number << 8 | u32::from(byte));
+        let number = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0, |number, &byte| number << 8 | u32::from(byte))
+        };
         *statement.described.borrow_mut() = Some(types.map(number).collect());
     }
 }
