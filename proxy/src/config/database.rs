@@ -75,13 +75,13 @@ fn database(section: &Section, from: &Inherited) -> Database {
 
 /// Several shards need rules, and a role that reads their tables' columns.
 fn fits_shards(section: &Section, shards: &[Shard], sharding: Option<&Sharding>) {
-    if shards.len() < 2 {
+    if shards.len() < 2 || section.findings().has_some() {
         return;
     }
     if section.place("rules").is_none() {
         let wrong = Wrong::new("[[database]] has several shards, and nothing says what is where");
         section.wrong(wrong.hint("add rules = \"FILE\", with [sharding] in it"));
-    } else if sharding.is_none() && !section.findings().has_some() {
+    } else if sharding.is_none() {
         let wrong = Wrong::new("names a file without [sharding], and the database has several shards");
         let at = section.place("rules").unwrap_or(section.at);
         section.wrong_value(

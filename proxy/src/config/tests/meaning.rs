@@ -107,16 +107,20 @@ fn a_roles_servers_are_limited_by_the_least_of_its_entries() {
 fn tls_of_a_shard_wins_over_the_databases() {
     let folder = Folder::new("tls");
     folder.write("ca.crt", "", 0o644);
+    let rules = "[sharding]\ncolumn = \"tenant_id\"\ntype = \"uuid\"\n";
+    folder.write("rules.toml", rules, 0o644);
+    let smallest = SMALLEST.replace("[[database]]\n", "[[database]]\nrules = \"rules.toml\"\n");
     let file = folder.write(
         "pgshunt.toml",
         &format!(
-            "{SMALLEST}name = \"a\"\n\
+            "{smallest}name = \"a\"\n\
              [[database.shard]]\nname = \"b\"\nservers = [\"h\"]\nsslmode = \"disable\"\n\
              [database.server_tls]\nsslmode = \"require\"\nsslrootcert = \"ca.crt\"\n"
         ),
         0o644,
     );
     let snapshot = load(&file).unwrap_or_else(|mistakes| panic!("{}", shown(&mistakes)));
+    assert!(snapshot.databases[0].sharding.is_some());
     let modes = snapshot.databases[0].shards.iter().map(|shard| shard.tls.mode);
     // libpq: "require" with a root certificate is "verify-ca".
     assert_eq!(modes.collect::<Vec<_>>(), [SslMode::VerifyCa, SslMode::Disable]);
