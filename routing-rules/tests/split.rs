@@ -49,7 +49,8 @@ fn parameters_are_numbered_anew_and_used_by_whom_they_belong_to() {
         bytes: Some(text.as_bytes()),
     };
     let parameters = [key("10"), key("1"), key("20"), key("2"), key("7")];
-    let text = "insert into orders (id, tenant_id, amount) values ($1, $2, $5), ($3, $4, $5 + $1) returning id + $5";
+    let text =
+        "insert into orders (id, tenant_id, amount) values ($1, $2, $5), ($3, $4, $5 + $1) returning id + $5";
     let parts = split(text, &parameters).expect("rows").expect("keys");
     assert_eq!(
         parts[0].text,
@@ -66,7 +67,10 @@ fn parameters_are_numbered_anew_and_used_by_whom_they_belong_to() {
 #[test]
 fn what_is_returned_is_brought_into_the_order_of_the_rows_if_every_row_came_back() {
     let parts = parts("INSERT INTO orders (tenant_id) VALUES (2), (1), (2), (1) RETURNING tenant_id");
-    assert_eq!(in_order(&parts, &[2, 2]), Some(vec![(1, 0), (0, 0), (1, 1), (0, 1)]));
+    assert_eq!(
+        in_order(&parts, &[2, 2]),
+        Some(vec![(1, 0), (0, 0), (1, 1), (0, 1)])
+    );
     assert_eq!(in_order(&parts, &[2, 1]), None);
     assert_eq!(in_order(&parts, &[4]), None);
 }
@@ -153,13 +157,22 @@ fn rows_go_with_their_ends_to_their_shards() {
     let rows = whole(text, b"1\ta\n2\tb\\\nc\n\\x33\td\n1\te").expect("rows");
     assert_eq!(
         rows,
-        sent(&[("s1", "1\ta\n"), ("s2", "2\tb\\\nc\n"), ("s3", "\\x33\td\n"), ("s1", "1\te")])
+        sent(&[
+            ("s1", "1\ta\n"),
+            ("s2", "2\tb\\\nc\n"),
+            ("s3", "\\x33\td\n"),
+            ("s1", "1\te")
+        ])
     );
     let csv = "COPY items (qty, tenant_id) FROM STDIN WITH (FORMAT csv, HEADER, QUOTE '''')";
     let rows = whole(csv, b"qty,key\r\n'a\nb','1'\r\n'c''d',2\r\n").expect("rows");
     assert_eq!(
         rows,
-        sent(&[("*", "qty,key\r\n"), ("s1", "'a\nb','1'\r\n"), ("s2", "'c''d',2\r\n")])
+        sent(&[
+            ("*", "qty,key\r\n"),
+            ("s1", "'a\nb','1'\r\n"),
+            ("s2", "'c''d',2\r\n")
+        ])
     );
     let ended = whole(text, b"1\ta\n\\.\n2\tb\n").expect("rows");
     assert_eq!(ended, sent(&[("s1", "1\ta\n")]));
@@ -170,10 +183,22 @@ fn options_are_read_in_both_spellings() {
     for (text, data) in [
         ("COPY items FROM STDIN (DELIMITER '|', NULL '')", "1|x\n"),
         ("COPY items FROM STDIN DELIMITERS '|' NULL AS ''", "1|x\n"),
-        ("COPY items FROM STDIN WITH CSV QUOTE AS '#' ESCAPE AS '!'", "#1#,#!#\n#\n"),
-        ("COPY items FROM STDIN (FORMAT 'csv', HEADER false, FORCE_NOT_NULL (tenant_id, qty)) WHERE qty > 0", "1,2\n"),
-        ("COPY items FROM STDIN CSV FORCE NOT NULL qty FORCE NULL order_id", "1,2\n"),
-        ("COPY items FROM STDIN (ENCODING 'latin1', DELIMITER E'\\x01')", "1\u{1}2\n"),
+        (
+            "COPY items FROM STDIN WITH CSV QUOTE AS '#' ESCAPE AS '!'",
+            "#1#,#!#\n#\n",
+        ),
+        (
+            "COPY items FROM STDIN (FORMAT 'csv', HEADER false, FORCE_NOT_NULL (tenant_id, qty)) WHERE qty > 0",
+            "1,2\n",
+        ),
+        (
+            "COPY items FROM STDIN CSV FORCE NOT NULL qty FORCE NULL order_id",
+            "1,2\n",
+        ),
+        (
+            "COPY items FROM STDIN (ENCODING 'latin1', DELIMITER E'\\x01')",
+            "1\u{1}2\n",
+        ),
     ] {
         let rows = whole(text, data.as_bytes());
         assert_eq!(rows, Ok(sent(&[("s1", data)])), "{text}");
@@ -186,7 +211,9 @@ fn options_are_read_in_both_spellings() {
     ] {
         assert!(matches!(options(text), Some(Err(_))), "{text}");
     }
-    let sjis = options("COPY items FROM STDIN (ENCODING 'SJIS')").expect("a COPY").expect("options");
+    let sjis = options("COPY items FROM STDIN (ENCODING 'SJIS')")
+        .expect("a COPY")
+        .expect("options");
     assert!(CopySplitter::new(sjis, "UTF8", true, 100).is_err());
 }
 
@@ -195,11 +222,31 @@ fn what_has_no_shard_is_refused_with_its_line() {
     let text = "COPY items FROM STDIN";
     let csv = "COPY items FROM STDIN CSV HEADER";
     for (text, data, state, context) in [
-        (text, "1\ta\n\\N\tb\n", "23502", "COPY items, line 2, column tenant_id: null input"),
-        (text, "1\ta\nx\tb\n", "22P02", "COPY items, line 2, column tenant_id"),
+        (
+            text,
+            "1\ta\n\\N\tb\n",
+            "23502",
+            "COPY items, line 2, column tenant_id: null input",
+        ),
+        (
+            text,
+            "1\ta\nx\tb\n",
+            "22P02",
+            "COPY items, line 2, column tenant_id",
+        ),
         (text, "1\ta\r\n2\n", "22P04", "COPY items, line 2"),
-        ("COPY items (qty, tenant_id) FROM STDIN", "1\t1\n2\n", "22P04", "COPY items, line 2"),
-        (csv, "a,b\n1,\"x\ny\"\n,2\n", "23502", "COPY items, line 4, column tenant_id: null input"),
+        (
+            "COPY items (qty, tenant_id) FROM STDIN",
+            "1\t1\n2\n",
+            "22P04",
+            "COPY items, line 2",
+        ),
+        (
+            csv,
+            "a,b\n1,\"x\ny\"\n,2\n",
+            "23502",
+            "COPY items, line 4, column tenant_id: null input",
+        ),
         (csv, "a,b\n1,\"x\n", "", ""),
         (csv, "a,b\n\"1,x\n", "22P04", "COPY items, line 3"),
         (text, "\\.x\n", "22P04", "COPY items, line 1"),

@@ -11,7 +11,15 @@ fn apply(database: &Database, shard: &str) -> Output {
     let door = database.door();
     Command::new("psql")
         .args(["-X", "-q", "-h", "127.0.0.1", "-p", &door.port.to_string()])
-        .args(["-U", &door.user, "-d", &door.database, "-v", &format!("shard={shard}"), "-f"])
+        .args([
+            "-U",
+            &door.user,
+            "-d",
+            &door.database,
+            "-v",
+            &format!("shard={shard}"),
+            "-f",
+        ])
         .arg(file)
         .env("PGPASSWORD", &door.password)
         .output()
@@ -25,7 +33,11 @@ fn shards_make_ids_of_their_own() {
     for (shard, number) in shards.iter().zip([3_u64, 1023]) {
         for _ in 0..2 {
             let applied = apply(shard, &number.to_string());
-            assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+            assert!(
+                applied.status.success(),
+                "{}",
+                String::from_utf8_lossy(&applied.stderr)
+            );
         }
         let mut wire = shard.door().wire();
         wire.run("CREATE TABLE orders (id bigint DEFAULT shard_id() PRIMARY KEY, n int)");
@@ -57,7 +69,10 @@ fn what_is_no_shard_is_refused() {
         assert!(!applied.status.success(), "{number}");
     }
     assert_eq!(
-        database.door().wire().value("SELECT to_regclass('shard_id_seq') IS NULL"),
+        database
+            .door()
+            .wire()
+            .value("SELECT to_regclass('shard_id_seq') IS NULL"),
         "t"
     );
 }

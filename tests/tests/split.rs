@@ -136,10 +136,7 @@ fn split(
     let mut parts: HashMap<String, Vec<u8>> = SHARDS.map(|shard| (shard.to_owned(), Vec::new())).into();
     let mut sink = |to: Goes<'_>, bytes: &[u8]| match to {
         Goes::Every => parts.values_mut().for_each(|part| part.extend_from_slice(bytes)),
-        Goes::One(shard) => parts
-            .get_mut(shard)
-            .expect("a shard")
-            .extend_from_slice(bytes),
+        Goes::One(shard) => parts.get_mut(shard).expect("a shard").extend_from_slice(bytes),
     };
     let mut rest = data;
     while !rest.is_empty() {
@@ -203,7 +200,9 @@ const OPTIONS: [&str; 12] = [
 
 /// A line of some fields, mostly such as they should be.
 fn line(options: &str, keys: &[&str], chance: &mut Chance) -> String {
-    let delimiter = [";", "|", ","].into_iter().find(|mark| options.contains(&format!("'{mark}'")));
+    let delimiter = [";", "|", ","]
+        .into_iter()
+        .find(|mark| options.contains(&format!("'{mark}'")));
     let is_csv = options.contains("csv") || options.contains("CSV");
     let delimiter = delimiter.unwrap_or(if is_csv { "," } else { "\t" });
     let quote = ["'#'", "''''"].into_iter().find(|quote| options.contains(quote));
@@ -255,10 +254,12 @@ fn data(options: &str, keys: &[&str], chance: &mut Chance) -> Vec<u8> {
         }
         data.push_str(&line(options, keys, chance));
     }
-    if !chance.one_in(4) {
+    let is_ended = !chance.one_in(4);
+    if is_ended {
         data.push_str(end);
     }
-    if chance.one_in(10) {
+    // Behind data on its line, versions of PostgreSQL differ, and we refuse it.
+    if is_ended && chance.one_in(10) {
         data.push_str("\\.");
         data.push_str(end);
     }
@@ -290,7 +291,14 @@ fn made_up_lines_are_split_as_postgresql_reads_them() {
         for _ in 0..cases() {
             let options = chance.pick(&OPTIONS);
             let data = data(options, keys, &mut chance);
-            taken += usize::from(compare(&mut wire, &sharding, &tables, options, &data, &mut chance));
+            taken += usize::from(compare(
+                &mut wire,
+                &sharding,
+                &tables,
+                options,
+                &data,
+                &mut chance,
+            ));
         }
         println!("{key_type}: {taken} of {} were taken by both", cases());
         assert!(taken * 4 > cases(), "{key_type}: only {taken} were data at all");
@@ -372,7 +380,10 @@ fn rows_of_an_insert_are_split_and_come_back_in_order() {
             parameters: &[],
             only_keys: &[],
         };
-        let parts = reading.split_insert(&sharding, &values).expect("rows").expect("keys");
+        let parts = reading
+            .split_insert(&sharding, &values)
+            .expect("rows")
+            .expect("keys");
         let mut answers = Vec::new();
         for part in &parts {
             wire.run(&format!("BEGIN; SET LOCAL search_path = {}, public", part.shard));

@@ -66,7 +66,10 @@ impl World {
             let (port, name) = (database.cluster.port, &database.name);
             setup.args(["--to", &format!("postgres://postgres@127.0.0.1:{port}/{name}")]);
         }
-        let made = setup.env("PGSHUNT_CONTROL_PASSWORD", PASSWORD).output().expect("pgshunt");
+        let made = setup
+            .env("PGSHUNT_CONTROL_PASSWORD", PASSWORD)
+            .output()
+            .expect("pgshunt");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         for database in &shards {
             database.superuser().psql(
@@ -109,12 +112,17 @@ impl World {
         let parameters: Vec<(Vec<u8>, Vec<u8>)> = parameters.iter().map(owned).collect();
         let target = self.target(at);
         let secret = Secret::Password(PASSWORD.into());
-        let logged_in = connect(&target, "app", &secret, &parameters).await.expect("a server");
+        let logged_in = connect(&target, "app", &secret, &parameters)
+            .await
+            .expect("a server");
         Server::new((at as u64, 0), target, b"app"[..].into(), logged_in)
     }
 
     async fn run(&self, server: &mut Server, sql: &str) {
-        let ran = server.run(sql.as_bytes(), &self.buffers).await.expect("an answer");
+        let ran = server
+            .run(sql.as_bytes(), &self.buffers)
+            .await
+            .expect("an answer");
         ran.unwrap_or_else(|error| panic!("{sql}: {}", String::from_utf8_lossy(&error)));
     }
 
@@ -123,7 +131,8 @@ impl World {
         let mut servers = Vec::new();
         for at in 0..NAMES.len() {
             let mut server = self.server(at, &[]).await;
-            self.run(&mut server, &format!("BEGIN; INSERT INTO t VALUES ({n}, {n})")).await;
+            self.run(&mut server, &format!("BEGIN; INSERT INTO t VALUES ({n}, {n})"))
+                .await;
             servers.push(server);
         }
         servers
@@ -132,7 +141,9 @@ impl World {
     /// On which shards it is.
     fn places(&self, n: usize) -> Vec<usize> {
         let is_there = |at: &usize| {
-            let count = self.shards[*at].superuser().psql(&format!("SELECT count(*) FROM t WHERE n = {n}"));
+            let count = self.shards[*at]
+                .superuser()
+                .psql(&format!("SELECT count(*) FROM t WHERE n = {n}"));
             count == "1"
         };
         (0..NAMES.len()).filter(is_there).collect()
@@ -163,7 +174,9 @@ impl World {
 
 fn participants<'a>(servers: &'a mut [Server]) -> Vec<Participant<'a>> {
     let parts = servers.iter_mut().zip(NAMES);
-    parts.map(|(server, shard)| Participant { shard, server }).collect()
+    parts
+        .map(|(server, shard)| Participant { shard, server })
+        .collect()
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {
@@ -203,12 +216,19 @@ fn what_one_shard_refuses_none_has_and_the_client_hears_why() {
     block_on(async {
         // By a constraint that is looked at in the end, on each shard in turn; the last is the anchor.
         for at in 0..NAMES.len() {
-            world.shards[at].superuser().psql(&format!("INSERT INTO t VALUES ({}, {at})", 100 + at));
+            world.shards[at]
+                .superuser()
+                .psql(&format!("INSERT INTO t VALUES ({}, {at})", 100 + at));
             let mut servers = world.written(at).await;
             let report = commit(&world, &mut servers).await;
             let fault = report.fault.expect("a fault");
             assert_eq!(fault.code.as_str(), "23505", "{fault}");
-            assert!(fault.detail.expect("a detail").contains(&format!("shard {} could not", NAMES[at])));
+            assert!(
+                fault
+                    .detail
+                    .expect("a detail")
+                    .contains(&format!("shard {} could not", NAMES[at]))
+            );
             assert_eq!(world.places(at), [] as [usize; 0]);
             for server in &mut servers {
                 world.run(server, "SELECT 1").await;
@@ -220,7 +240,10 @@ fn what_one_shard_refuses_none_has_and_the_client_hears_why() {
             ("CREATE TEMP TABLE x (a int)", "temporary objects"),
             ("LISTEN x", "LISTEN, UNLISTEN, or NOTIFY"),
             ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "WITH HOLD"),
-            ("SELECT pg_advisory_lock(1), pg_advisory_xact_lock(1)", "session-level and transaction-level locks"),
+            (
+                "SELECT pg_advisory_lock(1), pg_advisory_xact_lock(1)",
+                "session-level and transaction-level locks",
+            ),
         ] {
             let mut servers = world.written(50).await;
             world.run(&mut servers[1], sql).await;
@@ -271,7 +294,10 @@ fn a_coordinator_that_is_slow_can_not_commit_what_was_taken_for_abandoned() {
         assert_eq!(fault.code.as_str(), "40001", "{fault}");
         assert_eq!(world.places(1), [] as [usize; 0]);
         // The "abort" stays as long as that transaction might have been open.
-        assert_eq!(world.count("SELECT count(*) FROM pgshunt.decision WHERE outcome = 'abort'"), 1);
+        assert_eq!(
+            world.count("SELECT count(*) FROM pgshunt.decision WHERE outcome = 'abort'"),
+            1
+        );
         world.shards[2]
             .superuser()
             .psql("UPDATE pgshunt.decision SET decided_at = decided_at - interval '1 hour'");
@@ -294,7 +320,10 @@ fn nobody_decides_for_another_and_a_decision_is_never_lost() {
             "INSERT INTO pgshunt.decision VALUES ('0123456789abcdef0123456789abcdef', 'commit', '{}')",
             "DELETE FROM pgshunt.decision",
         ] {
-            let refused = server.run(sql.as_bytes(), &world.buffers).await.expect("an answer");
+            let refused = server
+                .run(sql.as_bytes(), &world.buffers)
+                .await
+                .expect("an answer");
             let error = refused.expect_err(sql);
             assert!(String::from_utf8_lossy(&error).contains("42501"), "{sql}");
         }
@@ -380,7 +409,10 @@ fn whoever_dies_at_whatever_step_all_shards_have_it_or_none() {
             said
         });
         let places = world.places(n);
-        assert!(places.is_empty() || places == [0, 1, 2], "{n} {victim:?}: on {places:?}");
+        assert!(
+            places.is_empty() || places == [0, 1, 2],
+            "{n} {victim:?}: on {places:?}"
+        );
         match said {
             Some(Outcome::Committed { .. }) => assert_eq!(places, [0, 1, 2], "{n} {victim:?}"),
             Some(Outcome::Aborted { .. }) => assert_eq!(places, [] as [usize; 0], "{n} {victim:?}"),

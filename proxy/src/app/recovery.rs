@@ -26,7 +26,10 @@ pub fn doors(snapshot: &Snapshot) -> Vec<(String, Result<Vec<Door>, String>)> {
         .filter(|database| database.shards.len() > 1)
         .filter_map(|database| {
             let control = database.control.as_ref()?;
-            let doors = database.shards.iter().map(|shard| door(snapshot, database, shard, control));
+            let doors = database
+                .shards
+                .iter()
+                .map(|shard| door(snapshot, database, shard, control));
             Some((database.name.clone(), doors.collect()))
         })
         .collect()
@@ -67,13 +70,19 @@ pub async fn serve(common: Arc<Common>) {
         }
         let snapshot = common.snapshot.load_full();
         if current.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, &snapshot)) {
-            let usable = doors(&snapshot).into_iter().filter_map(|(name, doors)| match doors {
-                Ok(doors) => Some((name, doors)),
-                Err(why) => {
-                    tracing::warn!(database = name, why, "transactions left behind can't be looked for");
-                    None
-                }
-            });
+            let usable = doors(&snapshot)
+                .into_iter()
+                .filter_map(|(name, doors)| match doors {
+                    Ok(doors) => Some((name, doors)),
+                    Err(why) => {
+                        tracing::warn!(
+                            database = name,
+                            why,
+                            "transactions left behind can't be looked for"
+                        );
+                        None
+                    }
+                });
             current = Some((snapshot, usable.collect()));
         }
         let Some((_, databases)) = &current else {
@@ -92,7 +101,12 @@ fn report(known: &Known, database: &str, seen: Seen) {
     let before = known.note(database, seen.clone()).unwrap_or_default();
     for (shard, why) in &seen.silent {
         if !before.silent.iter().any(|(known, _)| known == shard) {
-            tracing::warn!(database, shard, why, "transactions left behind can't be looked for");
+            tracing::warn!(
+                database,
+                shard,
+                why,
+                "transactions left behind can't be looked for"
+            );
         }
     }
     for shard in seen.off.iter().filter(|shard| !before.off.contains(shard)) {
@@ -108,13 +122,24 @@ fn report(known: &Known, database: &str, seen: Seen) {
             .iter()
             .any(|known| known.gid == transaction.gid && known.age >= ORPHANED_AFTER);
         if transaction.age >= ORPHANED_AFTER && !was_known {
-            let (gid, state, age_s) = (&transaction.gid, transaction.state.word(), transaction.age.as_secs());
+            let (gid, state, age_s) = (
+                &transaction.gid,
+                transaction.state.word(),
+                transaction.age.as_secs(),
+            );
             let why = match transaction.state {
                 State::Foreign => "pgshunt did not make it",
                 State::Orphaned => "its decision is on a shard that this database does not have",
                 _ => transaction.why.as_deref().unwrap_or("a shard does not answer"),
             };
-            tracing::warn!(database, gid, state, age_s, why, "a prepared transaction keeps its locks");
+            tracing::warn!(
+                database,
+                gid,
+                state,
+                age_s,
+                why,
+                "a prepared transaction keeps its locks"
+            );
         }
     }
 }

@@ -29,14 +29,20 @@ const OFF: &str = "max_prepared_transactions is 0: transactions that write on se
     set it to at least max_connections and restart";
 
 async fn can_prepare(asker: &mut Asker) -> Result<bool, String> {
-    let most = one(asker, "SELECT pg_catalog.current_setting('max_prepared_transactions')").await?;
+    let most = one(
+        asker,
+        "SELECT pg_catalog.current_setting('max_prepared_transactions')",
+    )
+    .await?;
     Ok(most != "0")
 }
 
 async fn one(asker: &mut Asker, sql: &str) -> Result<String, String> {
     let rows = asker.ask(sql, &[]).await.map_err(|fault| fault.to_string())?;
     let value = rows.into_iter().next().and_then(|row| row.into_iter().next()?);
-    Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()).unwrap_or_default())
+    Ok(value
+        .map(|value| String::from_utf8_lossy(&value).into_owned())
+        .unwrap_or_default())
 }
 
 const IS_SET_UP: &str = "\
@@ -91,7 +97,9 @@ async fn look(door: &Door) -> Result<Vec<String>, String> {
         wrong.push(OFF.to_owned());
     }
     if one(&mut asker, IS_SET_UP).await? != "t" {
-        wrong.push("pgshunt.decision is not there: `pgshunt setup` with each shard as --to makes it".to_owned());
+        wrong.push(
+            "pgshunt.decision is not there: `pgshunt setup` with each shard as --to makes it".to_owned(),
+        );
     }
     let roles = one(&mut asker, OUT_OF_REACH).await?;
     if !roles.is_empty() {

@@ -66,16 +66,24 @@ impl<'a> Commit<'a> {
     pub fn new(participants: Vec<Participant<'a>>) -> Result<Commit<'a>, Fault> {
         let anchor = participants.len().saturating_sub(1);
         let secret = Secret::new();
-        let secret = secret.ok_or_else(|| Fault::error(sqlstate::INTERNAL, "the system gives no random bytes"))?;
+        let secret =
+            secret.ok_or_else(|| Fault::error(sqlstate::INTERNAL, "the system gives no random bytes"))?;
         let id = secret.id();
-        let gid = |participant: &Participant<'_>| Gid::new(&id, participants[anchor].shard, participant.shard);
+        let gid =
+            |participant: &Participant<'_>| Gid::new(&id, participants[anchor].shard, participant.shard);
         let gids: Option<Vec<Gid>> = participants.iter().map(gid).collect();
         let gids = gids.ok_or_else(|| {
             let message = "the shards' names are too long for a transaction that spans them";
             Fault::error(sqlstate::PROGRAM_LIMIT, message)
         })?;
-        if let Some(other) = participants.iter().find(|part| part.server.backend.status != b'T') {
-            let message = format!("shard {} is in no transaction that could be committed", other.shard);
+        if let Some(other) = participants
+            .iter()
+            .find(|part| part.server.backend.status != b'T')
+        {
+            let message = format!(
+                "shard {} is in no transaction that could be committed",
+                other.shard
+            );
             return Err(Fault::error(sqlstate::IN_FAILED_TRANSACTION, message));
         }
         Ok(Commit {

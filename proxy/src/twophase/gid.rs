@@ -135,7 +135,12 @@ mod tests {
     #[test]
     fn a_name_can_be_read_back() {
         let secret = Secret::new().expect("randomness");
-        for (anchor, shard) in [("s0", "s1"), ("eu_west", "eu.west"), ("日本", "a'b\\"), ("x", "x")] {
+        for (anchor, shard) in [
+            ("s0", "s1"),
+            ("eu_west", "eu.west"),
+            ("日本", "a'b\\"),
+            ("x", "x"),
+        ] {
             let gid = Gid::new(&secret.id(), anchor, shard).expect("short names");
             let text = gid.to_string();
             assert!(text.is_ascii() && !text.contains(['\'', '\\', ' ']), "{text}");

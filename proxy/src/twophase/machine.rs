@@ -147,7 +147,9 @@ impl Machine {
                 (Ask::Decide, Answer::Refused) => Part::Open,
                 (Ask::Decide, Answer::Lost) => Part::Pending,
                 (Ask::CommitPrepared | Ask::RollbackPrepared, Answer::Done) => Part::Over,
-                (Ask::CommitPrepared | Ask::RollbackPrepared, Answer::Refused | Answer::Lost) => Part::Pending,
+                (Ask::CommitPrepared | Ask::RollbackPrepared, Answer::Refused | Answer::Lost) => {
+                    Part::Pending
+                }
                 // Who is lost while it has nothing prepared rolls back by itself.
                 (Ask::Rollback, _) => Part::Over,
             };
@@ -295,7 +297,10 @@ mod tests {
                 Outcome::Committed { pending } | Outcome::Aborted { pending, .. } => pending.contains(&at),
                 Outcome::Unknown => true,
             };
-            assert!(part != "prepared" || may_be_prepared, "{at} is forgotten: {world:?} {outcome:?}");
+            assert!(
+                part != "prepared" || may_be_prepared,
+                "{at} is forgotten: {world:?} {outcome:?}"
+            );
         }
         match outcome {
             Outcome::Committed { .. } => assert!(is_committed, "{world:?}"),
@@ -333,9 +338,7 @@ mod tests {
         assert_eq!(machine.round(), None);
         assert_eq!(
             machine.outcome(),
-            Some(&Outcome::Committed {
-                pending: Vec::new()
-            })
+            Some(&Outcome::Committed { pending: Vec::new() })
         );
     }
 }

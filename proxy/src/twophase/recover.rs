@@ -179,7 +179,8 @@ async fn end_all(doors: &[Door], open: &mut [(&Door, Asker, Look)], abandoned_af
         for part in open[at].2.prepared.clone() {
             let gid = Gid::parse(&part.gid);
             let anchor = gid.as_ref().and_then(|gid| Door::named(doors, &gid.anchor));
-            let place = anchor.and_then(|anchor| open.iter().position(|(door, ..)| door.shard == anchor.shard));
+            let place =
+                anchor.and_then(|anchor| open.iter().position(|(door, ..)| door.shard == anchor.shard));
             let look = anchor.map(|_| place.map(|place| &open[place].2));
             let mut fate = fate(&part, look, abandoned_after);
             let mut why = None;
@@ -205,7 +206,12 @@ async fn end_all(doors: &[Door], open: &mut [(&Door, Asker, Look)], abandoned_af
             };
             let (door, asker, _) = &mut open[at];
             match end(door, asker, &part, word).await {
-                Ok(()) => tracing::info!(gid = part.gid, shard = door.shard, did = word, "a transaction left behind was ended"),
+                Ok(()) => tracing::info!(
+                    gid = part.gid,
+                    shard = door.shard,
+                    did = word,
+                    "a transaction left behind was ended"
+                ),
                 Err(why) => left.push((part, door.shard.clone(), state, Some(why))),
             }
         }
@@ -220,9 +226,9 @@ async fn end(door: &Door, asker: &mut Asker, part: &Prepared, word: &str) -> Res
     let is_own = part.owner == door.user;
     if !is_own {
         let role = format!("SET ROLE \"{}\"", part.owner.replace('"', "\"\""));
-        ask(asker, &role, &[]).await.map_err(|fault| {
-            format!("role {} may not act for {}: {fault}", door.user, part.owner)
-        })?;
+        ask(asker, &role, &[])
+            .await
+            .map_err(|fault| format!("role {} may not act for {}: {fault}", door.user, part.owner))?;
     }
     let ended = ask(asker, &sql, &[]).await;
     if !is_own {

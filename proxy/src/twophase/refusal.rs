@@ -23,7 +23,8 @@ const NO_SUCH_FUNCTION: SqlState = SqlState(*b"42883");
 const OUTCOME_UNKNOWN: SqlState = SqlState(*b"08007");
 
 /// What to do where PREPARE TRANSACTION is turned off.
-pub const HINT_PREPARED: &str = "Set max_prepared_transactions on every shard to at least max_connections, and restart it.";
+pub const HINT_PREPARED: &str =
+    "Set max_prepared_transactions on every shard to at least max_connections, and restart it.";
 
 impl Refusal {
     /// The server's words, and what they mean for the transaction.
@@ -76,7 +77,9 @@ impl Refusal {
 
     /// When nobody knows how it ended.
     pub fn unknown(shard: &str) -> Fault {
-        let message = format!("the connection to shard {shard} was lost during COMMIT: the transaction may have been committed");
+        let message = format!(
+            "the connection to shard {shard} was lost during COMMIT: the transaction may have been committed"
+        );
         Fault::error(OUTCOME_UNKNOWN, message)
             .detail("It is committed on all its shards or on none; which, is known once that shard answers again.")
             .hint("SHOW TRANSACTIONS on the console shows it while it is undecided.")
@@ -120,9 +123,17 @@ mod tests {
         let late = r#"duplicate key value violates unique constraint "decision_pkey""#;
         let late = refusal(Ask::Decide, b"23505", late).fault(&["s0", "s1"]);
         assert_eq!(late.code, SERIALIZATION_FAILURE);
-        let own = refusal(Ask::Decide, b"23505", "duplicate key value violates unique constraint \"t_pkey\"");
+        let own = refusal(
+            Ask::Decide,
+            b"23505",
+            "duplicate key value violates unique constraint \"t_pkey\"",
+        );
         assert_eq!(own.fault(&["s0", "s1"]).code, UNIQUE_VIOLATION);
-        let missing = refusal(Ask::Decide, b"42883", "function pgshunt.decide(unknown, text[]) does not exist");
+        let missing = refusal(
+            Ask::Decide,
+            b"42883",
+            "function pgshunt.decide(unknown, text[]) does not exist",
+        );
         assert!(missing.fault(&["s0"]).hint.expect("a hint").contains("setup"));
     }
 }

@@ -52,15 +52,20 @@ impl Reading {
 /// Brings rows that came back from several shards into the order of the statement: the place of each row as (part, number). `None`
 /// if a part did not give back one row for each that it got (ON CONFLICT DO NOTHING, a trigger): then nobody knows whose they are.
 pub fn in_order(parts: &[InsertPart], counts: &[usize]) -> Option<Vec<(usize, usize)>> {
-    let is_whole =
-        parts.len() == counts.len() && parts.iter().zip(counts).all(|(part, &count)| part.rows.len() == count);
+    let is_whole = parts.len() == counts.len()
+        && parts
+            .iter()
+            .zip(counts)
+            .all(|(part, &count)| part.rows.len() == count);
     if !is_whole {
         return None;
     }
-    let numbered = parts
-        .iter()
-        .enumerate()
-        .flat_map(|(part, own)| own.rows.iter().enumerate().map(move |(at, &row)| (row, (part, at))));
+    let numbered = parts.iter().enumerate().flat_map(|(part, own)| {
+        own.rows
+            .iter()
+            .enumerate()
+            .map(move |(at, &row)| (row, (part, at)))
+    });
     let mut all: Vec<(usize, (usize, usize))> = numbered.collect();
     all.sort_unstable();
     Some(all.into_iter().map(|(_, place)| place).collect())
@@ -145,7 +150,10 @@ impl InsertPart {
             done = to as usize;
         }
         // What stands between VALUES and the first row, or within nothing else.
-        let after = pieces.all.get(end).map_or(pieces.text.len(), |&(from, ..)| from as usize);
+        let after = pieces
+            .all
+            .get(end)
+            .map_or(pieces.text.len(), |&(from, ..)| from as usize);
         if end < pieces.all.len() && first == 0 {
             self.text.push_str(&pieces.text[done..after]);
         }

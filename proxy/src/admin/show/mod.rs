@@ -83,7 +83,13 @@ impl Show {
     pub fn asks_workers(self) -> bool {
         !matches!(
             self,
-            Show::Help | Show::Version | Show::Replicas | Show::Transactions | Show::Config | Show::State | Show::Mem
+            Show::Help
+                | Show::Version
+                | Show::Replicas
+                | Show::Transactions
+                | Show::Config
+                | Show::State
+                | Show::Mem
         )
     }
 }

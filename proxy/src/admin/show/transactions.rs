@@ -21,7 +21,9 @@ pub(super) fn transactions(seen: &Seen) -> Vec<Row> {
                 database.into(),
                 (&transaction.gid).into(),
                 transaction.state.word().into(),
-                u64::try_from(transaction.age.as_millis()).unwrap_or(u64::MAX).into(),
+                u64::try_from(transaction.age.as_millis())
+                    .unwrap_or(u64::MAX)
+                    .into(),
                 transaction.shards.join(",").into(),
                 (&transaction.role).into(),
                 transaction.why.as_ref().map_or(Cell::Null, Cell::from),

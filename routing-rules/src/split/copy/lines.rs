@@ -214,7 +214,9 @@ impl Lines {
         let last = byte(at)?;
         Some(match (self.ending, last) {
             (_, other) if !matches!(other, b'\r' | b'\n') => Err(MarkerFault::Corrupt),
-            (Ending::Unknown, _) | (Ending::Newline | Ending::Both, b'\n') | (Ending::Return, b'\r') => Ok(()),
+            (Ending::Unknown, _) | (Ending::Newline | Ending::Both, b'\n') | (Ending::Return, b'\r') => {
+                Ok(())
+            }
             (Ending::Newline | Ending::Both | Ending::Return, _) => Err(MarkerFault::Style),
         })
     }

@@ -88,7 +88,9 @@ impl CopySplitter {
         let encoding = options.encoding.clone().unwrap_or(session);
         let is_text = options.format != CopyFormat::Binary;
         if is_text && !keeps_ascii(&encoding) {
-            return Err(Reason::Construct("COPY in an encoding whose characters may hold ends of lines"));
+            return Err(Reason::Construct(
+                "COPY in an encoding whose characters may hold ends of lines",
+            ));
         }
         let csv = (options.format == CopyFormat::Csv).then_some((options.quote, options.escape));
         let phase = match (is_text, options.has_header) {
@@ -154,7 +156,7 @@ impl CopySplitter {
             at += len;
         }
         let left = &data[at..];
-        self.check_length(left)?;
+        self.check_length(left, false)?;
         if at == 0 && !held.is_empty() {
             self.held = held;
         } else {
@@ -191,7 +193,7 @@ impl CopySplitter {
                     Ok(data.len())
                 }
                 Ok(lines::Next::Line { content, whole }) => {
-                    self.check_length(&data[..whole])?;
+                    self.check_length(&data[..whole], true)?;
                     let to = self.line(sharding, &data[..content])?;
                     sink(to, &data[..whole]);
                     Ok(whole)
@@ -200,7 +202,7 @@ impl CopySplitter {
             },
             Phase::Tuples(tuples) => match tuples.next(data, self.options.key) {
                 Ok(binary::Next::Tuple { whole, key }) => {
-                    self.check_length(&data[..whole])?;
+                    self.check_length(&data[..whole], false)?;
                     self.rows += 1;
                     let value = key.and_then(|key| data.get(key));
                     let to = self.place(sharding, Format::Binary, value)?;
@@ -270,13 +272,21 @@ impl CopySplitter {
         }
     }
 
-    fn check_length(&self, row: &[u8]) -> Result<(), CopyError> {
+    /// Is a row, or what there is of it, short enough? Of a line that is whole its number is known.
+    fn check_length(&self, row: &[u8], is_whole_line: bool) -> Result<(), CopyError> {
         let len = match &self.phase {
             Phase::Tuples(tuples) => tuples.at_least(row),
             Phase::Header(_) | Phase::Lines(_) | Phase::Over | Phase::Closed => row.len(),
         };
         match len > self.row_bytes_max {
-            true => Err(self.error(CopyFault::TooLong(self.row_bytes_max), false)),
+            true => {
+                let mut error = self.error(CopyFault::TooLong(self.row_bytes_max), false);
+                if let (true, Phase::Header(Some(lines)) | Phase::Lines(lines)) = (is_whole_line, &self.phase)
+                {
+                    error.context = format!("COPY {}, line {}", self.options.table, lines.number);
+                }
+                Err(error)
+            }
             false => Ok(()),
         }
     }
@@ -336,7 +346,17 @@ fn keeps_ascii(encoding: &str) -> bool {
         "win",
         "koi8",
     ];
-    let families = ["latin", "iso8859", "win125", "windows125", "win866", "windows866", "win874", "windows874", "koi8"];
+    let families = [
+        "latin",
+        "iso8859",
+        "win125",
+        "windows125",
+        "win866",
+        "windows866",
+        "win874",
+        "windows874",
+        "koi8",
+    ];
     NAMES.contains(&encoding) || families.iter().any(|family| encoding.starts_with(family))
 }
 

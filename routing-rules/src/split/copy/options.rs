@@ -74,9 +74,10 @@ impl CopyOptions {
             return None;
         }
         let scan = Scan { pieces };
-        Some(scan.statement().and_then(|(columns, options)| {
-            options.settle(key, columns, &bound.table, &bound.column)
-        }))
+        Some(
+            scan.statement()
+                .and_then(|(columns, options)| options.settle(key, columns, &bound.table, &bound.column)),
+        )
     }
 }
 
@@ -102,7 +103,9 @@ impl Read {
             Some(Columns::These(names)) => names.iter().any(|name| name == key_name),
         };
         let delimiter = byte(self.delimiter, if is_csv { b',' } else { b'\t' })?;
-        let null = self.null.unwrap_or_else(|| if is_csv { Vec::new() } else { b"\\N".to_vec() });
+        let null = self
+            .null
+            .unwrap_or_else(|| if is_csv { Vec::new() } else { b"\\N".to_vec() });
         let breaks = |bytes: &[u8]| bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n'));
         // PostgreSQL refuses these too; here they would move the borders of rows.
         if breaks(&[delimiter, quote]) || breaks(&null) || delimiter == b'\\' && !is_csv {
@@ -352,7 +355,10 @@ impl Scan<'_> {
 
 /// `E'\x01'` and `E'\001'`.
 fn escaped_byte(text: &str) -> Option<Vec<u8>> {
-    let inner = text.strip_prefix(['E', 'e'])?.strip_prefix('\'')?.strip_suffix('\'')?;
+    let inner = text
+        .strip_prefix(['E', 'e'])?
+        .strip_prefix('\'')?
+        .strip_suffix('\'')?;
     let digits = inner.strip_prefix('\\')?;
     let byte = match digits.strip_prefix('x') {
         Some(hex) if matches!(hex.len(), 1 | 2) => u8::from_str_radix(hex, 16).ok()?,
