@@ -30,3 +30,4 @@ pub mod pool;
 pub mod protocol;
 pub mod server;
 pub mod snapshot;
+pub mod twophase;

@@ -28,6 +28,7 @@ mod script;
 mod settings;
 mod shapes;
 mod sharding;
+mod split;
 mod sql;
 mod tables;
 mod vacated;
@@ -50,6 +51,7 @@ pub use scatter::{Count, Finish, Merge, Plan, SortColumn, SortKey, Template, Tex
 pub use script::{Lex, Script, read};
 pub use shapes::{Counts, Shapes};
 pub use sharding::{Guard, Named, NoKey, RawSharding, Role, Sharding, WrongSharding};
+pub use split::{CopyError, CopyFault, CopyFormat, CopyOptions, CopySplitter, Goes, InsertPart, in_order};
 pub use sql::{Kind as PieceKind, Literal, Pieces, Unread, cut};
 pub use tables::{Column, Table, TableKind, Tables};
 pub use vacated::vacated;

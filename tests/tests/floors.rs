@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground up. A module may use those before it, never those after it.
-const FLOORS: [&str; 17] = [
+const FLOORS: [&str; 18] = [
     "protocol",
     "metrics",
     "fault",
@@ -14,6 +14,7 @@ const FLOORS: [&str; 17] = [
     "cluster",
     "catalog",
     "pool",
+    "twophase",
     "cache",
     "clickhouse",
     "snapshot",

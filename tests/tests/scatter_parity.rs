@@ -280,7 +280,14 @@ fn statement(seed: &mut u64) -> String {
                 "o.note collate \"C\", o.id",
                 "2, 1",
             ]);
-            let cut = pick(&["", " limit 7", " limit 5 offset 3", " offset 12"]);
+            let cut = pick(&[
+                "",
+                " limit 7",
+                " limit 5 offset 3",
+                " offset 12",
+                " fetch first 6 rows only",
+                " offset 2 rows fetch next 3 row only",
+            ]);
             format!("select o.id, o.tenant_id, o.note from {from} where {filter} order by {order}{cut}")
         }
         "group" => {
@@ -306,6 +313,10 @@ fn statement(seed: &mut u64) -> String {
                 "coalesce(sum(o.amount), 0)::int",
                 "sum(o.ratio)",
                 "avg(o.ratio)",
+                "variance(o.amount), stddev(o.small)",
+                "stddev_pop(o.id) filter (where o.ok), var_samp(o.small)",
+                "round(stddev_samp(o.amount), 2), var_pop(o.amount / 3)",
+                "stddev(o.ratio)",
             ]);
             let having = pick(&[
                 "",
@@ -335,6 +346,8 @@ fn statement(seed: &mut u64) -> String {
                 "sum(o.small) + count(*)",
                 "avg(o.amount)",
                 "every(o.ok)",
+                "stddev(o.amount), variance(o.amount), stddev_pop(o.small), var_pop(o.id), var_samp(o.amount * 1000000)",
+                "stddev(o.small - o.small), stddev_samp(o.amount / 7)",
             ]);
             format!("select {calls} from {from} where {filter}")
         }
@@ -356,7 +369,7 @@ fn statement(seed: &mut u64) -> String {
     }
 }
 
-const WRITTEN: [&str; 14] = [
+const WRITTEN: [&str; 19] = [
     "select id from orders where tenant_id = 1 union all select id from orders where tenant_id = 2",
     "select tenant_id from orders union select tenant_id from items order by 1",
     "with o as (select tenant_id, count(*) c from orders group by tenant_id) select sum(c), max(c) from o",
@@ -372,6 +385,11 @@ const WRITTEN: [&str; 14] = [
     "select kind, sum(amount) from orders where false group by kind",
     "select tenant_id, tenant_id from orders except select tenant_id, order_id from items where order_id = 3 order by 1, 2",
     "select id from orders where tenant_id = 1 intersect select id from orders where tenant_id = 2",
+    "select * from orders order by 1 desc fetch first 5 rows only",
+    "select *, id + 1 from orders order by 10, 2 limit 5",
+    "select i.*, o.note from orders o join items i on i.tenant_id = o.tenant_id and i.order_id = o.id order by 4, 1 limit 7",
+    "select stddev(qty), variance(qty), stddev_pop(qty), var_pop(qty) from items",
+    "select stddev(id), var_pop(id), variance(id) from orders where id = 7",
 ];
 
 #[test]

@@ -84,6 +84,8 @@ pub struct Seen {
     pub switches: Arc<Switches>,
     /// The servers of each database, shard by shard.
     pub clusters: Arc<HashMap<String, Arc<[Arc<Cluster>]>>>,
+    /// Transactions that span shards, per database.
+    pub transactions: BTreeMap<String, crate::twophase::known::Seen>,
     /// Is pgshunt about to stop?
     pub stopping: bool,
     /// Connections, logged in or not.
@@ -186,6 +188,7 @@ impl Lookout {
             snapshot: self.common.snapshot.load_full(),
             switches: self.common.switches.load_full(),
             clusters: self.common.clusters.load_full(),
+            transactions: self.common.transactions.seen(),
             stopping: self.stopping.get(),
             connections: count(&self.common.connections),
             cancels: count(&self.common.cancels),

@@ -52,6 +52,7 @@ pub fn build(snapshot: Snapshot) -> Result<Parts, StartFault> {
         marks: Default::default(),
         cancels: AtomicUsize::new(0),
         replicating: Default::default(),
+        transactions: Default::default(),
         switches: Default::default(),
     };
     Ok(Parts {

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod build;
 pub mod log;
 pub mod notify;
+pub mod recovery;
 pub mod reload;
 pub mod topology;
 pub mod watch;
@@ -101,6 +102,7 @@ async fn oversee(parts: build::Parts, source: Source, log: Log) -> Result<(), St
     tokio::task::spawn_local(lookout.clone().keep_samples());
     tokio::task::spawn_local(reloader.serve(wishes.changes));
     tokio::task::spawn_local(topology::serve(common.clone()));
+    tokio::task::spawn_local(recovery::serve(common.clone()));
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| tokio::task::spawn_local(accept::accept(listener, common.clone())))

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{counted, refuse, verifiers};
+use super::{counted, refuse, twophase, verifiers};
 use crate::config;
 use crate::pool::settings::Settings;
 use crate::server::address::Address;
@@ -139,6 +139,7 @@ fn report_servers(snapshot: &Snapshot) -> ExitCode {
         }
     }
     let differing = runtime.block_on(verifiers::compare(snapshot));
+    let unready = runtime.block_on(twophase::report(snapshot));
     if unreachable > 0 {
         eprintln!("{} cannot be reached", counted(unreachable, "server"));
     }
@@ -148,7 +149,10 @@ fn report_servers(snapshot: &Snapshot) -> ExitCode {
             counted(differing, "role")
         );
     }
-    match unreachable + differing {
+    if unready > 0 {
+        eprintln!("transactions can't write on several shards everywhere");
+    }
+    match unreachable + differing + unready {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }

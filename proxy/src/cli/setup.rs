@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::{counted, refuse};
+use super::{counted, refuse, twophase};
 use crate::app::build;
 use crate::config::{self, Mistake, Overrides};
 use crate::protocol::auth::Secret;
@@ -34,6 +34,10 @@ pub(super) struct Args {
     )]
     to: Vec<String>,
 
+    /// Also what transactions that write on several shards need; so it is with more than one --to
+    #[arg(long)]
+    shards: bool,
+
     /// Only show the SQL; connects to nothing
     #[arg(long)]
     print: bool,
@@ -57,6 +61,9 @@ pub(super) fn run(args: &Args) -> ExitCode {
     };
     if args.print {
         println!("{sql}");
+        if args.shards {
+            println!(";\n{}", twophase::script());
+        }
         return ExitCode::SUCCESS;
     }
     let shards: Result<Vec<Snapshot>, Vec<Mistake>> = args
@@ -70,7 +77,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let applied = match runtime {
-        Ok(runtime) => runtime.block_on(apply(&shards, &sql)),
+        Ok(runtime) => runtime.block_on(apply(&shards, &sql, args.shards || shards.len() > 1)),
         Err(error) => Err(("this machine".into(), error.to_string())),
     };
     match applied {
@@ -125,7 +132,7 @@ const RIGHTS: &str = "\
 const FUNCTION: &str = include_str!("../../../deploy/postgres/control.sql");
 
 /// Each shard in turn; then the first one's verifiers on all others.
-async fn apply(shards: &[Snapshot], sql: &str) -> Result<(), (String, String)> {
+async fn apply(shards: &[Snapshot], sql: &str, spans: bool) -> Result<(), (String, String)> {
     let mut first: Option<Vec<Known>> = None;
     for shard in shards {
         let (place, mut asker, control) = primary(shard).await?;
@@ -140,6 +147,11 @@ async fn apply(shards: &[Snapshot], sql: &str) -> Result<(), (String, String)> {
         );
         if has_more_rights(&mut asker).await.map_err(at_place)? {
             println!("{place}: role pgshunt has more rights than it needs: see \\du pgshunt");
+        }
+        if spans {
+            for line in twophase::set_up(&mut asker).await.map_err(at_place)? {
+                println!("{place}: {line}");
+            }
         }
         if shards.len() == 1 {
             println!(

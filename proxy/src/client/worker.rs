@@ -114,6 +114,8 @@ pub struct Common {
     pub cancels: AtomicUsize,
     /// Replication connections.
     pub replicating: std::sync::Mutex<Vec<Arc<Listed>>>,
+    /// Transactions that span shards.
+    pub transactions: Arc<crate::twophase::known::Known>,
     /// What operators have switched off.
     pub switches: ArcSwap<Switches>,
 }

@@ -6,6 +6,7 @@ use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Visit, Visitor,
 };
 
+use super::deviation::is_deviation;
 use crate::keys::functions;
 use crate::keys::scope::names;
 
@@ -45,14 +46,40 @@ impl Visitor for Aggregates {
             name,
             "count" | "sum" | "min" | "max" | "avg" | "bool_and" | "bool_or" | "every"
         );
-        if !is_known {
+        let is_deviation = is_deviation(name);
+        if !is_known && !is_deviation {
             return ControlFlow::Break(format!("{name}()").into());
+        }
+        // Its argument is written three times.
+        if is_deviation && function.args.visit(&mut Calls).is_break() {
+            return ControlFlow::Break(
+                format!("{name}() of a function that may answer differently each time").into(),
+            );
         }
         if !is_simple(function) {
             return ControlFlow::Break(format!("{name}() with DISTINCT, ORDER BY or the like").into());
         }
         self.found.push(function.clone());
         ControlFlow::Continue(())
+    }
+}
+
+/// Breaks at a function that is not known to answer the same each time.
+struct Calls;
+
+impl Visitor for Calls {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Function(function)
+                if functions::kind(&function.name) != functions::Kind::Builtin
+                    || functions::is_unstable(&function.name) =>
+            {
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        }
     }
 }
 

@@ -25,11 +25,11 @@ pub struct Clauses {
     pub order: Vec<Range<usize>>,
     /// Where ORDER BY begins, or LIMIT, or the end.
     pub tail: usize,
-    /// LIMIT's number.
+    /// LIMIT's number, or FETCH's.
     pub limit: Option<Range<usize>>,
     /// OFFSET's number.
     pub offset: Option<Range<usize>>,
-    /// Is there FETCH, FOR or WINDOW?
+    /// Is there FOR, WINDOW, or a FETCH that is more than LIMIT?
     pub has_more: bool,
     /// Is it several SELECTs?
     pub is_union: bool,
@@ -58,7 +58,7 @@ pub fn clauses(pieces: &Pieces<'_>, range: Range<usize>) -> Option<Clauses> {
             .map(|(_, place)| *place)
     };
     let content = |at: usize, skip: usize| (at + skip..end_of(at)).start.min(end_of(at))..end_of(at);
-    clauses.has_more = ["fetch", "for", "window"].iter().any(|word| find(word).is_some());
+    clauses.has_more = ["for", "window"].iter().any(|word| find(word).is_some());
     clauses.order = find("order").map_or_else(Vec::new, |at| split(pieces, content(at, 2)));
     clauses.limit = find("limit").map(|at| content(at, 1));
     clauses.offset = find("offset").map(|at| {
@@ -66,7 +66,14 @@ pub fn clauses(pieces: &Pieces<'_>, range: Range<usize>) -> Option<Clauses> {
         let is_rows = content.len() > 1 && matches!(&*lower(pieces, content.end - 1), "row" | "rows");
         content.start..content.end - usize::from(is_rows)
     });
-    let tails = ["order", "limit", "offset"].iter().filter_map(|word| find(word));
+    if let Some(at) = find("fetch") {
+        let fetched = fetched(pieces, content(at, 1));
+        clauses.has_more |= fetched.is_none() || clauses.limit.is_some();
+        clauses.limit = clauses.limit.or(fetched);
+    }
+    let tails = ["order", "limit", "offset", "fetch"]
+        .iter()
+        .filter_map(|word| find(word));
     clauses.tail = tails.min().unwrap_or(range.end);
     if clauses.is_union {
         return Some(clauses);
@@ -84,6 +91,17 @@ pub fn clauses(pieces: &Pieces<'_>, range: Range<usize>) -> Option<Clauses> {
     clauses.groups = find("group").map_or_else(Vec::new, |at| split(pieces, content(at, 2)));
     clauses.having = find("having").map(|at| content(at, 1));
     Some(clauses)
+}
+
+/// The number in FETCH FIRST 5 ROWS ONLY; not where it is left out, nor WITH TIES.
+fn fetched(pieces: &Pieces<'_>, range: Range<usize>) -> Option<Range<usize>> {
+    let count = range.start + 1..range.end.checked_sub(2)?;
+    let word = |place: usize| lower(pieces, place);
+    let is_plain = !count.is_empty()
+        && matches!(&*word(range.start), "first" | "next")
+        && matches!(&*word(count.end), "row" | "rows")
+        && word(count.end + 1) == "only";
+    is_plain.then_some(count)
 }
 
 /// A piece in lower case.

@@ -8,6 +8,7 @@ use sqlparser::ast::{Distinct, Expr, Function, Query, Select, SelectItem, SetExp
 
 use super::aggregates::{Aggregates, last_name};
 use super::clauses::{Clauses, clauses, lower};
+use super::deviation::{self, is_deviation};
 use super::merge::{UNCLEAR, direction_off, is_wildcard, item_range, order_of, same_text};
 use super::template::Template;
 use crate::keys::functions;
@@ -27,6 +28,8 @@ pub struct Finish {
     pub parameters: Vec<u16>,
     /// Columns that may not be `real`: an avg of them would be rounded too early.
     not_real: Vec<usize>,
+    /// Columns that must be `bigint` or `numeric`.
+    exact: Vec<usize>,
     last: Template,
 }
 
@@ -37,6 +40,8 @@ pub enum WrongType {
     Array,
     /// avg(real): it adds up in double precision, sum(real) does not.
     Real,
+    /// stddev() and variance() of `real` and `double precision`.
+    Float,
 }
 
 impl Finish {
@@ -53,6 +58,10 @@ impl Finish {
             .any(|&column| types.get(column).is_some_and(|name| *name == "real"))
         {
             return Err(WrongType::Real);
+        }
+        let is_exact = |column: &usize| matches!(types.get(*column), Some(&"bigint" | &"numeric") | None);
+        if !self.exact.iter().all(is_exact) {
+            return Err(WrongType::Float);
         }
         let arrays: Vec<String> = types
             .iter()
@@ -73,7 +82,7 @@ impl Finish {
 /// Where FROM goes in the last text: no text of a client has a NUL.
 const FROM: &str = "\0";
 
-fn column(place: usize) -> String {
+pub(super) fn column(place: usize) -> String {
     format!("pgshunt_{place}")
 }
 
@@ -82,8 +91,8 @@ struct Call {
     range: Range<usize>,
     name_at: usize,
     name: String,
-    /// Its column of partial results, and the second one of avg.
-    columns: (usize, Option<usize>),
+    /// Its first column of partial results, and how many it has.
+    columns: (usize, usize),
     /// Is it the same as one before?
     is_again: bool,
 }
@@ -170,7 +179,7 @@ impl Planner<'_, '_> {
                 }
             }
             if !call.is_again {
-                columns += 1 + usize::from(call.columns.1.is_some());
+                columns += call.columns.1;
             }
             self.calls.push(call);
         }
@@ -182,11 +191,14 @@ impl Planner<'_, '_> {
             .filter(|call| call.name == "avg")
             .map(|call| call.columns.0)
             .collect();
+        let exact = self.calls.iter().filter(|call| is_deviation(&call.name));
+        let exact = exact.map(|call| call.columns.0 + 1).collect();
         Ok(Finish {
             shard,
             columns,
             parameters: std::mem::take(&mut self.parameters),
             not_real,
+            exact,
             last,
         })
     }
@@ -264,12 +276,16 @@ impl Planner<'_, '_> {
             }
             end = closing(pieces, end + 1).ok_or(UNCLEAR)? + 1;
         }
-        let second = (name == "avg").then_some(column + 1);
+        let count = match &*name {
+            "avg" => 2,
+            name if is_deviation(name) => 3,
+            _ => 1,
+        };
         Ok(Call {
             range: first..end,
             name_at,
             name,
-            columns: (column, second),
+            columns: (column, count),
             is_again: false,
         })
     }
@@ -287,12 +303,14 @@ impl Planner<'_, '_> {
         for call in self.calls.iter().filter(|call| !call.is_again) {
             let names = match &*call.name {
                 "avg" => &["pg_catalog.sum", "pg_catalog.count"][..],
+                name if is_deviation(name) => &["pg_catalog.count", "pg_catalog.sum", SQUARES][..],
                 _ => &[""][..],
             };
             for name in names {
                 text.text(if count == 0 { "" } else { "," });
                 match *name {
                     "" => text.pieces(call.range.clone()),
+                    SQUARES => self.squares(call, &mut text),
                     name => text.text(name).pieces(call.name_at + 1..call.range.end),
                 };
                 text.text(format!("AS {}", column(count)));
@@ -305,6 +323,18 @@ impl Planner<'_, '_> {
             text.text(format!("GROUP BY {}", places.join(", ")));
         }
         text
+    }
+
+    /// The sum of the squares of an aggregate's argument.
+    fn squares<'t>(&self, call: &Call, text: &'t mut Template) -> &'t mut Template {
+        let open = call.name_at + 1;
+        let close = closing(self.reader.pieces, open).unwrap_or(open);
+        text.text(SQUARES)
+            .pieces(open..close + 1)
+            .text("::pg_catalog.numeric *")
+            .pieces(open..close + 1)
+            .text("::pg_catalog.numeric )")
+            .pieces(close + 1..call.range.end)
     }
 
     fn last_text(
@@ -491,9 +521,16 @@ const LEFT: &str = "an expression that is more than aggregates and what is group
 const TYPE_PARTS: [&str; 2] = ["precision", "varying"];
 const SYNTAX: &str = "and or not is null true false case when then else end between in like ilike distinct from asc desc nulls first last";
 
+const SQUARES: &str = "pg_catalog.sum(";
+
 /// The last step of an aggregate over its partial results.
 fn total(call: &Call, text: &mut Template) {
-    let (first, second) = (column(call.columns.0), call.columns.1.map(column));
+    let second = (call.name == "avg").then(|| column(call.columns.0 + 1));
+    let first = column(call.columns.0);
+    if is_deviation(&call.name) {
+        text.text(deviation::total(&call.name, call.columns.0));
+        return;
+    }
     match (&*call.name, second) {
         ("count", _) => {
             text.text(format!("(pg_catalog.sum({first})::pg_catalog.int8)"));

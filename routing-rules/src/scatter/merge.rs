@@ -114,7 +114,7 @@ pub fn merge(
     for (place, key) in order.iter().enumerate() {
         let expr = direction_off(reader.pieces, found.order[place].clone());
         let column = match select {
-            Some(select) => column(reader, select, &found, &key.expr, expr, &mut hidden)?,
+            Some(select) => column(reader, select, (&found, outputs), &key.expr, expr, &mut hidden)?,
             None => SortColumn::Output(
                 named(reader, &key.expr, outputs).ok_or("ORDER BY an expression over UNION")?,
             ),
@@ -178,7 +178,7 @@ pub fn direction_off(pieces: &Pieces<'_>, range: Range<usize>) -> Range<usize> {
 fn column(
     reader: &mut Reader<'_>,
     select: &Select,
-    found: &Clauses,
+    (found, outputs): (&Clauses, &Outputs),
     key: &Expr,
     range: Range<usize>,
     hidden: &mut Vec<Range<usize>>,
@@ -188,6 +188,10 @@ fn column(
         let place: Option<usize> = reader.look_at(key).and_then(|text| text.parse().ok());
         return match place {
             Some(place) if is_plain && (1..=select.projection.len()).contains(&place) => {
+                Ok(SortColumn::Output(place - 1))
+            }
+            // Where all columns are known, so is what * stands for.
+            Some(place) if outputs.is_complete && (1..=outputs.columns.len()).contains(&place) => {
                 Ok(SortColumn::Output(place - 1))
             }
             Some(_) | None => Err("ORDER BY a place among the columns of *".into()),

@@ -5,6 +5,7 @@
 
 mod aggregates;
 mod clauses;
+mod deviation;
 mod finish;
 mod merge;
 mod template;

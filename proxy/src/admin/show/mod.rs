@@ -10,6 +10,7 @@ mod pools;
 mod routes;
 mod shards;
 mod stats;
+mod transactions;
 
 use super::lookout::Seen;
 use super::table::{Column, Row};
@@ -66,6 +67,7 @@ shows! {
     Shards = "SHARDS", "shards: where they are, what they do", &shards::SHARDS, shards::shards;
     Routes = "ROUTES", "where statements went", &routes::ROUTES, routes::routes;
     Reasons = "REASONS", "why they went there", &routes::REASONS, routes::reasons;
+    Transactions = "TRANSACTIONS", "prepared transactions on several shards, and why they are", &transactions::TRANSACTIONS, transactions::transactions;
     Config = "CONFIG", "the configuration, secrets left out", &config::CONFIG, config::config;
     State = "STATE", "is pgshunt active, paused, stopping?", &about::STATE, about::state;
     Mem = "MEM", "memory of the process", &about::MEM, about::mem;
@@ -83,7 +85,13 @@ impl Show {
     pub fn asks_workers(self) -> bool {
         !matches!(
             self,
-            Show::Help | Show::Version | Show::Replicas | Show::Config | Show::State | Show::Mem
+            Show::Help
+                | Show::Version
+                | Show::Replicas
+                | Show::Transactions
+                | Show::Config
+                | Show::State
+                | Show::Mem
         )
     }
 }

@@ -14,6 +14,7 @@ use crate::snapshot::{
     Auth, AuthMode, AuthUser, Console, Control, Credential, Database, Limits, Listen, LogSettings,
     SecretText, Shard, Snapshot,
 };
+use crate::twophase::known;
 
 fn database(name: &str) -> Database {
     let server = |port| Address::Tcp {
@@ -112,6 +113,21 @@ fn pool(database: &str, queries: u64) -> PoolRow {
     }
 }
 
+/// A transaction that its coordinator has not decided on.
+fn spanning() -> known::Seen {
+    known::Seen {
+        transactions: vec![known::Transaction {
+            gid: "pgshunt_0123".into(),
+            state: known::State::Prepared,
+            age: Duration::from_millis(1500),
+            shards: vec!["s0".into(), "s1".into()],
+            role: "ann".into(),
+            why: None,
+        }],
+        ..known::Seen::default()
+    }
+}
+
 fn seen() -> Seen {
     let census = Census {
         pools: vec![pool("app", 7), pool("other", 1)],
@@ -139,6 +155,7 @@ fn seen() -> Seen {
         snapshot: Arc::new(snapshot()),
         switches: Default::default(),
         clusters: Default::default(),
+        transactions: BTreeMap::from([("app".into(), spanning())]),
         stopping: false,
         connections: 3,
         cancels: 0,

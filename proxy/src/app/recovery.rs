@@ -1,0 +1,145 @@
+//! Has transactions that span shards ended where a crash left them, at the start, every few seconds, and when something was left
+//! undone. Every pgshunt does so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::client::worker::Common;
+use crate::net::tls::ToServer;
+use crate::protocol::auth::Secret;
+use crate::server::address::Target;
+use crate::snapshot::{Control, Database, Shard, Snapshot};
+use crate::twophase::door::Door;
+use crate::twophase::known::{Known, Seen, State};
+use crate::twophase::recover::{ABANDONED_AFTER, sweep};
+
+/// Time between two looks.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// After so long, what nobody can end is worth a line in the log.
+const ORPHANED_AFTER: Duration = Duration::from_secs(600);
+
+/// The doors of each database that has several shards and a control role; or why there are none.
+pub fn doors(snapshot: &Snapshot) -> Vec<(String, Result<Vec<Door>, String>)> {
+    let databases = snapshot.databases.iter();
+    databases
+        .filter(|database| database.shards.len() > 1)
+        .filter_map(|database| {
+            let control = database.control.as_ref()?;
+            let doors = database
+                .shards
+                .iter()
+                .map(|shard| door(snapshot, database, shard, control));
+            Some((database.name.clone(), doors.collect()))
+        })
+        .collect()
+}
+
+fn door(snapshot: &Snapshot, database: &Database, shard: &Shard, control: &Control) -> Result<Door, String> {
+    let tls = Arc::new(ToServer::new(&shard.tls).map_err(|fault| fault.to_string())?);
+    let servers = shard.servers.iter().map(|address| {
+        Arc::new(Target {
+            address: address.clone(),
+            dbname: shard.dbname.clone().unwrap_or_else(|| database.name.clone()),
+            tls: tls.clone(),
+            connect_timeout: database.pool.server_connect_timeout,
+            tcp: snapshot.limits.tcp,
+        })
+    });
+    let password = control.password.as_ref();
+    Ok(Door {
+        shard: shard.name.clone(),
+        servers: servers.collect(),
+        user: control.user.clone(),
+        secret: password.map_or(Secret::None, |password| {
+            Secret::Password(password.expose().into())
+        }),
+    })
+}
+
+/// Looks for ever. Runs on a [`tokio::task::LocalSet`].
+pub async fn serve(common: Arc<Common>) {
+    let known = common.transactions.clone();
+    let mut current: Option<(Arc<Snapshot>, Vec<(String, Vec<Door>)>)> = None;
+    let mut tick = tokio::time::interval(INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = known.wanted.notified() => {}
+        }
+        let snapshot = common.snapshot.load_full();
+        if current.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, &snapshot)) {
+            let usable = doors(&snapshot)
+                .into_iter()
+                .filter_map(|(name, doors)| match doors {
+                    Ok(doors) => Some((name, doors)),
+                    Err(why) => {
+                        tracing::warn!(
+                            database = name,
+                            why,
+                            "transactions left behind can't be looked for"
+                        );
+                        None
+                    }
+                });
+            current = Some((snapshot, usable.collect()));
+        }
+        let Some((_, databases)) = &current else {
+            continue;
+        };
+        known.keep(|name| databases.iter().any(|(database, _)| database == name));
+        for (name, doors) in databases {
+            let seen = sweep(doors, ABANDONED_AFTER).await;
+            report(&known, name, seen);
+        }
+    }
+}
+
+/// One line for each thing that is new.
+fn report(known: &Known, database: &str, seen: Seen) {
+    let before = known.note(database, seen.clone()).unwrap_or_default();
+    for (shard, why) in &seen.silent {
+        if !before.silent.iter().any(|(known, _)| known == shard) {
+            tracing::warn!(
+                database,
+                shard,
+                why,
+                "transactions left behind can't be looked for"
+            );
+        }
+    }
+    for shard in seen.off.iter().filter(|shard| !before.off.contains(shard)) {
+        tracing::warn!(
+            database,
+            shard,
+            "max_prepared_transactions is 0: transactions that write on several shards are refused"
+        );
+    }
+    for transaction in &seen.transactions {
+        let was_known = before
+            .transactions
+            .iter()
+            .any(|known| known.gid == transaction.gid && known.age >= ORPHANED_AFTER);
+        if transaction.age >= ORPHANED_AFTER && !was_known {
+            let (gid, state, age_s) = (
+                &transaction.gid,
+                transaction.state.word(),
+                transaction.age.as_secs(),
+            );
+            let why = match transaction.state {
+                State::Foreign => "pgshunt did not make it",
+                State::Orphaned => "its decision is on a shard that this database does not have",
+                _ => transaction.why.as_deref().unwrap_or("a shard does not answer"),
+            };
+            tracing::warn!(
+                database,
+                gid,
+                state,
+                age_s,
+                why,
+                "a prepared transaction keeps its locks"
+            );
+        }
+    }
+}
