@@ -546,7 +546,10 @@ fn cve_2024_45624_the_same_text_of_two_roles() {
     // As another role, and back.
     anns.same(&Messages::new().query(&format!("SET ROLE {bob}")));
     let heard = anns.hear();
-    assert!(of(&heard, "of bob") && !of(&heard, "of ann") && of(&heard, "42501"), "{heard:#?}");
+    assert!(
+        of(&heard, "of bob") && !of(&heard, "of ann") && of(&heard, "42501"),
+        "{heard:#?}"
+    );
     bobs.hear();
     anns.same(&Messages::new().query("RESET ROLE"));
     assert!(of(&anns.hear(), "of ann"));

@@ -11,8 +11,9 @@ use super::StartFault;
 use crate::client::credentials::{Lookup, Question};
 use crate::client::worker::{Common, Order};
 use crate::cluster::Cluster;
+use crate::net::names::Name;
 use crate::net::tls::{FromClient, ToServer};
-use crate::server::address::Target;
+use crate::server::address::{Address, Target};
 use crate::snapshot::{Database, Snapshot};
 
 /// What the process is made of before it runs.
@@ -102,6 +103,8 @@ pub fn clusters(
 /// The servers of each database's first shard.
 pub fn targets(snapshot: &Snapshot) -> Result<HashMap<String, Vec<Arc<Target>>>, StartFault> {
     let mut targets = HashMap::new();
+    // One look-up for each name, whoever has it.
+    let mut names: HashMap<&Address, Arc<Name>> = HashMap::new();
     for database in &snapshot.databases {
         let Some(shard) = database.shards.first() else {
             continue;
@@ -114,6 +117,7 @@ pub fn targets(snapshot: &Snapshot) -> Result<HashMap<String, Vec<Arc<Target>>>,
                 tls: tls.clone(),
                 connect_timeout: database.pool.server_connect_timeout,
                 tcp: snapshot.limits.tcp,
+                name: names.entry(address).or_default().clone(),
             })
         });
         targets.insert(database.name.clone(), servers.collect());

@@ -56,10 +56,10 @@ fn database(section: &Section, from: &Inherited) -> Database {
     let (rules, split) = rules(section).unzip();
     Database {
         control: control(section, &name, &shards, from.environment),
-        users: users(section, &pool, from.limits),
+        users: users(section, &pool),
         split: split.unwrap_or_default(),
         rules,
-        max_client_conn: max_client_conn.unwrap_or(from.limits.max_client_conn_per_database),
+        max_client_conn: max_client_conn.unwrap_or(from.limits.max_db_client_connections),
         max_db_connections: max_db_connections.unwrap_or(from.limits.max_db_connections),
         name,
         shards,
@@ -164,7 +164,7 @@ fn weights(shard: &Section) -> Vec<usize> {
 /// The largest weight: beyond it, rounding would show.
 const WEIGHT_MAX: usize = 1000;
 
-fn users(database: &Section, pool: &Settings, limits: &Limits) -> Vec<User> {
+fn users(database: &Section, pool: &Settings) -> Vec<User> {
     let sections = database.sections("user", &keys::USER);
     no_name_twice(&sections, "user");
     let user = |section: &Section| User {
@@ -174,9 +174,8 @@ fn users(database: &Section, pool: &Settings, limits: &Limits) -> Vec<User> {
             None => pool.clone(),
         },
         tenant: section.name("tenant").map(|text| text.value.to_owned()),
-        max_client_conn: section
-            .count("max_client_conn", 0..=CLIENTS_MAX)
-            .unwrap_or(limits.max_client_conn_per_user),
+        max_client_conn: section.count("max_client_conn", 0..=CLIENTS_MAX),
+        max_user_client_connections: section.count("max_user_client_connections", 0..=CLIENTS_MAX),
         max_user_connections: section.count("max_user_connections", 0..=SERVERS_MAX),
     };
     sections.iter().map(user).collect()

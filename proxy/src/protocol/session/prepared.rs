@@ -50,6 +50,11 @@ impl Schema {
         self.0.load(Ordering::Acquire)
     }
 
+    /// Does anybody else count along?
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// One more was.
     pub fn changed(&self) {
         self.0.fetch_add(1, Ordering::AcqRel);
