@@ -52,10 +52,12 @@ pub enum Limit {
     MaxClientConn,
     /// Clients from one address.
     MaxClientConnPerAddress,
-    /// Clients of one role.
-    MaxClientConnPerUser,
+    /// Clients of one role, over all databases.
+    MaxUserClientConnections,
+    /// Clients of one role in one database.
+    MaxClientConnOfUser,
     /// Clients of one database.
-    MaxClientConnPerDatabase,
+    MaxDbClientConnections,
     /// Logins at one time: one had to wait.
     MaxLogins,
     /// Cancel requests from one address in one second.
@@ -66,11 +68,12 @@ pub enum Limit {
 
 impl Limit {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Limit; 7] = [
+    pub const ALL: [Limit; 8] = [
         Limit::MaxClientConn,
         Limit::MaxClientConnPerAddress,
-        Limit::MaxClientConnPerUser,
-        Limit::MaxClientConnPerDatabase,
+        Limit::MaxUserClientConnections,
+        Limit::MaxClientConnOfUser,
+        Limit::MaxDbClientConnections,
         Limit::MaxLogins,
         Limit::MaxCancelsPerAddress,
         Limit::ClientLoginTimeout,
@@ -81,8 +84,9 @@ impl Limit {
         match self {
             Limit::MaxClientConn => "max_client_conn",
             Limit::MaxClientConnPerAddress => "max_client_conn_per_address",
-            Limit::MaxClientConnPerUser => "max_client_conn_per_user",
-            Limit::MaxClientConnPerDatabase => "max_client_conn_per_database",
+            Limit::MaxUserClientConnections => "max_user_client_connections",
+            Limit::MaxClientConnOfUser => "max_client_conn_of_user",
+            Limit::MaxDbClientConnections => "max_db_client_connections",
             Limit::MaxLogins => "max_logins",
             Limit::MaxCancelsPerAddress => "max_cancels_per_address",
             Limit::ClientLoginTimeout => "client_login_timeout",

@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub tls: ClientTls,
     /// Limits of the whole process.
     pub limits: Limits,
+    /// What `[pool]` says: every pool's settings, unless its database or role has others.
+    pub pool: pool::settings::Settings,
     /// The databases clients may name; names are unique, at most one is `*`.
     pub databases: Vec<Database>,
     /// Who may log in, and how that is found out.
@@ -97,10 +99,10 @@ pub struct Limits {
     pub max_client_conn: usize,
     /// The most clients from one address (0: none).
     pub max_client_conn_per_address: usize,
-    /// The most clients of one role (0: none).
-    pub max_client_conn_per_user: usize,
+    /// The most clients of one role, over all databases (0: none).
+    pub max_user_client_connections: usize,
     /// The most clients of one database (0: none).
-    pub max_client_conn_per_database: usize,
+    pub max_db_client_connections: usize,
     /// The most servers of one database, over all its pools (0: none).
     pub max_db_connections: usize,
     /// The most servers of one role, over all databases (0: none).
@@ -113,8 +115,14 @@ pub struct Limits {
     pub client_login_timeout: Duration,
     /// The largest message a client may send, in bytes.
     pub max_packet_size: usize,
-    /// How TCP notices that a client or a server has gone.
+    /// How TCP notices that a client or a server has gone, and how long what names stand for holds.
     pub tcp: socket::Settings,
+    /// Connections that may wait to be accepted, on each address that is listened at.
+    pub listen_backlog: u32,
+    /// A database that `*` made and nobody uses is forgotten after this (0: never).
+    pub autodb_idle_timeout: Duration,
+    /// A pool without clients and servers is forgotten after this (0: never).
+    pub pool_idle_timeout: Duration,
     /// How long a shutdown waits for transactions to end.
     pub shutdown_timeout: Duration,
 }
@@ -124,8 +132,8 @@ impl Default for Limits {
         Limits {
             max_client_conn: 10_000,
             max_client_conn_per_address: 0,
-            max_client_conn_per_user: 0,
-            max_client_conn_per_database: 0,
+            max_user_client_connections: 0,
+            max_db_client_connections: 0,
             max_db_connections: 0,
             max_user_connections: 0,
             max_logins: 1000,
@@ -133,6 +141,9 @@ impl Default for Limits {
             client_login_timeout: Duration::from_secs(60),
             max_packet_size: MAX_PACKET_SIZE,
             tcp: socket::Settings::default(),
+            listen_backlog: 1024,
+            autodb_idle_timeout: Duration::from_secs(3600),
+            pool_idle_timeout: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(60),
         }
     }
@@ -194,13 +205,20 @@ impl Snapshot {
 
     /// The most servers of a role, over all databases (0: none). Where several of its entries say so, the least counts.
     pub fn max_user_connections(&self, role: &str) -> usize {
+        self.least(role, |user| user.max_user_connections)
+            .unwrap_or(self.limits.max_user_connections)
+    }
+
+    /// The most clients of a role, over all databases (0: none), if its own entries say so; the least counts.
+    pub fn max_user_client_connections(&self, role: &str) -> Option<usize> {
+        self.least(role, |user| user.max_user_client_connections)
+    }
+
+    fn least(&self, role: &str, most: impl Fn(&User) -> Option<usize>) -> Option<usize> {
         let users = self.databases.iter().flat_map(|database| &database.users);
-        let own = users
-            .filter(|user| user.name == role)
-            .filter_map(|user| user.max_user_connections);
+        let own = users.filter(|user| user.name == role).filter_map(most);
         // 0 is no limit, so anything is less.
-        let least = own.min_by_key(|most| if *most == 0 { usize::MAX } else { *most });
-        least.unwrap_or(self.limits.max_user_connections)
+        own.min_by_key(|most| if *most == 0 { usize::MAX } else { *most })
     }
 }
 
@@ -224,8 +242,10 @@ pub struct User {
     pub pool: pool::settings::Settings,
     /// The tenant whose statements these are.
     pub tenant: Option<String>,
-    /// The most clients of this role in this database (0: none).
-    pub max_client_conn: usize,
+    /// The most clients of this role in this database (0: none; `None`: no limit of its own here).
+    pub max_client_conn: Option<usize>,
+    /// The most clients of this role, over all databases (0: none; `None`: what the limits say).
+    pub max_user_client_connections: Option<usize>,
     /// The most servers of this role, over all databases (0: none; `None`: what the limits say).
     pub max_user_connections: Option<usize>,
 }

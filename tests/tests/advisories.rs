@@ -1,7 +1,6 @@
 //! What has broken poolers before, one test for each advisory: it does not break this one.
 //!
-//! CVE-2024-45624 (Pgpool-II: a query cache that served rows to other roles) waits for the result cache. Enumeration of
-//! roles and databases is `strangers`' subject, certificates are `certificates`'.
+//! Enumeration of roles and databases is `strangers`' subject, certificates are `certificates`'. tests/README.md lists all.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use pgshunt_tests::certificates::Certificates;
 use pgshunt_tests::cluster::PASSWORD;
-use pgshunt_tests::{Config, Database, Door, PATIENCE, Proxy, cluster, until};
+use pgshunt_tests::{Config, Database, Door, Messages, PATIENCE, Proxy, Wire, cluster, until};
 
 /// Sends bytes on a connection of its own and hears what comes until its end.
 fn send(proxy: &Proxy, bytes: &[u8]) -> Vec<u8> {
@@ -302,7 +301,7 @@ fn cve_2026_6666_an_error_without_sqlstate() {
     let error = [message(b'E', b"Mjust words\0\0"), message(b'Z', b"I")].concat();
     let proxy = in_front_of(hostile(vec![welcome, error.clone(), error]), &database, "");
     let mut client = proxy.door(&database).wire();
-    client.send(&pgshunt_tests::Messages::new().query("SELECT 1"));
+    client.send(&Messages::new().query("SELECT 1"));
     let heard = client.until_end_or_ready();
     assert!(heard.iter().any(|frame| frame.kind == b'E'), "{heard:?}");
 }
@@ -333,7 +332,7 @@ fn cve_2026_6667_watchers_only_watch() {
         "SET query_timeout = 1",
         "SUSPEND",
     ] {
-        wire.send(&pgshunt_tests::Messages::new().query(command));
+        wire.send(&Messages::new().query(command));
         let heard = wire.until_ready();
         let error = heard.iter().find(|frame| frame.kind == b'E');
         let error = error.unwrap_or_else(|| panic!("{command} was done"));
@@ -428,7 +427,7 @@ fn cve_2023_22332_no_secret_in_log_console_or_debug() {
         "STATE",
         "VERSION",
     ] {
-        console.send(&pgshunt_tests::Messages::new().query(&format!("SHOW {what}")));
+        console.send(&Messages::new().query(&format!("SHOW {what}")));
         for frame in console.until_ready() {
             shown += &String::from_utf8_lossy(&frame.body);
         }
@@ -469,4 +468,102 @@ fn startup_lengths_that_panicked_others() {
         send(&proxy, &[&length.to_be_bytes()[..], &[0; 100]].concat());
     }
     still_serves(&proxy, &database);
+}
+
+/// One role's session at PostgreSQL and the same through pgshunt.
+struct Twice {
+    direct: Wire,
+    through: Wire,
+}
+
+impl Twice {
+    fn new(database: &Database, proxy: &Proxy, role: &str) -> Twice {
+        let mut twice = Twice {
+            direct: database.door().as_user(role).wire(),
+            through: proxy.door(database).as_user(role).wire(),
+        };
+        let prepared = TEXTS.iter().enumerate();
+        let prepared = prepared.fold(Messages::new(), |all, (n, text)| {
+            all.parse(&format!("s{n}"), text).sync()
+        });
+        twice.same(&prepared);
+        twice
+    }
+
+    /// The answers, which are the same in both places.
+    #[track_caller]
+    fn same(&mut self, messages: &Messages) -> Vec<String> {
+        let [direct, through] = [&mut self.direct, &mut self.through].map(|wire| wire.exchange(messages));
+        assert_eq!(direct, through);
+        through
+    }
+
+    /// The answers to [`TEXTS`] by each protocol.
+    #[track_caller]
+    fn hear(&mut self) -> Vec<String> {
+        let mut heard = Vec::new();
+        for (n, text) in TEXTS.iter().enumerate() {
+            heard.extend(self.same(&Messages::new().query(text)));
+            heard.extend(self.same(&Messages::new().once(text, &[]).sync()));
+            heard.extend(self.same(&Messages::new().run(&format!("s{n}"), &[]).sync()));
+        }
+        heard
+    }
+}
+
+/// What both roles send, to the letter.
+const TEXTS: [&str; 4] = [
+    "SELECT note FROM notes ORDER BY note",
+    "SELECT count(*) FROM notes",
+    "SELECT pay FROM wages ORDER BY pay",
+    "SELECT current_user, note FROM mine",
+];
+
+/// Pgpool-II: a query cache gave one role's rows to another, and to roles whose rights had been taken away.
+#[test]
+fn cve_2024_45624_the_same_text_of_two_roles() {
+    let database = cluster::database();
+    let [ann, bob] = ["ann", "bob"].map(|name| database.role(name));
+    let setup = format!(
+        "CREATE TABLE notes (owner name, note text); ALTER TABLE notes ENABLE ROW LEVEL SECURITY; \
+         CREATE POLICY own ON notes USING (owner = current_user); \
+         INSERT INTO notes VALUES ('{ann}', 'of ann'), ('{bob}', 'of bob'), ('{bob}', 'more of bob'); \
+         CREATE TABLE wages (pay int); INSERT INTO wages VALUES (1000); \
+         CREATE VIEW mine WITH (security_invoker) AS SELECT note FROM notes; \
+         GRANT SELECT ON notes, mine TO {ann}, {bob}; GRANT SELECT ON wages TO {ann}; GRANT {bob} TO {ann}"
+    );
+    database.superuser().psql(&setup);
+    let proxy = Proxy::sized(&database, 2);
+    let mut anns = Twice::new(&database, &proxy, &ann);
+    let mut bobs = Twice::new(&database, &proxy, &bob);
+    let of = |heard: &[String], words: &str| heard.iter().any(|line| line.contains(words));
+    for _ in 0..2 {
+        let (first, second) = (anns.hear(), bobs.hear());
+        assert!(of(&first, "of ann") && of(&first, "1000"), "{first:#?}");
+        assert!(!of(&first, "of bob") && !of(&second, "of ann") && !of(&second, "1000"));
+        assert!(of(&second, "42501"), "{second:#?}");
+    }
+    // As another role, and back.
+    anns.same(&Messages::new().query(&format!("SET ROLE {bob}")));
+    let heard = anns.hear();
+    assert!(
+        of(&heard, "of bob") && !of(&heard, "of ann") && of(&heard, "42501"),
+        "{heard:#?}"
+    );
+    bobs.hear();
+    anns.same(&Messages::new().query("RESET ROLE"));
+    assert!(of(&anns.hear(), "of ann"));
+    // Rights, policies and schemas that change between two answers.
+    for change in [
+        format!("REVOKE SELECT ON wages FROM {ann}"),
+        format!("GRANT SELECT ON wages TO {bob}"),
+        "DROP POLICY own ON notes".into(),
+        "CREATE POLICY all_of_them ON notes USING (true)".into(),
+        "CREATE SCHEMA away; ALTER TABLE wages SET SCHEMA away".into(),
+    ] {
+        database.superuser().psql(&change);
+        anns.hear();
+        bobs.hear();
+    }
+    assert!(of(&bobs.hear(), "of ann"), "the last policy shows everything");
 }

@@ -196,3 +196,33 @@ fn the_reader_of_paths_reads_paths() {
     let used: Vec<String> = used(text).into_iter().collect();
     assert_eq!(used, ["app", "fault", "net", "pool"]);
 }
+
+#[test]
+fn every_test_the_readme_names_is_there() {
+    let all = ["proxy/src", "routing-rules/src", "tests/tests"].map(|folder| files(&root().join(folder)));
+    let code: String = all
+        .iter()
+        .flatten()
+        .map(|file| fs::read_to_string(file).expect("a file"))
+        .collect();
+    let readme = fs::read_to_string(root().join("tests/README.md")).expect("the README");
+    let rows = readme.lines().filter(|line| line.starts_with("| "));
+    let tests = rows
+        .filter_map(|row| row.split(" | ").nth(1))
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    // Other words in backquotes are files, commands and environment variables.
+    let tests: Vec<&str> = tests
+        .filter(|name| {
+            name.matches('_').count() >= 2
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        })
+        .collect();
+    assert!(tests.len() > 40, "the tables are read");
+    let missing: Vec<&&str> = tests
+        .iter()
+        .filter(|name| !code.contains(&format!("fn {name}(")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

@@ -58,12 +58,12 @@ fn max_client_conn_per_address() {
 }
 
 #[test]
-fn max_client_conn_per_user_and_of_a_user() {
+fn max_user_client_connections_and_of_a_user() {
     let database = cluster::database();
     let vip = database.role("vip");
     let own = format!("[[database.user]]\nname = \"{vip}\"\nmax_client_conn = 2");
     let proxy = Config::new(&database)
-        .limit("max_client_conn_per_user = 1")
+        .limit("max_user_client_connections = 1")
         .section(&own)
         .start();
     let door = proxy.door(&database);
@@ -86,12 +86,43 @@ fn max_client_conn_per_user_and_of_a_user() {
     assert_eq!(closed(&database.door().as_user(&limited)), expected(&limited));
 }
 
+/// As PgBouncer means it: over all databases.
 #[test]
-fn max_client_conn_per_database() {
+fn max_user_client_connections_counts_over_all_databases() {
+    let (database, other) = (cluster::database(), cluster::database());
+    let second = format!(
+        "[[database.user]]\nname = \"{0}\"\nmax_user_client_connections = 2\n\
+         [[database]]\nname = \"{1}\"\ncontrol = \"postgres://postgres@/postgres\"\n\
+         [[database.shard]]\nservers = [\"127.0.0.1:{2}\"]",
+        database.name, other.name, other.cluster.port
+    );
+    let proxy = Config::new(&database).section(&second).start();
+    let door = proxy.door(&database);
+    let elsewhere = Door {
+        database: other.name.clone(),
+        ..door.clone()
+    };
+    let here = door.wire();
+    let there = elsewhere.wire();
+    let refusal = format!(
+        "E FATAL 53300 too many connections for role \"{}\"",
+        database.name
+    );
+    assert_eq!(closed(&door), refusal);
+    assert_eq!(closed(&elsewhere), refusal);
+    // Others have no such limit.
+    let _others = [(); 3].map(|()| elsewhere.as_user(&other.name).wire());
+    drop(there);
+    until("a place", || door.try_wire(&[]).is_ok());
+    drop(here);
+}
+
+#[test]
+fn max_db_client_connections() {
     let database = cluster::database();
     let other = database.role("other");
     let proxy = Config::new(&database)
-        .limit("max_client_conn_per_database = 1")
+        .limit("max_db_client_connections = 1")
         .start();
     let door = proxy.door(&database);
     let held = door.wire();

@@ -1,5 +1,7 @@
 //! Listens, accepts, and gives each connection to the worker that has the fewest.
 
+use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -7,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use super::StartFault;
 use crate::admin::console::Console;
@@ -31,21 +34,19 @@ fn socket_file(directory: &Path, port: u16) -> PathBuf {
 /// Opens every door for clients.
 pub async fn listen(common: &Common) -> Result<Vec<Listener>, StartFault> {
     let mut listeners = Vec::new();
-    for endpoint in &common.snapshot.load().listen.clients {
-        listeners.push(open(endpoint).await?);
+    let snapshot = common.snapshot.load();
+    for endpoint in &snapshot.listen.clients {
+        listeners.push(open(endpoint, snapshot.limits.listen_backlog).await?);
         tracing::info!(address = %endpoint, "listening");
     }
     Ok(listeners)
 }
 
-/// Opens one door.
-pub async fn open(endpoint: &Endpoint) -> Result<Listener, StartFault> {
+/// Opens one door; before it, so many may wait.
+pub async fn open(endpoint: &Endpoint, backlog: u32) -> Result<Listener, StartFault> {
     let failed = |error| StartFault::Listen(endpoint.to_string(), error);
     match endpoint {
-        Endpoint::Tcp(address) => TcpListener::bind(address)
-            .await
-            .map(Listener::Tcp)
-            .map_err(failed),
+        Endpoint::Tcp(address) => tcp(*address, backlog).map(Listener::Tcp).map_err(failed),
         Endpoint::Unix { directory, port } => {
             let file = socket_file(directory, *port);
             if std::os::unix::net::UnixStream::connect(&file).is_err() {
@@ -53,10 +54,22 @@ pub async fn open(endpoint: &Endpoint) -> Result<Listener, StartFault> {
                 let _ = std::fs::remove_file(&file);
             }
             let listener = UnixListener::bind(&file).map_err(failed)?;
+            // A second listen says how many may wait.
+            SockRef::from(&listener).listen(backlog as i32).map_err(failed)?;
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o777)).map_err(failed)?;
             Ok(Listener::Unix(listener))
         }
     }
+}
+
+fn tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)
 }
 
 /// Removes the files of Unix sockets.

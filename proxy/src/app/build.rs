@@ -11,6 +11,7 @@ use super::StartFault;
 use crate::client::credentials::{Lookup, Question};
 use crate::client::worker::{Common, Order};
 use crate::cluster::Cluster;
+use crate::net::names::Name;
 use crate::net::tls::{FromClient, ToServer};
 use crate::server::address::{Address, Servers, Target};
 use crate::snapshot::{Database, Shard, Snapshot};
@@ -108,26 +109,34 @@ fn cluster(servers: &Servers, shard: &Shard, is_watched: bool, before: &[Arc<Clu
 /// The servers of each database, their TLS files read.
 pub fn targets(snapshot: &Snapshot) -> Result<Targets, StartFault> {
     let mut targets = HashMap::new();
+    // One look-up for each name, whoever has it.
+    let mut names: HashMap<&Address, Arc<Name>> = HashMap::new();
     for database in &snapshot.databases {
         let shards: Result<Vec<Servers>, StartFault> = database
             .shards
             .iter()
-            .map(|shard| servers(snapshot, database, shard))
+            .map(|shard| servers(snapshot, database, shard, &mut names))
             .collect();
         targets.insert(database.name.clone(), shards?);
     }
     Ok(targets)
 }
 
-fn servers(snapshot: &Snapshot, database: &Database, shard: &Shard) -> Result<Servers, StartFault> {
+fn servers<'a>(
+    snapshot: &'a Snapshot,
+    database: &Database,
+    shard: &'a Shard,
+    names: &mut HashMap<&'a Address, Arc<Name>>,
+) -> Result<Servers, StartFault> {
     let tls = Arc::new(ToServer::new(&shard.tls).map_err(StartFault::Tls)?);
-    let target = |address: &Address| {
+    let target = |address: &'a Address| {
         Arc::new(Target {
             address: address.clone(),
             dbname: shard.dbname.clone().unwrap_or_else(|| database.name.clone()),
             tls: tls.clone(),
             connect_timeout: database.pool.server_connect_timeout,
             tcp: snapshot.limits.tcp,
+            name: names.entry(address).or_default().clone(),
         })
     };
     Ok(Servers {

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod build;
 pub mod log;
+pub mod names;
 pub mod notify;
 pub mod recovery;
 pub mod reload;
@@ -103,6 +104,7 @@ async fn oversee(parts: build::Parts, source: Source, log: Log) -> Result<(), St
     tokio::task::spawn_local(reloader.serve(wishes.changes));
     tokio::task::spawn_local(topology::serve(common.clone()));
     tokio::task::spawn_local(recovery::serve(common.clone()));
+    tokio::task::spawn_local(names::serve(common.clone()));
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| tokio::task::spawn_local(accept::accept(listener, common.clone())))
@@ -135,15 +137,16 @@ async fn oversee(parts: build::Parts, source: Source, log: Log) -> Result<(), St
 
 /// Opens the doors of the console and of HTTP.
 async fn open_for_operators(lookout: &Rc<Lookout>) -> Result<(), StartFault> {
-    let listen = lookout.common.snapshot.load().listen.clone();
+    let snapshot = lookout.common.snapshot.load_full();
+    let (listen, backlog) = (&snapshot.listen, snapshot.limits.listen_backlog);
     if let Some(endpoint) = &listen.admin {
-        let listener = accept::open(endpoint).await?;
+        let listener = accept::open(endpoint, backlog).await?;
         tracing::info!(address = %endpoint, "console");
         let console = Console::new(lookout.clone());
         tokio::task::spawn_local(accept::accept_console(listener, console));
     }
     if let Some(address) = listen.http {
-        let listener = accept::open(&Endpoint::Tcp(address)).await?;
+        let listener = accept::open(&Endpoint::Tcp(address), backlog).await?;
         tracing::info!(%address, "HTTP");
         tokio::task::spawn_local(accept::accept_http(listener, Site::new(lookout.clone())));
     }

@@ -44,6 +44,7 @@ fn door(snapshot: &Snapshot, database: &Database, shard: &Shard, control: &Contr
             tls: tls.clone(),
             connect_timeout: database.pool.server_connect_timeout,
             tcp: snapshot.limits.tcp,
+            name: Arc::default(),
         })
     });
     let password = control.password.as_ref();

@@ -79,6 +79,7 @@ async fn read_shard(
             tls: tls.clone(),
             connect_timeout: database.pool.server_connect_timeout,
             tcp: Default::default(),
+            name: Default::default(),
         };
         let limit = database.pool.server_connect_timeout * 2;
         let reading = tokio::time::timeout(limit, read_server(&target, control)).await;

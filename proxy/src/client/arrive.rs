@@ -73,7 +73,7 @@ enum LoggedIn {
 struct Stay {
     _counted: Counted,
     _arrival: Arrival,
-    _passes: [Pass; 2],
+    _passes: Vec<Pass>,
 }
 
 async fn log_in(worker: &Rc<Worker>, accepted: Accepted) -> Option<(LoggedIn, Stay)> {
@@ -163,7 +163,7 @@ async fn admit(
     snapshot: &Arc<Snapshot>,
     mut arrived: Arrived,
     (peer, turn): (Option<SocketAddr>, Pass),
-) -> Result<(LoggedIn, Counted, [Pass; 2]), Ended> {
+) -> Result<(LoggedIn, Counted, Vec<Pass>), Ended> {
     let common = &worker.common;
     let counted = match before_the_proof(worker, snapshot, &arrived.startup) {
         Ok(counted) => counted,

@@ -41,9 +41,9 @@ enum Whose {
     Address(IpAddr),
     /// Connections that have not proved who they are yet.
     Logins,
-    /// Clients of a role that has no limit of its own in its database.
+    /// Clients of a role, over all databases.
     User(String),
-    /// Clients of a role in a database where it has one.
+    /// Clients of a role in a database where it has a limit of its own.
     UserOf(String, String),
     /// Clients of a database.
     Database(String),
@@ -142,25 +142,41 @@ impl Gate {
         snapshot: &Snapshot,
         database: &str,
         user: &str,
-    ) -> Result<[Pass; 2], Fault> {
+    ) -> Result<Vec<Pass>, Fault> {
         let found = snapshot.database(database);
         let own = found.and_then(|found| found.users.iter().find(|known| known.name == user));
-        let (whose, max) = match own {
-            Some(own) => (Whose::UserOf(database.into(), user.into()), own.max_client_conn),
-            None => (Whose::User(user.into()), snapshot.limits.max_client_conn_per_user),
+        let own_here = own.and_then(|own| own.max_client_conn);
+        // A limit of its own here is in place of the one for all roles, and beside one of its own over all databases.
+        let over_all = snapshot
+            .max_user_client_connections(user)
+            .unwrap_or(match own_here {
+                Some(_) => 0,
+                None => snapshot.limits.max_user_client_connections,
+            });
+        let of_role = || format!("role \"{user}\"");
+        let of_database = || format!("database \"{database}\"");
+        let mut passes = Vec::with_capacity(3);
+        let mut enter = |whose, max, limit, text: &dyn Fn() -> String| {
+            let Some((pass, _)) = self.enter(whose, max) else {
+                self.meets(limit);
+                let text = format!("too many connections for {}", text());
+                return Err(Fault::fatal(sqlstate::TOO_MANY_CONNECTIONS, text));
+            };
+            passes.push(pass);
+            Ok(())
         };
-        let Some((of_user, _)) = self.enter(whose, max) else {
-            self.meets(Limit::MaxClientConnPerUser);
-            let text = format!("too many connections for role \"{user}\"");
-            return Err(Fault::fatal(sqlstate::TOO_MANY_CONNECTIONS, text));
-        };
-        let max = found.map_or(0, |found| found.max_client_conn);
-        let Some((of_database, _)) = self.enter(Whose::Database(database.into()), max) else {
-            self.meets(Limit::MaxClientConnPerDatabase);
-            let text = format!("too many connections for database \"{database}\"");
-            return Err(Fault::fatal(sqlstate::TOO_MANY_CONNECTIONS, text));
-        };
-        Ok([of_user, of_database])
+        let whose = Whose::User(user.into());
+        enter(whose, over_all, Limit::MaxUserClientConnections, &of_role)?;
+        if let Some(most) = own_here {
+            let whose = Whose::UserOf(database.into(), user.into());
+            enter(whose, most, Limit::MaxClientConnOfUser, &of_role)?;
+        }
+        let (whose, most) = (
+            Whose::Database(database.into()),
+            found.map_or(0, |found| found.max_client_conn),
+        );
+        enter(whose, most, Limit::MaxDbClientConnections, &of_database)?;
+        Ok(passes)
     }
 
     /// May one more cancel request from this address be passed on? A Unix socket's always may.

@@ -7,7 +7,7 @@ use crate::snapshot::{Auth, AuthMode, Console, Database, Listen, LogSettings, Us
 fn limits() -> Limits {
     Limits {
         max_client_conn_per_address: 2,
-        max_client_conn_per_user: 2,
+        max_user_client_connections: 2,
         max_logins: 1,
         max_cancels_per_address: 2,
         ..Limits::default()
@@ -23,6 +23,7 @@ fn snapshot() -> Snapshot {
         },
         tls: Default::default(),
         limits: limits(),
+        pool: Settings::default(),
         databases: vec![Database {
             name: "app".into(),
             shards: Vec::new(),
@@ -32,7 +33,8 @@ fn snapshot() -> Snapshot {
                 name: "vip".into(),
                 pool: Settings::default(),
                 tenant: None,
-                max_client_conn: 3,
+                max_client_conn: Some(3),
+                max_user_client_connections: None,
                 max_user_connections: None,
             }],
             max_client_conn: 4,
@@ -100,8 +102,31 @@ fn roles_and_databases_in_postgresqls_words() {
     assert!(enter("vip").expect_err("full").message.contains("role"));
     drop((vip, third));
     assert!(gate.inside().counts.is_empty(), "everything was given back");
-    assert_eq!(met(&gate, Limit::MaxClientConnPerUser), 2);
-    assert_eq!(met(&gate, Limit::MaxClientConnPerDatabase), 1);
+    assert_eq!(met(&gate, Limit::MaxUserClientConnections), 1);
+    assert_eq!(met(&gate, Limit::MaxClientConnOfUser), 1);
+    assert_eq!(met(&gate, Limit::MaxDbClientConnections), 1);
+}
+
+#[test]
+fn a_roles_own_limits_count_where_they_say() {
+    let gate = Arc::new(Gate::default());
+    let mut snapshot = snapshot();
+    let mut other = snapshot.databases[0].clone();
+    other.name = "other".into();
+    other.users[0].max_client_conn = None;
+    other.users[0].max_user_client_connections = Some(4);
+    snapshot.databases[0].max_client_conn = 0;
+    snapshot.databases.push(other);
+    let enter = |database: &str| gate.admits(&snapshot, database, "vip");
+    let here: Vec<_> = (0..3).map(|_| enter("app").expect("a place")).collect();
+    assert!(enter("app").expect_err("three here").message.contains("role"));
+    let there = enter("other").expect("the fourth of all");
+    assert!(enter("other").expect_err("four in all").message.contains("role"));
+    drop(here);
+    let more: Vec<_> = (0..3).map(|_| enter("other").expect("no limit there")).collect();
+    assert!(enter("app").expect_err("four in all").message.contains("role"));
+    drop((there, more));
+    assert!(gate.inside().counts.is_empty(), "everything was given back");
 }
 
 #[tokio::test]

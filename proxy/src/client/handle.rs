@@ -37,6 +37,8 @@ pub enum Overdue {
     IdleTransaction,
     /// `client_idle_timeout`
     Idle,
+    /// `server_fast_close`: the server it keeps is to be connected anew.
+    Server,
 }
 
 /// What the client is doing.

@@ -227,8 +227,14 @@ impl Worker {
         for pool in self.all_pools() {
             pool.tidy(now);
         }
+        self.give_up_unused(now);
         let is_left =
             |pool: &Rc<Pool>| !pool.is_removed() || pool.clients.get() > 0 || pool.counts(now).0 > 0;
-        self.pools.borrow_mut().retain(|_, pool| is_left(pool));
+        let gone = self
+            .pools
+            .borrow_mut()
+            .extract_if(|_, pool| !is_left(pool))
+            .collect();
+        self.forget(gone);
     }
 }

@@ -106,6 +106,13 @@ impl Client {
     pub(super) fn overdue(&mut self, cx: &mut Context<'_>) -> Then {
         let fault = match self.handle.overdue.take() {
             None => return Then::Continue,
+            // It has begun something since: its turn comes again.
+            Some(Overdue::Server) if !self.is_idle() => return Then::Continue,
+            Some(Overdue::Server) => Fault::fatal(
+                sqlstate::ADMIN_SHUTDOWN,
+                "terminating connection because its server is to be connected anew",
+            )
+            .detail("The session kept a server (server_fast_close)."),
             Some(Overdue::Query) => Fault::fatal(sqlstate::QUERY_CANCELED, "query_timeout is over"),
             Some(Overdue::Transaction) => {
                 Fault::fatal(sqlstate::QUERY_CANCELED, "transaction_timeout is over")

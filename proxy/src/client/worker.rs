@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -56,6 +57,8 @@ pub enum Order {
     Renew(Option<String>, oneshot::Sender<()>),
     /// Close free servers of this database (by its name there): somebody wants to drop it.
     Vacate(String),
+    /// This host is at these addresses now: servers elsewhere are to be connected anew.
+    Moved(Arc<str>, Arc<[IpAddr]>),
     /// How many servers of this database wait for that, since clients hold them?
     Outdated(Option<String>, oneshot::Sender<usize>),
     /// End every client of this database.
@@ -236,6 +239,10 @@ impl Worker {
             Order::Vacate(dbname) => {
                 self.all_pools().iter().for_each(|pool| pool.vacate(&dbname));
             }
+            Order::Moved(host, addresses) => {
+                let pools = self.all_pools();
+                pools.iter().for_each(|pool| pool.host_moved(&host, &addresses));
+            }
             Order::Outdated(database, reply) => {
                 let pools = self.pools_of(database.as_deref());
                 let _ = reply.send(pools.iter().map(|pool| pool.outdated()).sum());
@@ -365,6 +372,9 @@ fn overdue(client: &Handle, now: Instant) -> Option<Overdue> {
             Some(Overdue::IdleTransaction)
         }
         Doing::Idle | Doing::Pinned if passed(settings.client_idle_timeout, since) => Some(Overdue::Idle),
+        Doing::Pinned if settings.server_fast_close && client.pool.is_replaced(client.generation.get()) => {
+            Some(Overdue::Server)
+        }
         _ => None,
     }
 }

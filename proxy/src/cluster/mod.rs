@@ -259,6 +259,7 @@ mod tests {
                 tls: tls.clone(),
                 connect_timeout: Duration::from_secs(1),
                 tcp: Default::default(),
+                name: Default::default(),
             })
         });
         let cluster = Cluster::new("s".into(), targets.collect(), &[], true);

@@ -73,6 +73,7 @@ fn whole(root: &Section, environment: &Environment) -> Snapshot {
             .unwrap_or(environment.threads),
         databases,
         limits,
+        pool,
         auth,
     }
 }
@@ -144,9 +145,10 @@ pub(super) fn limits(d: &Limits, section: &Section) -> Limits {
             .unwrap_or(d.max_client_conn),
         max_client_conn_per_address: clients("max_client_conn_per_address")
             .unwrap_or(d.max_client_conn_per_address),
-        max_client_conn_per_user: clients("max_client_conn_per_user").unwrap_or(d.max_client_conn_per_user),
-        max_client_conn_per_database: clients("max_client_conn_per_database")
-            .unwrap_or(d.max_client_conn_per_database),
+        max_user_client_connections: clients("max_user_client_connections")
+            .unwrap_or(d.max_user_client_connections),
+        max_db_client_connections: clients("max_db_client_connections")
+            .unwrap_or(d.max_db_client_connections),
         max_db_connections: section
             .count("max_db_connections", 0..=SERVERS_MAX)
             .unwrap_or(d.max_db_connections),
@@ -162,6 +164,13 @@ pub(super) fn limits(d: &Limits, section: &Section) -> Limits {
             .count("max_packet_size", PACKET_MIN..=MAX_PACKET_SIZE)
             .unwrap_or(d.max_packet_size),
         tcp: tcp(&d.tcp, section),
+        listen_backlog: section
+            .count("listen_backlog", 1..=BACKLOG_MAX)
+            .map_or(d.listen_backlog, |count| count as u32),
+        autodb_idle_timeout: section
+            .time("autodb_idle_timeout")
+            .unwrap_or(d.autodb_idle_timeout),
+        pool_idle_timeout: section.time("pool_idle_timeout").unwrap_or(d.pool_idle_timeout),
         shutdown_timeout: section.time("shutdown_timeout").unwrap_or(d.shutdown_timeout),
     }
 }
@@ -176,6 +185,8 @@ fn tcp(d: &socket::Settings, section: &Section) -> socket::Settings {
         keepalive_interval: time("tcp_keepintvl").unwrap_or(d.keepalive_interval),
         keepalive_count: count.map_or(d.keepalive_count, |count| count as u32),
         user_timeout: time("tcp_user_timeout").unwrap_or(d.user_timeout),
+        dns_max_ttl: time("dns_max_ttl").unwrap_or(d.dns_max_ttl),
+        dns_nxdomain_ttl: time("dns_nxdomain_ttl").unwrap_or(d.dns_nxdomain_ttl),
     }
 }
 
@@ -195,6 +206,9 @@ const LOG_LEVELS: [(&str, LogLevel); 5] = [
     ("debug", LogLevel::Debug),
     ("trace", LogLevel::Trace),
 ];
+
+/// More than any system lets wait.
+const BACKLOG_MAX: usize = 65_535;
 
 /// Linux's own bound (`MAX_TCP_KEEPCNT`).
 const PROBES_MAX: usize = 127;

@@ -61,11 +61,11 @@ fn database(section: &Section, from: &Inherited) -> Database {
     fits_shards(section, &shards, sharding.as_deref());
     Database {
         control: control(section, &name, &shards, from.environment),
-        users: users(section, &pool, from.limits, sharding.as_deref()),
+        users: users(section, &pool, sharding.as_deref()),
         split: said.split,
         sharding,
         rules,
-        max_client_conn: max_client_conn.unwrap_or(from.limits.max_client_conn_per_database),
+        max_client_conn: max_client_conn.unwrap_or(from.limits.max_db_client_connections),
         max_db_connections: max_db_connections.unwrap_or(from.limits.max_db_connections),
         name,
         shards,
@@ -195,7 +195,7 @@ fn weights(shard: &Section) -> Vec<usize> {
 /// The largest weight: beyond it, rounding would show.
 const WEIGHT_MAX: usize = 1000;
 
-fn users(database: &Section, pool: &Settings, limits: &Limits, sharding: Option<&Sharding>) -> Vec<User> {
+fn users(database: &Section, pool: &Settings, sharding: Option<&Sharding>) -> Vec<User> {
     let sections = database.sections("user", &keys::USER);
     no_name_twice(&sections, "user");
     let user = |section: &Section| User {
@@ -205,9 +205,8 @@ fn users(database: &Section, pool: &Settings, limits: &Limits, sharding: Option<
             None => pool.clone(),
         },
         tenant: tenant(section, sharding),
-        max_client_conn: section
-            .count("max_client_conn", 0..=CLIENTS_MAX)
-            .unwrap_or(limits.max_client_conn_per_user),
+        max_client_conn: section.count("max_client_conn", 0..=CLIENTS_MAX),
+        max_user_client_connections: section.count("max_user_client_connections", 0..=CLIENTS_MAX),
         max_user_connections: section.count("max_user_connections", 0..=SERVERS_MAX),
     };
     sections.iter().map(user).collect()

@@ -94,7 +94,7 @@ fn database(dsn: Dsn, environment: &Environment) -> Result<Database, Vec<Wrong>>
             ..default
         },
         users: Vec::new(),
-        max_client_conn: limits.max_client_conn_per_database,
+        max_client_conn: limits.max_db_client_connections,
         max_db_connections: limits.max_db_connections,
         rules: None,
         split: routing_rules::Rules::default(),
@@ -107,6 +107,7 @@ fn around(database: Database, listen: Listen, overrides: &Overrides, environment
         listen,
         tls: ClientTls::default(),
         limits: Limits::default(),
+        pool: database.pool.clone(),
         auth: Auth {
             mode: AuthMode::Passthrough,
             users: Vec::new(),

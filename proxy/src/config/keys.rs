@@ -80,8 +80,8 @@ pub(super) const LIMITS: Keys = Keys {
     known: &[
         "max_client_conn",
         "max_client_conn_per_address",
-        "max_client_conn_per_user",
-        "max_client_conn_per_database",
+        "max_user_client_connections",
+        "max_db_client_connections",
         "max_db_connections",
         "max_user_connections",
         "max_logins",
@@ -93,6 +93,11 @@ pub(super) const LIMITS: Keys = Keys {
         "tcp_keepintvl",
         "tcp_keepcnt",
         "tcp_user_timeout",
+        "listen_backlog",
+        "dns_max_ttl",
+        "dns_nxdomain_ttl",
+        "autodb_idle_timeout",
+        "pool_idle_timeout",
         "shutdown_timeout",
     ],
     not_yet: &[],
@@ -114,6 +119,7 @@ pub(super) const POOL: Keys = Keys {
         "server_connect_timeout",
         "server_login_retry",
         "server_check_delay",
+        "server_fast_close",
         "connect_parallel",
         "max_prepared_statements",
         "query_timeout",
@@ -170,6 +176,7 @@ pub(super) const USER: Keys = Keys {
         "pool",
         "tenant",
         "max_client_conn",
+        "max_user_client_connections",
         "max_user_connections",
     ],
     not_yet: &[],
@@ -223,6 +230,40 @@ pub(super) fn home_of(key: &str) -> Option<&'static str> {
     }
 }
 
+/// The key that is meant where another name will do as well: PgBouncer's, or one of earlier versions.
+pub(super) fn meant(section: &str, key: &str) -> Option<&'static str> {
+    let is_it = |(place, other, _): &&(&str, &str, &str)| *place == section && *other == key;
+    ALSO.iter().find(is_it).map(|(_, _, ours)| *ours)
+}
+
+/// The other name of a key.
+pub(super) fn other(section: &str, key: &str) -> impl Iterator<Item = &'static str> {
+    let found = ALSO
+        .iter()
+        .filter(move |(place, _, ours)| *place == section && *ours == key);
+    found.map(|(_, other, _)| *other)
+}
+
+/// Section, other name, our name.
+const ALSO: [(&str, &str, &str); 8] = [
+    ("[pool]", "pool_mode", "mode"),
+    ("[pool]", "default_pool_size", "size"),
+    ("[pool]", "pool_size", "size"),
+    ("[pool]", "min_pool_size", "min_size"),
+    ("[pool]", "reserve_pool", "reserve_pool_size"),
+    (
+        "[limits]",
+        "max_client_conn_per_user",
+        "max_user_client_connections",
+    ),
+    (
+        "[limits]",
+        "max_client_conn_per_database",
+        "max_db_client_connections",
+    ),
+    ("[[database]]", "max_db_client_connections", "max_client_conn"),
+];
+
 /// What PgBouncer calls something we call by another name.
 pub(super) fn from_pgbouncer(key: &str) -> Option<&'static str> {
     PGBOUNCER
@@ -231,7 +272,7 @@ pub(super) fn from_pgbouncer(key: &str) -> Option<&'static str> {
         .map(|(_, ours)| *ours)
 }
 
-const PGBOUNCER: [(&str, &str); 17] = [
+const PGBOUNCER: [(&str, &str); 15] = [
     ("pool_mode", "mode in [pool]"),
     ("default_pool_size", "size in [pool]"),
     ("pool_size", "size in [pool]"),
@@ -247,12 +288,4 @@ const PGBOUNCER: [(&str, &str); 17] = [
     ("stats_users", "watchers in [console]"),
     ("client_tls_sslmode", "mode in [tls]"),
     ("server_tls_sslmode", "sslmode in [database.server_tls]"),
-    (
-        "max_user_client_connections",
-        "max_client_conn_per_user in [limits]",
-    ),
-    (
-        "max_db_client_connections",
-        "max_client_conn_per_database in [limits]",
-    ),
 ];

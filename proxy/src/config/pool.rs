@@ -27,6 +27,9 @@ pub(super) fn narrowed(wider: &Settings, section: &Section) -> Settings {
         server_connect_timeout: time("server_connect_timeout").unwrap_or(wider.server_connect_timeout),
         server_login_retry: time("server_login_retry").unwrap_or(wider.server_login_retry),
         server_check_delay: time("server_check_delay").unwrap_or(wider.server_check_delay),
+        server_fast_close: section
+            .count("server_fast_close", 0..=1)
+            .map_or(wider.server_fast_close, |number| number == 1),
         connect_parallel: section
             .count("connect_parallel", 1..=SERVERS_MAX)
             .unwrap_or(wider.connect_parallel),

@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::duration;
+use super::import;
 use super::keys::{self, Keys};
 use super::mistake::{Findings, Wrong, closest};
 
@@ -39,7 +40,8 @@ impl<'a> Section<'a> {
 
     fn of(keys: &Keys, at: usize, table: &'a DeTable<'a>, findings: &'a Findings<'a>) -> Self {
         for (key, _) in table.iter() {
-            if let Some(wrong) = misplaced(keys, key.get_ref()) {
+            if let Some(wrong) = twice(keys, key.get_ref(), table).or_else(|| misplaced(keys, key.get_ref()))
+            {
                 findings.at(key.span().start, wrong);
             }
         }
@@ -248,7 +250,10 @@ impl<'a> Section<'a> {
 
     /// A value as it is.
     pub fn value(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
-        self.table.get(key)
+        let mut others = keys::other(self.name, key);
+        self.table
+            .get(key)
+            .or_else(|| others.find_map(|other| self.table.get(other)))
     }
 
     fn string(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Option<Written<&'a str>> {
@@ -284,8 +289,18 @@ fn kind(value: &DeValue) -> String {
     format!("{article} {word}")
 }
 
+/// Stands a key beside another name of itself?
+fn twice(keys: &Keys, key: &str, table: &DeTable<'_>) -> Option<Wrong> {
+    let ours = keys::meant(keys.section, key)?;
+    let others = keys::other(keys.section, ours).chain([ours]);
+    let beside = others
+        .filter(|other| *other != key)
+        .find(|other| table.contains_key(*other))?;
+    Some(Wrong::new(format!("{key} and {beside} in {} mean the same", keys.section)).hint("keep one of them"))
+}
+
 fn misplaced(keys: &Keys, key: &str) -> Option<Wrong> {
-    if keys.known.contains(&key) {
+    if keys.known.contains(&key) || keys::meant(keys.section, key).is_some() {
         return None;
     }
     if keys.not_yet.contains(&key) {
@@ -298,10 +313,12 @@ fn misplaced(keys: &Keys, key: &str) -> Option<Wrong> {
     let wrong = Wrong::new(format!("unknown key \"{key}\" in {}", keys.section));
     Some(if let Some(ours) = keys::from_pgbouncer(key) {
         wrong.hint(format!("PgBouncer's {key} is {ours}"))
-    } else if let Some(word) = closest(key, keys.known.iter().copied()) {
-        wrong.hint(format!("did you mean \"{word}\"?"))
     } else if let Some(section) = keys::home_of(key) {
         wrong.hint(format!("it belongs in {section}"))
+    } else if let Some(why) = import::no_meaning(key) {
+        wrong.hint(format!("PgBouncer's {key} has no meaning here: {why}"))
+    } else if let Some(word) = closest(key, keys.known.iter().copied()) {
+        wrong.hint(format!("did you mean \"{word}\"?"))
     } else {
         wrong
     })

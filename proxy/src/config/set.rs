@@ -5,7 +5,8 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use super::check;
-use super::keys;
+use super::import;
+use super::keys::{self, Keys};
 use super::mistake::{Findings, Mistake, Wrong, closest};
 use super::pool;
 use super::raw::Section;
@@ -34,11 +35,10 @@ pub fn set(snapshot: &Snapshot, key: &str, value: &str) -> Result<Snapshot, Vec<
             hint: wrong.hint,
         }]
     };
-    let plain = ours(plain);
+    let is_of = |keys: &Keys| keys.known.contains(&plain) || keys::meant(keys.section, plain).is_some();
     let section = match database {
-        Some(_) if keys::POOL.known.contains(&plain) => "pool",
-        None if keys::POOL.known.contains(&plain) => "pool",
-        None if keys::LIMITS.known.contains(&plain) => "limits",
+        Some(_) | None if is_of(&keys::POOL) => "pool",
+        None if is_of(&keys::LIMITS) => "limits",
         None | Some(_) => return Err(wrong(unknown(key))),
     };
     if database.is_some_and(|name| snapshot.databases.iter().all(|each| each.name != name)) {
@@ -54,6 +54,9 @@ pub fn set(snapshot: &Snapshot, key: &str, value: &str) -> Result<Snapshot, Vec<
     let mut changed = snapshot.clone();
     let root = Section::open(&keys::ROOT, &document, &findings);
     if let Some(section) = root.section("pool", &keys::POOL) {
+        if database.is_none() {
+            changed.pool = pool::narrowed(&changed.pool, &section);
+        }
         let meant = changed.databases.iter_mut();
         for each in meant.filter(|each| database.is_none_or(|name| each.name == name)) {
             let narrow = |settings: &mut Settings| *settings = pool::narrowed(settings, &section);
@@ -89,21 +92,14 @@ fn inherit(snapshot: &mut Snapshot, before: &Limits) {
     for database in &mut snapshot.databases {
         follow(
             &mut database.max_client_conn,
-            before.max_client_conn_per_database,
-            after.max_client_conn_per_database,
+            before.max_db_client_connections,
+            after.max_db_client_connections,
         );
         follow(
             &mut database.max_db_connections,
             before.max_db_connections,
             after.max_db_connections,
         );
-        for user in &mut database.users {
-            follow(
-                &mut user.max_client_conn,
-                before.max_client_conn_per_user,
-                after.max_client_conn_per_user,
-            );
-        }
     }
 }
 
@@ -116,24 +112,12 @@ fn literal(value: &str) -> Option<String> {
     }
 }
 
-fn ours(key: &str) -> &str {
-    let found = PGBOUNCER.iter().find(|(theirs, _)| *theirs == key);
-    found.map_or(key, |(_, ours)| ours)
-}
-
-/// PgBouncer's names of what can be set here.
-const PGBOUNCER: [(&str, &str); 6] = [
-    ("pool_mode", "mode"),
-    ("default_pool_size", "size"),
-    ("pool_size", "size"),
-    ("min_pool_size", "min_size"),
-    ("max_user_client_connections", "max_client_conn_per_user"),
-    ("max_db_client_connections", "max_client_conn_per_database"),
-];
-
 fn unknown(key: &str) -> Wrong {
     let wrong = Wrong::new(format!("{key} is not a key of [pool] or [limits]"));
     let known = keys::POOL.known.iter().chain(keys::LIMITS.known).copied();
+    if let Some(why) = import::no_meaning(key) {
+        return wrong.hint(format!("PgBouncer's {key} has no meaning here: {why}"));
+    }
     match closest(key, known) {
         Some(known) => wrong.hint(format!("did you mean \"{known}\"?")),
         None => wrong.hint("change the file, then RELOAD"),
@@ -147,7 +131,7 @@ mod tests {
     use std::time::Duration;
 
     fn base() -> Snapshot {
-        let text = "[limits]\nmax_client_conn_per_database = 7\n[auth]\nmode = \"trust\"\n\
+        let text = "[limits]\nmax_db_client_connections = 7\n[auth]\nmode = \"trust\"\n\
                     [[database]]\nname = \"a\"\n[[database.shard]]\nservers = [\"h\"]\n\
                     [[database]]\nname = \"b\"\nmax_client_conn = 3\n[[database.shard]]\nservers = [\"h\"]\n\
                     [[database.user]]\nname = \"u\"\npool = { size = 9 }\n";
@@ -170,10 +154,31 @@ mod tests {
         assert_eq!(time("1.5"), Duration::from_millis(1500));
         assert_eq!(time("500ms"), Duration::from_millis(500));
         let limits = set("max_db_client_connections", "8");
-        assert_eq!(limits.limits.max_client_conn_per_database, 8);
+        assert_eq!(limits.limits.max_db_client_connections, 8);
         let own = limits.databases.iter().map(|database| database.max_client_conn);
         assert_eq!(own.collect::<Vec<_>>(), [8, 3]);
         assert_eq!(set("max_client_conn", "11").limits.max_client_conn, 11);
+        // A client's limit by PgBouncer's name, by the one of before, and what every pool has.
+        let of_users = |key| set(key, "6").limits.max_user_client_connections;
+        assert_eq!(
+            (
+                of_users("max_user_client_connections"),
+                of_users("max_client_conn_per_user")
+            ),
+            (6, 6)
+        );
+        assert_eq!((all.pool.size, one.pool.size), (5, 20));
+        assert!(
+            set("server_fast_close", "1").databases[1].users[0]
+                .pool
+                .server_fast_close
+        );
+        let seconds = |key| set(key, "2").limits;
+        assert_eq!(seconds("dns_max_ttl").tcp.dns_max_ttl, Duration::from_secs(2));
+        assert_eq!(
+            seconds("autodb_idle_timeout").autodb_idle_timeout,
+            Duration::from_secs(2)
+        );
     }
 
     #[test]
@@ -190,6 +195,8 @@ mod tests {
             ("mode", "fish", "mode in [pool]"),
             ("min_size", "21", "above size"),
             ("query_timeout", "it's", "can't have"),
+            ("suspend_timeout", "1", "there is no SUSPEND"),
+            ("server_fast_close", "2", "must be between 0 and 1"),
         ] {
             let mistakes = set(&base(), key, value).expect_err(key);
             let told: Vec<_> = mistakes.iter().map(ToString::to_string).collect();

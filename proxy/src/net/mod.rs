@@ -2,6 +2,7 @@
 
 pub mod buffer;
 pub mod inbox;
+pub mod names;
 pub mod socket;
 pub mod stream;
 pub mod tls;

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
+use super::names::Name;
 use super::stream::Socket;
 
 /// The most addresses of one name that are tried.
@@ -21,7 +22,8 @@ const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
 /// The option is a whole number of milliseconds in 31 bits.
 const USER_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// How TCP notices a peer that has gone without a word. A zero duration leaves it to the system.
+/// How TCP notices a peer that has gone without a word, and how long what is known of its name holds. For the former a
+/// zero duration leaves it to the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Probe idle connections (`tcp_keepalive`).
@@ -34,6 +36,10 @@ pub struct Settings {
     pub keepalive_count: u32,
     /// The longest that sent bytes may stay unacknowledged (`tcp_user_timeout`).
     pub user_timeout: Duration,
+    /// How long a name's addresses are taken for true.
+    pub dns_max_ttl: Duration,
+    /// How long a name that could not be looked up is not looked up again.
+    pub dns_nxdomain_ttl: Duration,
 }
 
 impl Default for Settings {
@@ -46,6 +52,8 @@ impl Default for Settings {
             keepalive_count: 6,
             // It also ends connections whose peer is alive and only slow to read.
             user_timeout: Duration::ZERO,
+            dns_max_ttl: Duration::from_secs(15),
+            dns_nxdomain_ttl: Duration::from_secs(15),
         }
     }
 }
@@ -78,18 +86,20 @@ pub fn tune(tcp: &TcpStream, settings: &Settings) -> io::Result<()> {
 
 /// Connects over TCP: every address of the name in turn, each with its share of the time that is left. The last
 /// address's error counts.
-pub async fn tcp(host: &str, port: u16, patience: Duration, settings: &Settings) -> io::Result<Socket> {
+pub async fn tcp(
+    (host, name): (&str, &Name),
+    port: u16,
+    patience: Duration,
+    settings: &Settings,
+) -> io::Result<Socket> {
     let deadline = Instant::now() + patience;
-    let addresses: Vec<_> = timeout_at(deadline, lookup_host((host, port)))
-        .await??
-        .take(ADDRESSES_MAX)
-        .collect();
+    let addresses = timeout_at(deadline, name.addresses(host, settings)).await??;
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for (tried, address) in addresses.iter().enumerate() {
         let now = Instant::now();
         // At least one is left, so the divisor is not zero; and there are at most ADDRESSES_MAX.
         let share = deadline.saturating_duration_since(now) / (addresses.len() - tried) as u32;
-        match timeout_at(now + share, TcpStream::connect(address)).await {
+        match timeout_at(now + share, TcpStream::connect((*address, port))).await {
             Ok(Ok(tcp)) => {
                 tune(&tcp, settings)?;
                 return Ok(Socket::Tcp(tcp));
@@ -98,6 +108,7 @@ pub async fn tcp(host: &str, port: u16, patience: Duration, settings: &Settings)
             Err(elapsed) => failure = elapsed.into(),
         }
     }
+    name.doubt();
     Err(failure)
 }
 
@@ -121,9 +132,14 @@ mod tests {
             user_timeout: Duration::from_secs(44),
             ..Settings::default()
         };
-        let socket = tcp("127.0.0.1", port, Duration::from_secs(5), &settings)
-            .await
-            .unwrap();
+        let socket = tcp(
+            ("127.0.0.1", &Name::default()),
+            port,
+            Duration::from_secs(5),
+            &settings,
+        )
+        .await
+        .unwrap();
         let Socket::Tcp(tcp) = socket else {
             panic!("not TCP");
         };
@@ -160,7 +176,13 @@ mod tests {
             listener.local_addr().unwrap().port()
         };
         let patience = Duration::from_secs(5);
-        let refused = tcp("127.0.0.1", port, patience, &Settings::default()).await;
+        let refused = tcp(
+            ("127.0.0.1", &Name::default()),
+            port,
+            patience,
+            &Settings::default(),
+        )
+        .await;
         assert_eq!(refused.err().unwrap().kind(), io::ErrorKind::ConnectionRefused);
         let missing = unix(Path::new("/nonexistent"), 1).await;
         assert_eq!(missing.err().unwrap().kind(), io::ErrorKind::NotFound);

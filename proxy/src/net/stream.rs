@@ -54,14 +54,23 @@ impl Stream {
 
     /// Our own address; `None` on a Unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.tcp()?.local_addr().ok()
+    }
+
+    /// The other side's address; `None` on a Unix socket.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.tcp()?.peer_addr().ok()
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
         let socket = match self {
-            Stream::Tcp(tcp) => return tcp.local_addr().ok(),
+            Stream::Tcp(tcp) => return Some(tcp),
             Stream::Unix(_) => return None,
             Stream::TlsFromClient(tls) => tls.get_ref().0,
             Stream::TlsToServer(tls) => tls.get_ref().0,
         };
         match socket {
-            Socket::Tcp(tcp) => tcp.local_addr().ok(),
+            Socket::Tcp(tcp) => Some(tcp),
             Socket::Unix(_) => None,
         }
     }

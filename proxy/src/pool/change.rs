@@ -2,13 +2,14 @@
 //!
 //! Servers are never taken from a client: those lent are closed when they come back.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::seats::Whose;
 use super::{Key, Place, Pool, Role, Ways};
-use crate::server::address::Target;
+use crate::server::address::{Address, Target};
 use crate::server::held::{Facts, Server};
 
 /// PostgreSQL waits five seconds for others to leave a database that is to be dropped.
@@ -77,6 +78,11 @@ impl Pool {
         Some(found)
     }
 
+    /// The pools of other places that it knows, by their addresses.
+    pub fn known_siblings(&self) -> Vec<*const Pool> {
+        self.siblings.borrow().iter().map(Rc::as_ptr).collect()
+    }
+
     /// Has it been removed?
     pub fn is_removed(&self) -> bool {
         self.removed.get()
@@ -94,6 +100,32 @@ impl Pool {
     /// Is this server to be closed when it comes back, because others have been asked for since?
     pub fn is_outdated(&self, facts: &Facts) -> bool {
         facts.generation != self.generation.get()
+    }
+
+    /// The same of the generation of a server that a client keeps; `u64::MAX` is none.
+    pub fn is_replaced(&self, generation: u64) -> bool {
+        generation < self.generation.get()
+    }
+
+    /// The host is at these addresses now. If a server is at another one, all are connected anew.
+    pub fn host_moved(self: &Rc<Self>, host: &str, addresses: &[IpAddr]) {
+        let mut is_elsewhere = false;
+        self.each_known(|facts| {
+            let is_there = matches!(&facts.target.address, Address::Tcp { host: at, .. } if at == host);
+            let is_current = !self.is_outdated(&facts);
+            is_elsewhere |=
+                is_there && is_current && facts.peer.is_some_and(|peer| !addresses.contains(&peer.ip()));
+        });
+        if is_elsewhere {
+            let Key { database, user, .. } = &self.plan.key;
+            tracing::info!(
+                database,
+                user,
+                host,
+                "a server's name stands for other addresses now"
+            );
+            self.renew();
+        }
     }
 
     /// How many such servers are left, those that are still being connected with them.

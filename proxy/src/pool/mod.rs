@@ -96,6 +96,8 @@ pub struct Pool {
     pub totals: RefCell<Totals>,
     /// Clients that have logged in and not left.
     pub clients: Cell<usize>,
+    /// Since when nobody has had any use for it.
+    pub unused_since: Cell<Option<Instant>>,
     settings: RefCell<Rc<Settings>>,
     targets: RefCell<Rc<[Arc<Target>]>>,
     reads: RefCell<Rc<Reads>>,
@@ -152,6 +154,7 @@ impl Pool {
             statements,
             totals: RefCell::default(),
             clients: Cell::new(0),
+            unused_since: Cell::new(None),
             settings: RefCell::new(Rc::new(ways.settings)),
             targets: RefCell::new(ways.targets.into()),
             epoch: Cell::new(ways.reads.cluster.epoch()),

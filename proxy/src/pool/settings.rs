@@ -65,6 +65,9 @@ pub struct Settings {
     pub server_login_retry: Duration,
     /// Idle servers older than this are probed before they are lent (0: never).
     pub server_check_delay: Duration,
+    /// A server that is to be connected anew is taken from a client that keeps it, between transactions, and the client's
+    /// session ends with it.
+    pub server_fast_close: bool,
     /// Connects in progress at one time in one pool.
     pub connect_parallel: usize,
     /// Prepared statements kept on one server.
@@ -97,6 +100,7 @@ impl Default for Settings {
             server_connect_timeout: Duration::from_secs(15),
             server_login_retry: Duration::from_millis(500),
             server_check_delay: Duration::from_secs(30),
+            server_fast_close: false,
             connect_parallel: 4,
             max_prepared_statements: 200,
             query_timeout: Duration::ZERO,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::net::names::Name;
 use crate::net::socket;
 
 pub use crate::net::tls::{ServerTls, SslMode};
@@ -51,6 +52,8 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// How TCP notices that the server has gone.
     pub tcp: socket::Settings,
+    /// The addresses of the host's name.
+    pub name: Arc<Name>,
 }
 
 /// One shard's servers.

@@ -328,6 +328,7 @@ mod tests {
             tls: ToServer::disabled().into(),
             connect_timeout: Duration::from_millis(50),
             tcp: Default::default(),
+            name: Default::default(),
         };
         let result = connect(&target, "u", &Secret::None, &[]).await;
         assert!(matches!(result, Err(ConnectFault::Timeout)));

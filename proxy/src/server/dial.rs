@@ -36,7 +36,7 @@ pub fn lines(target: &Target) -> &'static [Line] {
 pub async fn dial(target: &Target, line: Line, patience: Duration) -> Result<Stream, ConnectFault> {
     let (mut plain, host) = match &target.address {
         Address::Tcp { host, port } => {
-            let socket = socket::tcp(host, *port, patience, &target.tcp).await;
+            let socket = socket::tcp((host, &target.name), *port, patience, &target.tcp).await;
             (socket.map_err(ConnectFault::Unreachable)?, host)
         }
         Address::Unix { directory, port } => {
@@ -104,6 +104,7 @@ mod tests {
             tls: Arc::new(ToServer::new(&settings).unwrap()),
             connect_timeout: Duration::from_secs(5),
             tcp: socket::Settings::default(),
+            name: Default::default(),
         }
     }
 

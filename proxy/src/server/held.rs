@@ -46,6 +46,8 @@ pub struct Facts {
     pub tls: Box<str>,
     /// Our end of the line; `None` on a Unix socket.
     pub local: Option<SocketAddr>,
+    /// The server's end of it.
+    pub peer: Option<SocketAddr>,
     /// When it logged in.
     pub connect_time: SystemTime,
     /// Which of its pool's generations it belongs to: one for each time that all servers were to be connected anew.
@@ -96,6 +98,7 @@ impl Server {
             pid: logged_in.pid,
             tls: logged_in.stream.tls().into(),
             local: logged_in.stream.local_addr(),
+            peer: logged_in.stream.peer_addr(),
             connect_time: SystemTime::now(),
             generation,
         };

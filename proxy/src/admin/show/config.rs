@@ -16,11 +16,19 @@ const MASK: &str = "********";
 /// What only a restart changes, by the beginning of its key; the rest RELOAD changes, and some of it SET.
 const FIXED: [&str; 3] = ["threads", "listen.", "log.format"];
 
-/// Keys of `[limits]` stand alone, as PgBouncer's and its tools have them; all others have their section before them.
+/// Names of the keys of a pool that PgBouncer calls something else.
+type Names = [&'static str; 3];
+
+const OURS: Names = ["size", "min_size", "mode"];
+const PGBOUNCERS: Names = ["default_pool_size", "min_pool_size", "pool_mode"];
+
+/// Keys of `[limits]` and of `[pool]` stand alone and have PgBouncer's names, as its tools know them; all others have
+/// their section before them.
 pub(super) fn config(seen: &Seen) -> Vec<Row> {
     let snapshot = &*seen.snapshot;
     let mut rows = Rows(Vec::new());
     limits(&mut rows, &snapshot.limits);
+    pool(&mut rows, "", &snapshot.pool, &Settings::default(), &PGBOUNCERS);
     listen(&mut rows, snapshot);
     tls(&mut rows, &snapshot.tls);
     auth(&mut rows, &snapshot.auth);
@@ -68,8 +76,8 @@ fn limits(rows: &mut Rows, limits: &Limits) {
     let Limits {
         max_client_conn,
         max_client_conn_per_address,
-        max_client_conn_per_user,
-        max_client_conn_per_database,
+        max_user_client_connections,
+        max_db_client_connections,
         max_db_connections,
         max_user_connections,
         max_logins,
@@ -77,6 +85,9 @@ fn limits(rows: &mut Rows, limits: &Limits) {
         client_login_timeout,
         max_packet_size,
         tcp,
+        listen_backlog,
+        autodb_idle_timeout,
+        pool_idle_timeout,
         shutdown_timeout,
     } = limits;
     rows.add("max_client_conn", max_client_conn, d.max_client_conn);
@@ -86,14 +97,14 @@ fn limits(rows: &mut Rows, limits: &Limits) {
         d.max_client_conn_per_address,
     );
     rows.add(
-        "max_client_conn_per_user",
-        max_client_conn_per_user,
-        d.max_client_conn_per_user,
+        "max_user_client_connections",
+        max_user_client_connections,
+        d.max_user_client_connections,
     );
     rows.add(
-        "max_client_conn_per_database",
-        max_client_conn_per_database,
-        d.max_client_conn_per_database,
+        "max_db_client_connections",
+        max_db_client_connections,
+        d.max_db_client_connections,
     );
     rows.add("max_db_connections", max_db_connections, d.max_db_connections);
     rows.add(
@@ -122,12 +133,13 @@ fn limits(rows: &mut Rows, limits: &Limits) {
     time("tcp_keepidle", tcp.keepalive_idle, d.tcp.keepalive_idle);
     time("tcp_keepintvl", tcp.keepalive_interval, d.tcp.keepalive_interval);
     time("tcp_user_timeout", tcp.user_timeout, d.tcp.user_timeout);
+    time("dns_max_ttl", tcp.dns_max_ttl, d.tcp.dns_max_ttl);
+    time("dns_nxdomain_ttl", tcp.dns_nxdomain_ttl, d.tcp.dns_nxdomain_ttl);
+    time("autodb_idle_timeout", *autodb_idle_timeout, d.autodb_idle_timeout);
+    time("pool_idle_timeout", *pool_idle_timeout, d.pool_idle_timeout);
+    time("shutdown_timeout", *shutdown_timeout, d.shutdown_timeout);
     rows.add("tcp_keepcnt", tcp.keepalive_count, d.tcp.keepalive_count);
-    rows.add(
-        "shutdown_timeout",
-        seconds(*shutdown_timeout),
-        seconds(d.shutdown_timeout),
-    );
+    rows.add("listen_backlog", listen_backlog, d.listen_backlog);
 }
 
 fn listen(rows: &mut Rows, snapshot: &Snapshot) {
@@ -199,29 +211,34 @@ fn database(rows: &mut Rows, database: &Database) {
     }
     rows.add(key("max_client_conn"), database.max_client_conn, 0);
     rows.add(key("max_db_connections"), database.max_db_connections, 0);
-    pool(rows, &key("pool"), &database.pool, &Settings::default());
+    pool(rows, &key("pool."), &database.pool, &Settings::default(), &OURS);
     for user in &database.users {
         let key = |what: &str| format!("database.{}.user.{}.{what}", database.name, user.name);
         if let Some(tenant) = &user.tenant {
             rows.fact(key("tenant"), tenant);
         }
-        rows.add(key("max_client_conn"), user.max_client_conn, 0);
-        if let Some(most) = user.max_user_connections {
-            rows.fact(key("max_user_connections"), most);
+        let own = [
+            ("max_client_conn", user.max_client_conn),
+            ("max_user_client_connections", user.max_user_client_connections),
+            ("max_user_connections", user.max_user_connections),
+        ];
+        for (what, most) in own.into_iter().filter_map(|(what, most)| Some((what, most?))) {
+            rows.fact(key(what), most);
         }
         if user.pool != database.pool {
-            pool(rows, &key("pool"), &user.pool, &database.pool);
+            pool(rows, &key("pool."), &user.pool, &database.pool, &OURS);
         }
     }
 }
 
-fn pool(rows: &mut Rows, prefix: &str, settings: &Settings, wider: &Settings) {
+fn pool(rows: &mut Rows, prefix: &str, settings: &Settings, wider: &Settings, names: &Names) {
     let mut number = |key: &str, value: usize, default: usize| {
-        rows.add(format!("{prefix}.{key}"), value, default);
+        rows.add(format!("{prefix}{key}"), value, default);
     };
     let (s, d) = (settings, wider);
-    number("size", s.size, d.size);
-    number("min_size", s.min_size, d.min_size);
+    let [size, min_size, mode] = names;
+    number(size, s.size, d.size);
+    number(min_size, s.min_size, d.min_size);
     number("reserve_pool_size", s.reserve_pool_size, d.reserve_pool_size);
     number("queue_size", s.queue_size, d.queue_size);
     number("connect_parallel", s.connect_parallel, d.connect_parallel);
@@ -230,9 +247,14 @@ fn pool(rows: &mut Rows, prefix: &str, settings: &Settings, wider: &Settings) {
         s.max_prepared_statements,
         d.max_prepared_statements,
     );
-    rows.add(format!("{prefix}.mode"), s.mode.word(), d.mode.word());
+    number(
+        "server_fast_close",
+        s.server_fast_close.into(),
+        d.server_fast_close.into(),
+    );
+    rows.add(format!("{prefix}{mode}"), s.mode.word(), d.mode.word());
     let mut time = |key: &str, value: Duration, default: Duration| {
-        rows.add(format!("{prefix}.{key}"), seconds(value), seconds(default));
+        rows.add(format!("{prefix}{key}"), seconds(value), seconds(default));
     };
     time(
         "reserve_pool_timeout",

@@ -112,10 +112,10 @@ pub(super) const USERS: [Column; 8] = [
 /// Roles of the configuration and roles that have a pool.
 pub(super) fn users(seen: &Seen) -> Vec<Row> {
     let row = |name: String| {
-        let own = || seen.census.pools.iter().filter(|pool| pool.user == name);
+        let pools = || seen.census.pools.iter().filter(|pool| pool.user == name);
         let (servers, clients) = (
-            own().map(PoolRow::servers).sum::<u64>(),
-            own().map(PoolRow::clients).sum::<u64>(),
+            pools().map(PoolRow::servers).sum::<u64>(),
+            pools().map(PoolRow::clients).sum::<u64>(),
         );
         let written = seen
             .snapshot
@@ -123,9 +123,8 @@ pub(super) fn users(seen: &Seen) -> Vec<Row> {
             .iter()
             .flat_map(|database| &database.users)
             .find(|user| user.name == name);
-        let max_clients = written.map_or(seen.snapshot.limits.max_client_conn_per_user, |user| {
-            user.max_client_conn
-        });
+        let own = seen.snapshot.max_user_client_connections(&name);
+        let max_clients = own.unwrap_or(seen.snapshot.limits.max_user_client_connections);
         vec![
             name.clone().into(),
             written.map_or(Cell::Null, |user| user.pool.size.into()),

@@ -54,6 +54,7 @@ fn snapshot() -> Snapshot {
         },
         tls: Default::default(),
         limits: Limits::default(),
+        pool: Default::default(),
         databases: vec![database("app"), database("*")],
         auth: Auth {
             mode: AuthMode::Passthrough,

@@ -48,6 +48,7 @@ fn snapshot(mode: AuthMode, users: Vec<AuthUser>, databases: Vec<Database>) -> A
         },
         tls: Default::default(),
         limits: Limits::default(),
+        pool: Default::default(),
         databases,
         auth: Auth {
             mode,

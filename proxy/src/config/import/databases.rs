@@ -2,8 +2,9 @@
 
 use super::ini::{self, Entry};
 use super::sheet::{Sheet, Value};
-use super::{Import, number};
+use super::{Import, meant, number};
 use crate::config::address::SERVER_PORT;
+use crate::pool::settings::Settings;
 
 /// A database's connection string.
 type Pairs = Vec<(String, String)>;
@@ -13,7 +14,7 @@ const OF_DATABASE: [(&str, &str); 2] = [
     ("max_db_connections", "max_db_connections"),
     ("max_db_client_connections", "max_client_conn"),
 ];
-const OF_POOL: [(&str, &str); 6] = [
+const OF_POOL: [(&str, &str); 7] = [
     ("pool_size", "size"),
     ("min_pool_size", "min_size"),
     ("reserve_pool_size", "reserve_pool_size"),
@@ -21,18 +22,20 @@ const OF_POOL: [(&str, &str); 6] = [
     ("reserve_pool", "reserve_pool_size"),
     ("server_lifetime", "server_lifetime"),
     ("server_idle_timeout", "server_idle_timeout"),
+    ("query_wait_timeout", "query_wait_timeout"),
 ];
-const OF_USER_POOL: [(&str, &str); 6] = [
+const OF_USER_POOL: [(&str, &str); 7] = [
     ("pool_size", "size"),
     ("reserve_pool_size", "reserve_pool_size"),
     ("query_timeout", "query_timeout"),
     ("idle_transaction_timeout", "idle_transaction_timeout"),
     ("transaction_timeout", "transaction_timeout"),
     ("client_idle_timeout", "client_idle_timeout"),
+    ("query_wait_timeout", "query_wait_timeout"),
 ];
 
 const OF_USER: [(&str, &str); 2] = [
-    ("max_user_client_connections", "max_client_conn"),
+    ("max_user_client_connections", "max_user_client_connections"),
     ("max_user_connections", "max_user_connections"),
 ];
 
@@ -88,6 +91,9 @@ impl Import<'_> {
         if has(&OF_POOL) || value(pairs, "pool_mode").is_some() {
             sheet.open("[database.pool]".into());
             self.numbers(entry, pairs, &OF_POOL, sheet);
+            self.cap_min_size(pairs, sheet, |sheet, size| {
+                sheet.set("min_size", Value::Number(size))
+            });
             self.mode(value(pairs, "pool_mode"), sheet);
         }
         self.server_tls(sheet);
@@ -130,10 +136,33 @@ impl Import<'_> {
             match number(&written) {
                 Some(number) => {
                     self.carried += 1;
-                    sheet.add(ours, Value::Number(number));
+                    sheet.add(ours, meant(ours, number));
                 }
+                // PgBouncer's way to say nothing.
+                None if written.trim() == "-1" => {}
                 None => self.note(Some(entry.line), theirs, "it is not a number"),
             }
+        }
+    }
+
+    /// PgBouncer takes a `min_pool_size` above the pool's size for that size.
+    pub(super) fn cap_min_size(
+        &self,
+        pairs: &[(String, String)],
+        sheet: &mut Sheet,
+        cap: impl Fn(&mut Sheet, String),
+    ) {
+        let of = |own: &str, everywhere: &str| {
+            let written = self.option(everywhere).map(|entry| entry.value.clone());
+            number(&value(pairs, own).or(written)?)?.parse::<usize>().ok()
+        };
+        let (min, size) = (
+            of("min_pool_size", "min_pool_size"),
+            of("pool_size", "default_pool_size"),
+        );
+        let size = size.unwrap_or_else(|| Settings::default().size);
+        if min.is_some_and(|min| min > size) {
+            cap(sheet, size.to_string());
         }
     }
 
@@ -218,6 +247,9 @@ impl Import<'_> {
             self.numbers(&user, &pairs, &OF_USER, sheet);
             sheet.open("[database.user.pool]".into());
             self.numbers(&user, &pairs, &OF_USER_POOL, sheet);
+            self.cap_min_size(&pairs, sheet, |sheet, size| {
+                sheet.set("min_size", Value::Number(size))
+            });
             self.mode(value(&pairs, "pool_mode"), sheet);
             for (key, _) in &pairs {
                 let is_known =
@@ -265,7 +297,7 @@ impl Import<'_> {
     }
 }
 
-fn value(pairs: &Pairs, key: &str) -> Option<String> {
+fn value(pairs: &[(String, String)], key: &str) -> Option<String> {
     let found = pairs.iter().rev().find(|(known, _)| known == key);
     found
         .map(|(_, value)| value.clone())

@@ -68,6 +68,14 @@ pub fn import(ini: &str, users: Option<&str>, secrets: &str) -> Imported {
     }
 }
 
+/// Why an option of PgBouncer's is none of ours, if it is none.
+pub(super) fn no_meaning(key: &str) -> Option<&'static str> {
+    match options::fate(key)? {
+        Fate::Needless(why) | Fate::Missing(why) => Some(why),
+        Fate::Value(..) | Fate::Text(..) | Fate::Together => None,
+    }
+}
+
 struct Import<'a> {
     entries: &'a [Entry],
     users: Option<Vec<(String, String)>>,
@@ -149,7 +157,7 @@ impl Import<'_> {
                 Some(Fate::Value(section, key)) => match number(&entry.value) {
                     Some(value) => {
                         self.carried += 1;
-                        sheet.put(section, key, Value::Number(value));
+                        sheet.put(section, key, meant(key, value));
                     }
                     None => self.note(Some(entry.line), &entry.key, "it is not a number"),
                 },
@@ -171,6 +179,9 @@ impl Import<'_> {
 
     /// Options whose values or defaults mean something else here.
     fn special_options(&mut self, sheet: &mut Sheet) {
+        self.cap_min_size(&[], sheet, |sheet, size| {
+            sheet.put("pool", "min_size", Value::Number(size));
+        });
         let mode = self.take("pool_mode");
         if mode.is_none() {
             let why = "session, PgBouncer's default; \"auto\" shares servers and keeps each session whole";
@@ -242,6 +253,18 @@ impl Import<'_> {
                 sheet.put("console", ours, Value::Texts(names));
             }
         }
+    }
+}
+
+/// A number by PgBouncer's meaning. Where its 0 is no limit and ours is, or the other way round, the meaning counts.
+fn meant(key: &str, number: String) -> Value {
+    let is_zero = number.parse::<f64>().is_ok_and(|number| number == 0.0);
+    match key {
+        // PgBouncer uses the server once, or checks it always.
+        "server_lifetime" | "server_check_delay" if is_zero => Value::Text("1ms".into()),
+        // PgBouncer waits for ever.
+        "server_connect_timeout" | "cancel_wait_timeout" if is_zero => Value::Text("1h".into()),
+        _ => Value::Number(number),
     }
 }
 

@@ -28,7 +28,7 @@ use Fate::{Missing, Needless, Text, Together, Value};
 const LOG: Fate = Needless("the log goes to stderr; [log] sets format and level");
 const STATS: Fate = Needless("SHOW STATS and /metrics have the numbers at any time");
 const KERNEL: Fate = Needless("sockets are set up by pgshunt itself");
-const DNS: Fate = Needless("names are looked up by the system at each connect");
+const DNS: Fate = Needless("names are looked up by the system, anew after dns_max_ttl");
 const RESET: Fate = Needless("mode auto asks a server what a session left in it instead of resetting it");
 const CIPHERS: Fate = Missing("TLS 1.2 and 1.3 with rustls's ciphers, always");
 const UNIX: Fate = Missing("the socket may be used by everybody who may enter its directory");
@@ -60,11 +60,11 @@ const OPTIONS: &[(&str, Fate)] = &[
     ("max_db_connections", Value("limits", "max_db_connections")),
     (
         "max_db_client_connections",
-        Value("limits", "max_client_conn_per_database"),
+        Value("limits", "max_db_client_connections"),
     ),
     (
         "max_user_client_connections",
-        Value("limits", "max_client_conn_per_user"),
+        Value("limits", "max_user_client_connections"),
     ),
     ("client_login_timeout", Value("limits", "client_login_timeout")),
     ("default_pool_size", Value("pool", "size")),
@@ -93,10 +93,7 @@ const OPTIONS: &[(&str, Fate)] = &[
         "server_check_query",
         Needless("a server that was idle is probed by pgshunt itself"),
     ),
-    (
-        "server_fast_close",
-        Missing("a server is closed when its client gives it back"),
-    ),
+    ("server_fast_close", Value("pool", "server_fast_close")),
     (
         "server_round_robin",
         Missing("the server used last is lent first"),
@@ -112,6 +109,14 @@ const OPTIONS: &[(&str, Fate)] = &[
     (
         "application_name_add_host",
         Missing("the client's address is in SHOW CLIENTS"),
+    ),
+    (
+        "login_notify_message",
+        Missing("nothing is said to clients that PostgreSQL would not say"),
+    ),
+    (
+        "conffile",
+        Needless("pgshunt serve -c names the file; RELOAD reads it again"),
     ),
     ("disable_pqexec", Missing("simple queries are always taken")),
     (
@@ -159,17 +164,21 @@ const OPTIONS: &[(&str, Fate)] = &[
         "so_reuseport",
         Needless("one process uses all processors: threads"),
     ),
+    ("autodb_idle_timeout", Value("limits", "autodb_idle_timeout")),
+    ("pool_idle_timeout", Value("limits", "pool_idle_timeout")),
     (
-        "autodb_idle_timeout",
-        Needless("pools of \"*\" cost nothing once their servers are closed"),
+        "suspend_timeout",
+        Needless("there is no SUSPEND; shutdown_timeout bounds how long a shutdown waits"),
     ),
-    ("suspend_timeout", Needless("there is no SUSPEND")),
-    ("dns_max_ttl", DNS),
-    ("dns_nxdomain_ttl", DNS),
-    ("dns_zone_check_period", DNS),
+    ("dns_max_ttl", Value("limits", "dns_max_ttl")),
+    ("dns_nxdomain_ttl", Value("limits", "dns_nxdomain_ttl")),
+    (
+        "dns_zone_check_period",
+        Needless("no zone is asked for its serial: every name is looked up again after dns_max_ttl"),
+    ),
     ("resolv_conf", DNS),
     ("pkt_buf", KERNEL),
-    ("listen_backlog", KERNEL),
+    ("listen_backlog", Value("limits", "listen_backlog")),
     ("sbuf_loopcnt", KERNEL),
     ("tcp_defer_accept", KERNEL),
     ("tcp_socket_buffer", KERNEL),
@@ -190,14 +199,35 @@ mod tests {
     fn limits_and_timeouts_are_carried_over() {
         let needless = |(name, fate): &&(&str, Fate)| {
             let is_limit = [
-                "max_", "timeout", "_size", "lifetime", "notify", "retry", "delay", "keep",
+                "max_",
+                "timeout",
+                "_size",
+                "lifetime",
+                "retry",
+                "delay",
+                "keep",
+                "ttl",
+                "period",
+                "backlog",
+                "wait_notify",
+                "pkt_buf",
+                "loopcnt",
+                "fast_close",
             ]
             .iter()
             .any(|part| name.contains(part));
-            is_limit && matches!(fate, Needless(_) | Missing(_))
+            is_limit && *name != "stats_period" && matches!(fate, Needless(_) | Missing(_))
         };
         let left: Vec<_> = OPTIONS.iter().filter(needless).map(|(name, _)| *name).collect();
-        assert_eq!(left, ["autodb_idle_timeout", "suspend_timeout", "dns_max_ttl"]);
+        assert_eq!(
+            left,
+            [
+                "suspend_timeout",
+                "dns_zone_check_period",
+                "pkt_buf",
+                "sbuf_loopcnt"
+            ]
+        );
     }
 
     #[test]

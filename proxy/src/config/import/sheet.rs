@@ -57,6 +57,14 @@ impl Sheet {
         }
     }
 
+    /// The same, in place of what was added under this key.
+    pub fn set(&mut self, key: &str, value: Value) {
+        if let Some(table) = self.tables.last_mut() {
+            table.lines.retain(|(known, _)| known != key);
+        }
+        self.add(key, value);
+    }
+
     /// All of it, with the notes as comments.
     pub fn text(&self, notes: &[Note]) -> String {
         let mut text = String::from(

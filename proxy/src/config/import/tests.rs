@@ -1,6 +1,7 @@
 //! What comes out of an import is right by our own check, and says all that it left out.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::super::tests_read;
 use super::*;
@@ -61,11 +62,64 @@ fn what_is_carried_over() {
     assert_eq!(any.control.as_ref().expect("there").user, "lookup");
     let bob = any.users.iter().find(|user| user.name == "bob").expect("there");
     assert_eq!(bob.pool.query_timeout.as_secs_f64(), 1.5);
-    assert_eq!(bob.max_client_conn, 4);
+    assert_eq!(
+        (bob.max_client_conn, bob.max_user_client_connections),
+        (None, Some(4))
+    );
     assert_eq!(bob.max_user_connections, Some(3));
     assert_eq!(snapshot.auth.users.len(), 3);
     let paths: Vec<_> = imported.passwords.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(paths, ["secrets/asker.password", "secrets/b_o.password"]);
+}
+
+#[test]
+fn limits_and_timeouts_keep_their_meaning() {
+    let ini = "[databases]\na = host=h pool_size=3 server_lifetime=0 query_wait_timeout=-1\nb = host=h\n\
+               [users]\nu = pool_size=2 query_wait_timeout=9\n\
+               [pgbouncer]\nauth_type = any\ndefault_pool_size = 8\nmin_pool_size = 10\nserver_check_delay = 0.0\n\
+               cancel_wait_timeout = 0\nserver_fast_close = 1\nautodb_idle_timeout = 60\npool_idle_timeout = 70\n\
+               dns_max_ttl = 5\ndns_nxdomain_ttl = 6\nlisten_backlog = 64\nmax_db_client_connections = 30\n\
+               suspend_timeout = 10\ndns_zone_check_period = 1\nquery_wait_timeout = 33\n";
+    let imported = import(ini, None, "secrets");
+    let snapshot = tests_read(Path::new("x.toml"), &imported.toml);
+    let [a, b] = ["a", "b"].map(|name| snapshot.database(name).expect("there"));
+    let millis = Duration::from_millis;
+    assert_eq!(
+        (a.pool.size, a.pool.min_size, b.pool.size, b.pool.min_size),
+        (3, 3, 8, 8)
+    );
+    assert_eq!(
+        (a.pool.server_lifetime, b.pool.server_lifetime),
+        (millis(1), millis(3_600_000))
+    );
+    assert_eq!(
+        (a.pool.query_wait_timeout, a.users[0].pool.query_wait_timeout),
+        (millis(33_000), millis(9000))
+    );
+    assert_eq!((a.users[0].pool.size, a.users[0].pool.min_size), (2, 2));
+    assert_eq!(
+        (a.pool.server_check_delay, a.pool.cancel_wait_timeout),
+        (millis(1), millis(3_600_000))
+    );
+    assert!(a.pool.server_fast_close);
+    let limits = &snapshot.limits;
+    assert_eq!(
+        (limits.autodb_idle_timeout, limits.pool_idle_timeout),
+        (millis(60_000), millis(70_000))
+    );
+    assert_eq!(
+        (limits.tcp.dns_max_ttl, limits.tcp.dns_nxdomain_ttl),
+        (millis(5000), millis(6000))
+    );
+    assert_eq!((limits.listen_backlog, a.max_client_conn), (64, 30));
+    for what in ["suspend_timeout", "dns_zone_check_period"] {
+        assert!(
+            imported
+                .notes
+                .iter()
+                .any(|note| note.what == what && note.why.starts_with("not needed: "))
+        );
+    }
 }
 
 #[test]

@@ -75,14 +75,51 @@ fn a_pool_key_of_a_user_wins_over_the_databases_and_that_over_the_global_one() {
 #[test]
 fn limits_come_down_to_databases_and_users() {
     let snapshot = right(&format!(
-        "[limits]\nmax_client_conn_per_database = 9\nmax_client_conn_per_user = 8\nmax_db_connections = 7\n{SMALLEST}\
+        "[limits]\nmax_db_client_connections = 9\nmax_db_connections = 7\n{SMALLEST}\
          [[database.user]]\nname = \"a\"\n[[database.user]]\nname = \"b\"\nmax_client_conn = 1\n"
     ));
     let app = &snapshot.databases[0];
     assert_eq!((app.max_client_conn, app.max_db_connections), (9, 7));
     assert_eq!(
         (app.users[0].max_client_conn, app.users[1].max_client_conn),
-        (8, 1)
+        (None, Some(1))
+    );
+}
+
+#[test]
+fn pgbouncers_names_and_those_of_before_will_do() {
+    let with = |pool: &str, limits: &str, database: &str| {
+        right(
+            &format!("[pool]\n{pool}\n[limits]\n{limits}\n{SMALLEST}")
+                .replace("name =", &format!("{database}\nname =")),
+        )
+    };
+    let ours = with(
+        "mode = \"session\"\nsize = 3\nmin_size = 2",
+        "max_user_client_connections = 4\nmax_db_client_connections = 5",
+        "max_client_conn = 6",
+    );
+    let theirs = with(
+        "pool_mode = \"session\"\ndefault_pool_size = 3\nmin_pool_size = 2",
+        "max_client_conn_per_user = 4\nmax_client_conn_per_database = 5",
+        "max_db_client_connections = 6",
+    );
+    assert_eq!(ours.pool, theirs.pool);
+    assert_eq!((ours.pool.size, ours.pool.min_size), (3, 2));
+    assert_eq!(ours.limits, theirs.limits);
+    assert_eq!(
+        (
+            ours.limits.max_user_client_connections,
+            ours.limits.max_db_client_connections
+        ),
+        (4, 5)
+    );
+    assert_eq!(
+        (
+            ours.databases[0].max_client_conn,
+            theirs.databases[0].max_client_conn
+        ),
+        (6, 6)
     );
 }
 

@@ -60,6 +60,11 @@ impl Schema {
         self.0[1].load(Ordering::Acquire)
     }
 
+    /// Does anybody else count along?
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// One more was.
     pub fn changed(&self, is_seen_by_others: bool) {
         if is_seen_by_others {
