@@ -46,6 +46,8 @@ states! {
     PROTOCOL_VIOLATION = b"08P01";
     /// feature_not_supported
     FEATURE_NOT_SUPPORTED = b"0A000";
+    /// active_sql_transaction
+    ACTIVE_TRANSACTION = b"25001";
     /// no_active_sql_transaction
     NO_ACTIVE_TRANSACTION = b"25P01";
     /// in_failed_sql_transaction
@@ -66,6 +68,8 @@ states! {
     INVALID_PASSWORD = b"28P01";
     /// invalid_catalog_name
     NO_SUCH_DATABASE = b"3D000";
+    /// statement_completion_unknown
+    COMPLETION_UNKNOWN = b"40003";
     /// syntax_error
     SYNTAX_ERROR = b"42601";
     /// insufficient_privilege

@@ -1,0 +1,67 @@
+//! What a gathering server is given: the shards and their pools, the rules, what the session has set.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use routing_rules::{Key, Lex, Sharding, Tables};
+
+use crate::client::worker::Worker;
+use crate::pool::Pool;
+use crate::protocol::merge::order::Ways;
+use crate::protocol::session::reported::Reported;
+use crate::protocol::session::settings::Shared;
+
+/// One shard.
+pub(crate) struct Site {
+    /// Its name.
+    pub name: Box<str>,
+    /// The pool of its primary, for the session's role.
+    pub pool: Rc<Pool>,
+}
+
+/// Everything it is given.
+pub(crate) struct Terms {
+    /// The worker it runs on.
+    pub worker: Rc<Worker>,
+    /// All shards, in the order of the configuration.
+    pub shards: Vec<Site>,
+    /// How the database is sharded.
+    pub sharding: Arc<Sharding>,
+    /// Its tables, if they are known.
+    pub tables: Option<Arc<Tables>>,
+    /// The schemas its names are looked up in, if they are known.
+    pub search_path: Option<Vec<String>>,
+    /// The session's tenant.
+    pub tenant: Option<Key>,
+    /// What the session has set.
+    pub settings: Shared,
+    /// How texts are read.
+    pub lex: Lex,
+    /// Text compares byte by byte on every shard.
+    pub database_is_c: bool,
+    /// Bytes one statement may hold.
+    pub merge_memory: usize,
+    /// The longest a shard may take for one statement (0: for ever).
+    pub shard_timeout: Duration,
+}
+
+impl Terms {
+    /// How values compare, `reported` being what the session is told of its server.
+    pub(super) fn ways(&self, reported: &Reported, text_is_c: bool) -> Ways {
+        let value = |name: &[u8]| reported.value(name).unwrap_or_default();
+        let set = |name: &[u8]| self.settings.value(name);
+        let digits = set(b"extra_float_digits").and_then(|digits| std::str::from_utf8(digits).ok()?.trim().parse().ok());
+        Ways {
+            text_is_bytes: text_is_c && value(b"client_encoding") == value(b"server_encoding"),
+            dates_are_iso: value(b"DateStyle").starts_with(b"ISO"),
+            floats_are_exact: digits.unwrap_or(1_i32) > 0,
+            bytea_is_hex: set(b"bytea_output").is_none_or(|output| output.eq_ignore_ascii_case(b"hex")),
+        }
+    }
+
+    /// The place of a shard.
+    pub(super) fn place(&self, name: &str) -> Option<usize> {
+        self.shards.iter().position(|site| *site.name == *name)
+    }
+}
