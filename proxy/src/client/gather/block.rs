@@ -34,16 +34,36 @@ impl Block {
         }
     }
 
-    /// One that has begun elsewhere, where this was said.
-    pub(super) fn begun(begin: Vec<u8>, said: Vec<Vec<u8>>) -> Block {
-        let say = |text: Vec<u8>| match names(&text)[..] {
-            [ref first, ref name, ..] if first == "savepoint" => Say::Savepoint(name.clone(), text),
-            _ => Say::Set(text),
-        };
-        Block {
-            begin,
-            is_checked: false,
-            said: said.into_iter().map(say).collect(),
+    /// One that has begun elsewhere, where this was said. How it began is asked for when another shard comes.
+    pub(super) fn begun(said: Vec<Vec<u8>>) -> Block {
+        let mut block = Block::new(b"");
+        for text in said {
+            let words = names(&text);
+            let last = words.last().cloned().unwrap_or_default();
+            match words.first().map_or("", String::as_str) {
+                "savepoint" => block.said.push(Say::Savepoint(last, text)),
+                "release" => block.release(&last),
+                "rollback" => block.roll_back_to(&last),
+                "declare" => {}
+                _ => block.said.push(Say::Set(text)),
+            }
+        }
+        block
+    }
+
+    fn release(&mut self, name: &str) {
+        if let Some(from) = self.savepoint(name) {
+            let mut place = 0;
+            self.said.retain(|say| {
+                place += 1;
+                place <= from || matches!(say, Say::Set(_))
+            });
+        }
+    }
+
+    fn roll_back_to(&mut self, name: &str) {
+        if let Some(at) = self.savepoint(name) {
+            self.said.truncate(at + 1);
         }
     }
 
@@ -238,14 +258,8 @@ impl Gather {
         let tag = self
             .in_transaction(text, "RELEASE SAVEPOINT can only be used in transaction blocks")
             .await?;
-        if let Some(block) = &mut self.block
-            && let Some(from) = block.savepoint(name)
-        {
-            let mut place = 0;
-            block.said.retain(|say| {
-                place += 1;
-                place <= from || matches!(say, Say::Set(_))
-            });
+        if let Some(block) = &mut self.block {
+            block.release(name);
         }
         Ok(tag)
     }
@@ -259,9 +273,7 @@ impl Gather {
             .in_transaction(text, "ROLLBACK TO SAVEPOINT can only be used in transaction blocks")
             .await?;
         if let Some(block) = &mut self.block {
-            if let Some(at) = block.savepoint(name) {
-                block.said.truncate(at + 1);
-            }
+            block.roll_back_to(name);
             self.status = b'T';
         }
         Ok(tag)
@@ -351,8 +363,11 @@ mod tests {
     #[test]
     fn what_is_said_is_found_by_its_savepoint() {
         let said = [&b"SAVEPOINT a"[..], b"SET LOCAL x = 1", b"savepoint \"A\""];
-        let block = Block::begun(b"BEGIN".to_vec(), said.map(<[u8]>::to_vec).into());
+        let mut block = Block::begun(said.map(<[u8]>::to_vec).into());
         assert_eq!((block.savepoint("a"), block.savepoint("A"), block.savepoint("x")), (Some(0), Some(2), None));
-        assert_eq!(block.said().count(), 3);
+        block.release("A");
+        assert_eq!(block.said().count(), 2);
+        block.roll_back_to("a");
+        assert_eq!(block.said().collect::<Vec<_>>(), [b"SAVEPOINT a"]);
     }
 }

@@ -93,7 +93,9 @@ impl Gather {
             return Ok(());
         };
         let mut show = Vec::new();
-        reply::query(&mut show, b"SHOW transaction_isolation");
+        let question = b"SELECT pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.||) ' ' \
+            OPERATOR(pg_catalog.||) pg_catalog.current_setting('transaction_isolation')";
+        reply::query(&mut show, question);
         self.send(first, &show, 1).await?;
         let mut among = vec![first];
         let mut level = Vec::new();
@@ -110,8 +112,12 @@ impl Gather {
                 .hint("Use READ COMMITTED, or keep to one tenant in it.");
             return Err(Halt::of(&fault));
         }
+        let is_read_only = level.windows(3).any(|window| window == b"on ");
         if let Some(block) = &mut self.block {
             block.is_checked = true;
+            if block.begin.is_empty() {
+                block.begin = if is_read_only { &b"BEGIN READ ONLY"[..] } else { b"BEGIN" }.into();
+            }
         }
         Ok(())
     }
@@ -154,16 +160,17 @@ impl Gather {
 
     /// Takes over a transaction that has begun on one shard.
     pub(super) fn take_over(&mut self, begun: Begun) {
-        self.block = Some(Block::begun(begun.begin, begun.said));
-        self.status = b'T';
-        if let Some((at, lease)) = begun.first {
-            let mut part = Part::new(lease);
-            // What the session has set in it is not known here.
-            (part.in_block, part.writes, part.is_dirty) = (true, begun.writes, true);
-            part.lease.backend.unnamed = 0;
-            part.lease.backend.last_session = u64::MAX;
-            self.parts[at] = Some(part);
+        for text in &begun.said {
+            self.note_cursor(text, begun.at);
         }
+        self.block = Some(Block::begun(begun.said));
+        self.status = b'T';
+        let mut part = Part::new(begun.lease);
+        // What the session has set in it is not known here, nor what it has done.
+        (part.in_block, part.writes, part.is_dirty) = (true, true, true);
+        part.lease.backend.unnamed = 0;
+        part.lease.backend.last_session = u64::MAX;
+        self.parts[begun.at] = Some(part);
     }
 
     /// Servers that were asked to stop what they did, outside of a transaction, go back: the request may still be on its way.

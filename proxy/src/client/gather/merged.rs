@@ -15,7 +15,7 @@ use crate::protocol::merge::order::{self, Key, Misread, Order};
 use crate::protocol::merge::rows::{Description, Formats, columns, write_first};
 use crate::protocol::merge::sorted::{Asked, Held};
 use crate::protocol::merge::ways::Ways;
-use crate::protocol::sqlstate;
+use crate::protocol::{reply, sqlstate};
 
 /// A shard's first row that is not passed yet.
 #[derive(Default)]
@@ -63,6 +63,9 @@ impl Gather {
         };
         drop(told);
         self.keeps_position = false;
+        if merge.keys.iter().any(|key| key.text == TextOrder::Database) {
+            self.learn_collation(on).await?;
+        }
         let text = merge.shard.render(pieces);
         let messages = job
             .bound
@@ -82,6 +85,32 @@ impl Gather {
         Ok(complete(format!("SELECT {count}").as_bytes()))
     }
 
+    /// Asks whether texts compare byte by byte, once.
+    async fn learn_collation(&mut self, on: &[usize]) -> Result<(), Halt> {
+        if self.terms.is_c.get().is_some() {
+            return Ok(());
+        }
+        let mut question = Vec::new();
+        reply::query(&mut question, IS_C);
+        for &at in on {
+            self.send(at, &question, 1).await?;
+        }
+        let mut among = on.to_vec();
+        let mut count = 0;
+        while let Some((at, header)) = self.next(&mut among).await? {
+            if header.kind == b'D'
+                && let Some(part) = &self.parts[at]
+            {
+                count += usize::from(part.body(header).ends_with(b"t"));
+            }
+            self.consume(at, header);
+        }
+        if on.len() == self.parts.len() {
+            self.terms.is_c.set(Some(count == on.len()));
+        }
+        Ok(())
+    }
+
     async fn merge_rows(&mut self, on: &[usize], merging: &mut Merging<'_>) -> Result<u64, Halt> {
         let mut heads: Vec<Head> = std::iter::repeat_with(Head::default).take(self.parts.len()).collect();
         let mut with_rows = Vec::new();
@@ -94,7 +123,8 @@ impl Gather {
             return Err(self.unlike(on[0]));
         };
         let visible = first.columns.len().saturating_sub(merging.merge.hidden);
-        match self.sort_of(merging, &first)? {
+        let is_c = self.terms.is_c.get().unwrap_or(false);
+        match self.sort_of(merging, &first, is_c)? {
             Sort::Exact(keys) => self.merge_exactly(with_rows, heads, merging, (&keys, visible)).await,
             Sort::Asked(mut asked) => {
                 self.name_types(on[0], &mut asked).await?;
@@ -149,7 +179,7 @@ impl Gather {
     }
 
     /// How the sort keys compare.
-    fn sort_of(&self, merging: &Merging<'_>, first: &Description) -> Result<Sort, Halt> {
+    fn sort_of(&self, merging: &Merging<'_>, first: &Description, database_is_c: bool) -> Result<Sort, Halt> {
         let outputs = first.columns.len().saturating_sub(merging.merge.hidden);
         let (mut exact, mut asked) = (Vec::new(), Vec::new());
         for key in &merging.merge.keys {
@@ -167,7 +197,7 @@ impl Gather {
                 ));
             }
             let is_c = key.text == TextOrder::C;
-            let ways = self.terms.ways(&self.reported, is_c || self.terms.database_is_c);
+            let ways = self.terms.ways(&self.reported, is_c || database_is_c);
             let format = merging.formats.of(column);
             exact.extend(Order::of(described.type_oid, format, ways).map(|order| Key {
                 column,
@@ -340,6 +370,11 @@ impl Gather {
 }
 
 const BPCHAR: u32 = 1042;
+
+/// Is the database's own collation C? Before PostgreSQL 15 there is no provider but the system.
+const IS_C: &[u8] = b"SELECT datcollate IN ('C', 'POSIX') AND COALESCE(pg_catalog.to_jsonb(d) OPERATOR(pg_catalog.->>) \
+    'datlocprovider', 'c') OPERATOR(pg_catalog.=) 'c' FROM pg_catalog.pg_database d \
+    WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
 
 /// A row of one int4 in binary: a place from 1.
 fn place_of(body: &[u8]) -> Option<usize> {

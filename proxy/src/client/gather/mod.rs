@@ -9,6 +9,7 @@
 
 mod block;
 mod copied;
+mod course;
 mod finished;
 mod join;
 mod line;
@@ -30,6 +31,7 @@ use line::{Line, PIPE_BYTES, Said};
 use part::Part;
 use rows::Kept;
 use statement::{Bound, Statement};
+pub(super) use course::Course;
 pub(super) use terms::{Site, Terms};
 
 use crate::fault::Fault;
@@ -111,16 +113,14 @@ impl Halt {
 }
 
 /// What the gathering server takes over from the session's transaction.
-#[derive(Default)]
 pub(super) struct Begun {
-    /// The server the transaction is on, and its shard.
-    pub first: Option<(usize, Lease)>,
-    /// The text that began it.
-    pub begin: Vec<u8>,
-    /// What has been said in it that a server must hear before it can take part: savepoints and settings, in order.
+    /// The place of the shard it is on.
+    pub at: usize,
+    /// The server it is on.
+    pub lease: Lease,
+    /// What has been said in it that a server must hear before it can take part, in order: savepoints and their ends, settings,
+    /// cursors.
     pub said: Vec<Vec<u8>>,
-    /// It may have written.
-    pub writes: bool,
 }
 
 /// Lends a gathering server.

@@ -16,8 +16,8 @@ use crate::protocol::{reply, sqlstate};
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     /// DataRow messages.
-    bytes: Vec<u8>,
-    at: usize,
+    pub bytes: Vec<u8>,
+    pub at: usize,
     /// The CommandComplete.
     pub tag: Vec<u8>,
 }
@@ -343,7 +343,7 @@ impl Gather {
         let last = pieces.all.len().saturating_sub(1);
         for &at in on {
             let name = &self.terms.shards[at].name;
-            let own = rows.rows.iter().zip(&shards).filter(|(_, shard)| **shard == **name);
+            let own = rows.rows.iter().zip(&shards).filter(|(_, shard)| ***shard == **name);
             let own: Vec<&str> = own.map(|((first, last), _)| pieces.range(*first, *last)).collect();
             let mut text = start.checked_sub(1).map_or("", |before| pieces.range(0, before)).to_owned();
             text.push(' ');

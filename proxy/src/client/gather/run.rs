@@ -1,21 +1,25 @@
 //! What becomes of one statement: its shards are found, and it goes to one of them, or to several by its plan.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use routing_rules::{
-    Context, Effects, Pieces, Plan, Reading, ShardReason, Shards, TextKind, Values, cut, read,
-};
+use routing_rules::{Effects, Pieces, Plan, Reading, ShardReason, Shards, TextKind, Values, read};
 
 use super::block::complete;
 use super::rows::Kept;
 use super::statement::{self, Bound, Statement, Told};
 use super::{Gather, Halt, Portal};
+use crate::catalog::Found;
 use crate::fault::Fault;
+use crate::protocol::frame::HEADER;
 use crate::protocol::merge::rows::Description;
 use crate::protocol::session::probe;
 use crate::protocol::sqlstate::{self, SqlState};
 use crate::protocol::reply;
+
+/// How long a statement waits for the tables to be looked up.
+const TABLES_WITHIN: Duration = Duration::from_secs(5);
 
 /// One execution, as it is handed on.
 #[derive(Clone, Copy)]
@@ -65,6 +69,9 @@ impl Gather {
         if is_simple && (text.starts_with(b"RESET ") || text.starts_with(b"SELECT pg_catalog.set_config(E'")) {
             return self.set(text).await;
         }
+        if let Some(fault) = self.terms.course.refusal.take() {
+            return Err(Halt::of(&fault));
+        }
         let script = read(text, self.terms.lex);
         if script.statements == 0 {
             let mut out = Vec::new();
@@ -77,27 +84,29 @@ impl Gather {
         {
             return Ok(done);
         }
-        let lex = self.terms.lex;
-        let pieces = match cut(text, lex) {
-            Ok(pieces) => pieces,
+        let found = self.found().await?;
+        let (sharding, readings) = (self.terms.sharding.clone(), self.terms.readings.clone());
+        let read = match readings.read(text, &sharding, &found, &[]) {
+            Ok(read) => read,
             Err(unread) => return self.refuse(statement, ShardReason::Unread(unread)).await,
         };
-        let reading = self.read(&pieces);
+        let (reading, pieces) = (&*read.reading, &read.pieces);
         let types = statement.types_known();
         let parameters = bound.parameters(&types);
         let values = Values {
-            pieces: &pieces,
+            pieces,
             parameters: &parameters,
             only_keys: &reading.only_keys,
         };
-        let (sharding, tenant) = (self.terms.sharding.clone(), self.terms.tenant.clone());
-        let found = match reading.kind {
+        let tenant = self.terms.course.tenant.borrow().clone();
+        let spread = match reading.kind {
             TextKind::Explain => reading.shards(&sharding, &values, tenant.as_ref()),
             _ => reading.spread(&sharding, &values, tenant.as_ref()),
         };
-        let shards = match found {
-            Ok(shards) => shards,
-            Err(reason) => return self.refuse(statement, reason).await,
+        let shards = match (self.terms.course.target.get(), spread) {
+            (Some(target), _) => Shards::One(self.terms.shards[target].name.clone()),
+            (None, Ok(shards)) => shards,
+            (None, Err(reason)) => return self.refuse(statement, reason).await,
         };
         let job = Job {
             writes: matches!(reading.kind, TextKind::Write | TextKind::Everywhere | TextKind::CopyIn),
@@ -118,7 +127,7 @@ impl Gather {
             }
             Shards::All => (0..self.terms.shards.len()).collect(),
         };
-        self.go(&on, job, &reading, &pieces, &values).await
+        self.go(&on, job, reading, pieces, &values).await
     }
 
     async fn go(
@@ -173,19 +182,23 @@ impl Gather {
         }
     }
 
-    fn read(&self, pieces: &Pieces<'_>) -> Reading {
-        let path: Option<Vec<&str>> = self
-            .terms
-            .search_path
-            .as_ref()
-            .map(|path| path.iter().map(String::as_str).collect());
-        let context = Context {
-            sharding: &self.terms.sharding,
-            tables: self.terms.tables.as_deref(),
-            search_path: path.as_deref(),
-            temporary: &[],
-        };
-        Reading::new(pieces, &context)
+    /// The database's tables; waits until they have been looked up again.
+    async fn found(&self) -> Result<Arc<Found>, Halt> {
+        let catalogued = &self.terms.catalogued;
+        let until = tokio::time::Instant::now() + TABLES_WITHIN;
+        loop {
+            let learned = catalogued.learned.notified();
+            tokio::pin!(learned);
+            learned.as_mut().enable();
+            if let Some(found) = catalogued.tables() {
+                return Ok(found);
+            }
+            catalogued.wanted.notify_one();
+            if tokio::time::timeout_at(until, learned).await.is_err() {
+                let text = "the database's tables could not be looked up yet";
+                return Err(Halt::of(&Fault::error(sqlstate::NOT_IN_STATE, text)));
+            }
+        }
     }
 
     /// In a failed transaction only its end is heard.
@@ -248,7 +261,7 @@ impl Gather {
             let tag = self.run(&statement, &bound, false).await?;
             portal.is_done = true;
             match self.kept.take() {
-                Some(kept) if kept.has_rows() || tag.starts_with(b"C") && tag[HEADER..].starts_with(b"SELECT") => {
+                Some(kept) if kept.has_rows() || tag.get(HEADER..).is_some_and(|tag| tag.starts_with(b"SELECT")) => {
                     portal.kept = Some(Kept { tag, ..kept });
                 }
                 Some(_) | None => {
@@ -294,7 +307,7 @@ impl Gather {
     }
 
     /// Remembers where a cursor is.
-    fn note_cursor(&mut self, text: &[u8], at: usize) {
+    pub(super) fn note_cursor(&mut self, text: &[u8], at: usize) {
         if let [declare, name, ..] = &super::block::names(text)[..]
             && declare == "declare"
         {
@@ -313,8 +326,6 @@ impl Told {
         }
     }
 }
-
-use crate::protocol::frame::HEADER;
 
 /// Does a text call what sets a setting?
 fn sets(text: &[u8]) -> bool {

@@ -1,11 +1,15 @@
 //! What a gathering server is given: the shards and their pools, the rules, what the session has set.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use routing_rules::{Key, Lex, Sharding, Tables};
+use routing_rules::{Lex, Sharding};
 
+use super::course::Course;
+use crate::catalog::Catalogued;
+use crate::client::route::readings::Remembered;
 use crate::client::worker::Worker;
 use crate::pool::Pool;
 use crate::protocol::merge::order::Ways;
@@ -13,7 +17,7 @@ use crate::protocol::session::reported::Reported;
 use crate::protocol::session::settings::Shared;
 
 /// One shard.
-pub(crate) struct Site {
+pub(in crate::client) struct Site {
     /// Its name.
     pub name: Box<str>,
     /// The pool of its primary, for the session's role.
@@ -21,25 +25,25 @@ pub(crate) struct Site {
 }
 
 /// Everything it is given.
-pub(crate) struct Terms {
+pub(in crate::client) struct Terms {
     /// The worker it runs on.
     pub worker: Rc<Worker>,
     /// All shards, in the order of the configuration.
     pub shards: Vec<Site>,
     /// How the database is sharded.
     pub sharding: Arc<Sharding>,
-    /// Its tables, if they are known.
-    pub tables: Option<Arc<Tables>>,
-    /// The schemas its names are looked up in, if they are known.
-    pub search_path: Option<Vec<String>>,
-    /// The session's tenant.
-    pub tenant: Option<Key>,
+    /// Its tables.
+    pub catalogued: Arc<Catalogued>,
+    /// What its texts were read as.
+    pub readings: Rc<Remembered>,
+    /// What the session says meanwhile.
+    pub course: Rc<Course>,
     /// What the session has set.
     pub settings: Shared,
     /// How texts are read.
     pub lex: Lex,
-    /// Text compares byte by byte on every shard.
-    pub database_is_c: bool,
+    /// Text compares byte by byte on every shard; `None`: nobody has asked yet.
+    pub is_c: Rc<Cell<Option<bool>>>,
     /// Bytes one statement may hold.
     pub merge_memory: usize,
     /// The longest a shard may take for one statement (0: for ever).
@@ -51,7 +55,8 @@ impl Terms {
     pub(super) fn ways(&self, reported: &Reported, text_is_c: bool) -> Ways {
         let value = |name: &[u8]| reported.value(name).unwrap_or_default();
         let set = |name: &[u8]| self.settings.value(name);
-        let digits = set(b"extra_float_digits").and_then(|digits| std::str::from_utf8(digits).ok()?.trim().parse().ok());
+        let digits = set(b"extra_float_digits");
+        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.trim().parse().ok());
         Ways {
             text_is_bytes: text_is_c && value(b"client_encoding") == value(b"server_encoding"),
             dates_are_iso: value(b"DateStyle").starts_with(b"ISO"),
