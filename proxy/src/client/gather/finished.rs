@@ -44,6 +44,7 @@ impl Gather {
         let last = finish.last(pieces, &names).map_err(|wrong| {
             Halt::refused(match wrong {
                 WrongType::Array => "groups or extremes of arrays over several shards",
+                WrongType::Float => "stddev() and variance() of floating point over several shards: cast it to numeric",
                 WrongType::Real => "avg(real) over several shards: cast it to double precision",
             })
         })?;

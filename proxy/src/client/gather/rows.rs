@@ -1,6 +1,6 @@
 //! Rows of several shards in any order, a statement for one shard, and one that is the same on all.
 
-use routing_rules::{Pieces, Reading, Values};
+use routing_rules::{Reading, Values};
 
 use super::block::complete;
 use super::part::NoFrame;
@@ -326,34 +326,22 @@ impl Gather {
         on: &[usize],
         job: Job<'_>,
         reading: &Reading,
-        pieces: &Pieces<'_>,
         values: &Values<'_>,
     ) -> Result<Vec<u8>, Halt> {
-        let unclear = || Halt::refused("INSERT of rows of several shards in this form");
-        let rows = reading.rows.as_ref().ok_or_else(unclear)?;
         let sharding = self.terms.sharding.clone();
-        let shards = match reading.row_shards(&sharding, values) {
-            Some(Ok(shards)) => shards,
-            Some(Err(_)) | None => return Err(unclear()),
-        };
-        let (Some(&(start, _)), Some(&(_, end))) = (rows.rows.first(), rows.rows.last()) else {
-            return Err(unclear());
+        let parts = match reading.split_insert(&sharding, values) {
+            Some(Ok(parts)) => parts,
+            Some(Err(reason)) => return self.refuse(job.statement, reason).await,
+            None => return Err(Halt::refused("INSERT of rows of several shards in this form")),
         };
         self.keeps_position = false;
-        let last = pieces.all.len().saturating_sub(1);
-        for &at in on {
-            let name = &self.terms.shards[at].name;
-            let own = rows.rows.iter().zip(&shards).filter(|(_, shard)| ***shard == **name);
-            let own: Vec<&str> = own.map(|((first, last), _)| pieces.range(*first, *last)).collect();
-            let mut text = start.checked_sub(1).map_or("", |before| pieces.range(0, before)).to_owned();
-            text.push(' ');
-            text.push_str(&own.join(", "));
-            if end < last {
-                text.push(' ');
-                text.push_str(pieces.range(end + 1, last));
-            }
-            let types = job.statement.types_for_shards();
-            let messages = job.bound.messages(text.as_bytes(), &types, &job.bound.results);
+        let types = job.statement.types_for_shards();
+        for part in &parts {
+            let Some(at) = self.terms.place(&part.shard).filter(|at| on.contains(at)) else {
+                return Err(Halt::refused("INSERT of rows of several shards in this form"));
+            };
+            let (bound, types) = job.bound.picked(&part.parameters, &types);
+            let messages = bound.messages(part.text.as_bytes(), &types, &job.bound.results);
             self.send(at, &messages, 1).await?;
         }
         self.gathered(on, job.is_simple, false).await

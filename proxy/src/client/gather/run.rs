@@ -162,7 +162,7 @@ impl Gather {
             (TextKind::CopyIn, _) => Err(Halt::refused("COPY FROM of rows of several shards")),
             (_, Some(Ok(Plan::Merge(merge)))) => self.merged(on, job, merge, pieces).await,
             (_, Some(Ok(Plan::Finish(finish)))) => self.finished(on, job, finish, pieces).await,
-            (TextKind::Write, _) if reading.rows.is_some() => self.insert(on, job, reading, pieces, values).await,
+            (TextKind::Write, _) if reading.rows.is_some() => self.insert(on, job, reading, values).await,
             (TextKind::Write, _) if reading.writes_reference => {
                 let messages = job.bound.messages(
                     &job.statement.text,
@@ -212,7 +212,7 @@ impl Gather {
     }
 
     /// What PostgreSQL itself would not do is refused in its words, all else in ours.
-    async fn refuse(&mut self, statement: &Statement, reason: ShardReason) -> Result<Vec<u8>, Halt> {
+    pub(super) async fn refuse(&mut self, statement: &Statement, reason: ShardReason) -> Result<Vec<u8>, Halt> {
         if read(&statement.text, self.terms.lex).statements == 1 {
             self.tell(statement).await?;
         }

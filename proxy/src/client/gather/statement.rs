@@ -113,6 +113,17 @@ impl Bound {
         (0..self.values.len()).map(parameter).collect()
     }
 
+    /// Only these of its parameters, the first being 1, with their types.
+    pub(super) fn picked(&self, parameters: &[u16], types: &[u32]) -> (Bound, Vec<u32>) {
+        let places = || parameters.iter().map(|number| usize::from(*number).saturating_sub(1));
+        let bound = Bound {
+            formats: Formats(places().map(|place| self.formats.of(place)).collect()),
+            values: places().map(|place| self.values.get(place).cloned().flatten()).collect(),
+            results: self.results.clone(),
+        };
+        (bound, places().map(|place| types.get(place).copied().unwrap_or(0)).collect())
+    }
+
     /// Parse, Bind, Describe, Execute and Sync of a text with these parameters, all unnamed.
     pub(super) fn messages(&self, text: &[u8], types: &[u32], results: &Formats) -> Vec<u8> {
         let mut out = Vec::new();
