@@ -34,6 +34,8 @@ macro_rules! states {
 states! {
     /// All is well: notices carry it.
     SUCCESSFUL_COMPLETION = b"00000";
+    /// warning
+    WARNING = b"01000";
     /// connection_exception
     CONNECTION_EXCEPTION = b"08000";
     /// sqlclient_unable_to_establish_sqlconnection
@@ -68,8 +70,6 @@ states! {
     INVALID_PASSWORD = b"28P01";
     /// invalid_catalog_name
     NO_SUCH_DATABASE = b"3D000";
-    /// statement_completion_unknown
-    COMPLETION_UNKNOWN = b"40003";
     /// syntax_error
     SYNTAX_ERROR = b"42601";
     /// insufficient_privilege

@@ -6,6 +6,7 @@ use routing_rules::{Control, Script};
 use super::{Gather, Halt};
 use crate::fault::Fault;
 use crate::protocol::{reply, sqlstate};
+use crate::twophase::{Commit, Participant};
 
 /// The client's transaction.
 pub(super) struct Block {
@@ -164,28 +165,64 @@ impl Gather {
         Ok(())
     }
 
-    /// Commits on one shard after the other, those that have written first: what fails on the first leaves nothing behind.
+    /// Commits: in two phases if several shards have written; those that have only read just end.
     async fn commit_parts(&mut self) -> Result<(), Halt> {
-        let is_open = |at: &usize| self.parts[*at].as_ref().is_some_and(|part| part.in_block);
-        let mut open: Vec<usize> = (0..self.parts.len()).filter(is_open).collect();
-        open.sort_by_key(|&at| !self.parts[at].as_ref().is_some_and(|part| part.writes));
+        let is = |at: &usize, is: fn(&super::Part) -> bool| self.parts[*at].as_ref().is_some_and(is);
+        let open = (0..self.parts.len()).filter(|at| is(at, |part| part.in_block));
+        let (writers, readers): (Vec<usize>, Vec<usize>) = open.partition(|at| is(at, |part| part.writes));
         let mut commit = Vec::new();
         reply::query(&mut commit, b"COMMIT");
-        let mut done = Vec::new();
-        for at in open {
-            let writes = self.parts[at].as_ref().is_some_and(|part| part.writes);
-            let ended = self.ends(at, &commit).await;
-            if let Err(halt) = ended {
-                return Err(match (halt, &done[..]) {
-                    (Halt::Failed(_), [_, ..]) => self.half_done(&done, at),
-                    (halt, _) => halt,
-                });
-            }
-            if writes {
-                done.push(at);
-            }
+        match writers[..] {
+            [] => {}
+            [only] => self.ends(only, &commit).await?,
+            [_, _, ..] => self.commit_in_two_phases(&writers).await?,
+        }
+        for at in readers {
+            self.ends(at, &commit).await?;
         }
         Ok(())
+    }
+
+    async fn commit_in_two_phases(&mut self, writers: &[usize]) -> Result<(), Halt> {
+        for &at in writers {
+            if let Some(part) = &mut self.parts[at] {
+                part.settle().await;
+            }
+        }
+        let doors = self.terms.doors();
+        let buffers = &self.terms.worker.buffers;
+        let (mut participants, mut places) = (Vec::new(), Vec::new());
+        for (at, part) in self.parts.iter_mut().enumerate() {
+            if let Some(part) = part.as_mut().filter(|_| writers.contains(&at)) {
+                // What it prepares is no session's from then on.
+                (part.in_block, part.writes) = (false, false);
+                places.push(at);
+                participants.push(Participant {
+                    shard: &self.terms.shards[at].name,
+                    server: &mut part.lease,
+                });
+            }
+        }
+        let commit = match Commit::new(participants) {
+            Ok(commit) => commit,
+            Err(fault) => {
+                for &at in writers {
+                    self.parts[at] = None;
+                }
+                return Err(Halt::of(&fault));
+            }
+        };
+        let report = commit.run(&doors, buffers).await;
+        for place in &report.lost {
+            self.parts[places[*place]] = None;
+        }
+        if !report.lost.is_empty() {
+            self.terms.worker.common.transactions.wanted.notify_one();
+        }
+        match report.fault {
+            Some(fault) => Err(Halt::of(&fault)),
+            None => Ok(()),
+        }
     }
 
     async fn ends(&mut self, at: usize, commit: &[u8]) -> Result<(), Halt> {
@@ -209,16 +246,6 @@ impl Gather {
             ))),
             false => Ok(()),
         }
-    }
-
-    fn half_done(&self, done: &[usize], failed: usize) -> Halt {
-        let names: Vec<&str> = done.iter().map(|&at| &*self.terms.shards[at].name).collect();
-        let fault = Fault::error(
-            sqlstate::COMPLETION_UNKNOWN,
-            "the transaction was committed on some shards and not on all",
-        );
-        let failed = &self.terms.shards[failed].name;
-        Halt::of(&fault.detail(format!("Committed: {}. Failed: {failed}.", names.join(", "))))
     }
 
     /// Rolls back what is open on every shard, whatever they say to it.
@@ -315,9 +342,22 @@ impl Gather {
     }
 
     fn warn(&mut self, text: &str) {
+        let code = match self.block {
+            Some(_) => sqlstate::ACTIVE_TRANSACTION,
+            None => sqlstate::NO_ACTIVE_TRANSACTION,
+        };
+        self.say("WARNING", code, text);
+    }
+
+    /// A warning of pgshunt's own.
+    pub(super) fn note(&mut self, text: &str) {
+        self.say("WARNING", sqlstate::WARNING, text);
+    }
+
+    fn say(&mut self, severity: &str, code: sqlstate::SqlState, text: &str) {
         let fields = reply::ErrorFields {
-            severity: "WARNING",
-            code: sqlstate::NO_ACTIVE_TRANSACTION,
+            severity,
+            code,
             message: text,
             detail: None,
             hint: None,

@@ -21,6 +21,8 @@ pub(super) struct Part {
     pub in_block: bool,
     /// That transaction may have written.
     pub writes: bool,
+    /// It reads the rows of a COPY until it is told that there are no more.
+    pub is_copying: bool,
     /// It may hold something of the session.
     pub is_dirty: bool,
     /// A cancel request on its way to it.
@@ -43,6 +45,7 @@ impl Part {
             owes: 0,
             in_block: false,
             writes: false,
+            is_copying: false,
             is_dirty: false,
             cancel: None,
         }
@@ -51,12 +54,16 @@ impl Part {
     /// Sends messages with so many Syncs or Queries among them. They are short, or the server reads them to their end before
     /// it answers.
     pub(super) async fn send(&mut self, bytes: &[u8], syncs: u32) -> Result<(), NoFrame> {
-        if let Some(cancel) = self.cancel.take() {
-            // What was meant for a statement before must not meet this one.
-            let _ = cancel.await;
-        }
+        self.settle().await;
         self.owes += syncs;
         self.lease.write(bytes).await.map_err(|_| NoFrame::Lost)
+    }
+
+    /// Waits until no cancel request is on its way: what was meant for a statement before must not meet the next one.
+    pub(super) async fn settle(&mut self) {
+        if let Some(cancel) = self.cancel.take() {
+            let _ = cancel.await;
+        }
     }
 
     /// A frame that is here, whole.

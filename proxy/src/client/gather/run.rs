@@ -147,6 +147,9 @@ impl Gather {
             let text = "this statement can't run in a transaction block";
             return Err(Halt::of(&Fault::error(sqlstate::ACTIVE_TRANSACTION, text)));
         }
+        if job.writes && !begins {
+            return self.one_by_one(on, &job.statement.text).await;
+        }
         self.join(on, begins).await?;
         if job.writes {
             for &at in on {
@@ -159,7 +162,7 @@ impl Gather {
             (TextKind::Everywhere, _) => self.first_of(on, &job.statement.text).await,
             (TextKind::Explain, _) => self.explain(on, job).await,
             (TextKind::CopyOut, _) => self.copy_out(on, job, pieces).await,
-            (TextKind::CopyIn, _) => Err(Halt::refused("COPY FROM of rows of several shards")),
+            (TextKind::CopyIn, _) => self.copy_from(on, job, reading, pieces).await,
             (_, Some(Ok(Plan::Merge(merge)))) => self.merged(on, job, merge, pieces).await,
             (_, Some(Ok(Plan::Finish(finish)))) => self.finished(on, job, finish, pieces).await,
             (TextKind::Write, _) if reading.rows.is_some() => self.insert(on, job, reading, values).await,
@@ -199,6 +202,29 @@ impl Gather {
                 return Err(Halt::of(&Fault::error(sqlstate::NOT_IN_STATE, text)));
             }
         }
+    }
+
+    /// What PostgreSQL runs in no transaction: on one shard after the other.
+    async fn one_by_one(&mut self, on: &[usize], text: &[u8]) -> Result<Vec<u8>, Halt> {
+        let mut tag = Vec::new();
+        for (turn, &at) in on.iter().enumerate() {
+            self.join(&[at], false).await?;
+            let before = self.line.out.len();
+            let done = self.first_of(&[at], text).await;
+            match done {
+                Ok(own) if turn == 0 => tag = own,
+                // What another shard says is the same.
+                Ok(_) => self.line.out.truncate(before),
+                Err(Halt::Failed(error)) if turn > 0 => {
+                    let done: Vec<&str> = on[..turn].iter().map(|&at| &*self.terms.shards[at].name).collect();
+                    let text = format!("it is done on {}, and on no shard behind", done.join(", "));
+                    self.note(&text);
+                    return Err(Halt::Failed(error));
+                }
+                Err(halt) => return Err(halt),
+            }
+        }
+        Ok(tag)
     }
 
     /// In a failed transaction only its end is heard.

@@ -12,9 +12,12 @@ use crate::catalog::Catalogued;
 use crate::client::route::readings::Remembered;
 use crate::client::worker::Worker;
 use crate::pool::Pool;
+use crate::protocol::auth::Secret;
 use crate::protocol::merge::order::Ways;
 use crate::protocol::session::reported::Reported;
 use crate::protocol::session::settings::Shared;
+use crate::server::address::Servers;
+use crate::twophase::door::Door;
 
 /// One shard.
 pub(in crate::client) struct Site {
@@ -28,6 +31,8 @@ pub(in crate::client) struct Site {
 pub(in crate::client) struct Terms {
     /// The worker it runs on.
     pub worker: Rc<Worker>,
+    /// The database, as clients name it.
+    pub database: String,
     /// All shards, in the order of the configuration.
     pub shards: Vec<Site>,
     /// How the database is sharded.
@@ -51,6 +56,28 @@ pub(in crate::client) struct Terms {
 }
 
 impl Terms {
+    /// The way to each shard for pgshunt's own role.
+    pub(super) fn doors(&self) -> Vec<Door> {
+        let common = &self.worker.common;
+        let snapshot = common.snapshot.load();
+        let targets = common.targets.load();
+        let Some(database) = snapshot.database(&self.database) else {
+            return Vec::new();
+        };
+        let (Some(control), Some(shards)) = (&database.control, targets.get(&database.name)) else {
+            return Vec::new();
+        };
+        let password = control.password.as_ref();
+        let secret = password.map_or(Secret::None, |password| Secret::Password(password.expose().into()));
+        let door = |servers: &Servers| Door {
+            shard: servers.shard.to_string(),
+            servers: servers.targets.clone(),
+            user: control.user.clone(),
+            secret: secret.clone(),
+        };
+        shards.iter().map(door).collect()
+    }
+
     /// How values compare, `reported` being what the session is told of its server.
     pub(super) fn ways(&self, reported: &Reported, text_is_c: bool) -> Ways {
         let value = |name: &[u8]| reported.value(name).unwrap_or_default();

@@ -192,6 +192,12 @@ impl Gather {
         for at in 0..self.parts.len() {
             let buffers = &self.terms.worker.buffers;
             let Some(part) = &mut self.parts[at] else { continue };
+            if std::mem::take(&mut part.is_copying) {
+                let mut fail = Vec::new();
+                reply::frame(&mut fail, b'f', |out| reply::cstr(out, b"the statement has failed on another shard"));
+                // A line that is broken shows below.
+                let _ = part.send(&fail, 0).await;
+            }
             while part.owes > 0 {
                 let frame = poll_fn(|cx| part.poll_frame(cx, buffers, usize::MAX));
                 let Ok(Ok(header)) = tokio::time::timeout_at(until, frame).await else {

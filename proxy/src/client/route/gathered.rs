@@ -44,6 +44,7 @@ impl Client {
         let settings = own.settings();
         let terms = Terms {
             worker: self.worker.clone(),
+            database: own.plan.key.database.clone(),
             shards,
             sharding,
             catalogued: reads.catalogued.clone(),
