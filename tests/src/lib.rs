@@ -12,6 +12,7 @@ pub mod frame;
 pub mod fuzzing;
 pub mod load;
 pub mod messages;
+pub mod parity;
 pub mod programs;
 pub mod proxy;
 pub mod shard;

@@ -50,7 +50,11 @@ impl Client {
         if let Some(shard) = &told.shard {
             row.shard = shard.to_string();
         }
-        row.target = if told.is_replica { "replica" } else { "primary" }.into();
+        row.target = match (told.is_gathered, told.is_replica) {
+            (true, _) => "shards".into(),
+            (false, true) => "replica".into(),
+            (false, false) => "primary".into(),
+        };
         row.server = told.server;
         if !told.note.is_empty() {
             row.because += "; ";

@@ -4,6 +4,8 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::worker::Worker;
 use crate::pool::Pool;
 use crate::pool::lease::Lease;
@@ -81,20 +83,24 @@ async fn drain(worker: &Worker, session: &mut Session, lease: &mut Lease) -> Res
 }
 
 /// Sends a cancel request for the statement a server runs now. Until it has ended the server is lent to nobody, so it
-/// can hit no other statement.
-pub fn send_cancel(pool: &Rc<Pool>, server: &Server, worker: &Worker) {
+/// can hit no other statement. Gives the task that sends it; none is needed for what is played within pgshunt.
+pub fn send_cancel(pool: &Rc<Pool>, server: &Server, worker: &Worker) -> Option<JoinHandle<()>> {
     let point = server.cancel.clone();
+    if let Some(hail) = &point.hail {
+        hail.cancel();
+        return None;
+    }
     point.on_their_way.fetch_add(1, Ordering::AcqRel);
     pool.totals.borrow_mut().cancel_count += 1;
     let patience = pool.settings().cancel_wait_timeout;
     let (pool, common) = (pool.clone(), worker.common.clone());
     common.cancels.fetch_add(1, Ordering::AcqRel);
-    tokio::task::spawn_local(async move {
+    Some(tokio::task::spawn_local(async move {
         if let Err(error) = cancel(&point.target, point.pid, &point.secret, patience).await {
             tracing::warn!(address = %point.target.address, %error, "a cancel request could not be passed on");
         }
         common.cancels.fetch_sub(1, Ordering::AcqRel);
         point.on_their_way.fetch_sub(1, Ordering::AcqRel);
         pool.cancel_ended();
-    });
+    }))
 }

@@ -467,6 +467,13 @@ impl Client {
                 return false;
             }
             Pick::Later => return false,
+            Pick::Gather => {
+                let lease = self.gathering(None);
+                if let Some(lease) = lease {
+                    self.attach(cx, lease, at);
+                }
+                return true;
+            }
             Pick::Refused(fault) => {
                 self.refuse(&fault);
                 return true;

@@ -6,6 +6,7 @@
 
 mod elsewhere;
 mod fresh;
+mod gathered;
 mod place;
 pub mod readings;
 mod shard;
@@ -20,6 +21,7 @@ use std::time::Instant;
 
 use routing_rules::{Consistency, Facts, Target as To, Transaction, Wanted, route};
 
+use super::gather::Course;
 use super::relay::Client;
 use crate::cluster::Outstanding;
 use crate::fault::Fault;
@@ -46,6 +48,10 @@ pub struct Routing {
     is_judged: bool,
     /// The tenant that was set in the transaction, as long as it lasts.
     tenant_now: Option<Option<Tenant>>,
+    /// What has been said in the transaction that another shard would have to hear.
+    said: Vec<Vec<u8>>,
+    /// What the session says to the gathering server beside its statements.
+    course: Option<Rc<Course>>,
     /// The shard that was asked for in the transaction, likewise.
     shard_now: Option<Option<Box<str>>>,
     /// A temporary table may have been made in the transaction.
@@ -83,6 +89,7 @@ struct Last {
     /// The shard's name; `None`: the only one.
     shard: Option<Arc<str>>,
     is_replica: bool,
+    is_gathered: bool,
 }
 
 /// The circumstances a route was chosen in.
@@ -121,6 +128,8 @@ pub(super) enum Pick {
     More,
     /// A replica may have caught up in a moment.
     Later,
+    /// To several shards at once.
+    Gather,
     /// Nowhere.
     Refused(Fault),
 }
@@ -144,6 +153,7 @@ impl Client {
                 let reads = primary.reads();
                 self.pick_server(primary, &reads, at)
             }
+            Verdicted::Gather => Pick::Gather,
             Verdicted::Refused(fault) => Pick::Refused(fault),
             Verdicted::More => Pick::More,
             Verdicted::Later => Pick::Later,
@@ -211,6 +221,7 @@ impl Client {
             server: None,
             shard: Some(primary.plan.key.place.shard.clone()),
             is_replica,
+            is_gathered: false,
         };
         let pool = picked.and_then(|at| {
             let shard = &primary.plan.key.place.shard;
@@ -246,6 +257,10 @@ impl Client {
         self.routing.to_primary = false;
         self.routing.last.server = Some(lease.facts.target.clone());
         let pool = lease.pool().clone();
+        if lease.cancel.hail.is_some() {
+            self.session.attach_shard(&mut lease.backend, back);
+            return;
+        }
         let place = &pool.plan.key.place;
         self.routing.tracks.enter(&place.shard);
         let Role::Replica(at) = place.role else {
@@ -284,6 +299,7 @@ impl Client {
     pub(super) fn transaction_ended(&mut self) {
         self.routing.tenant_now = None;
         self.routing.shard_now = None;
+        self.routing.said = Vec::new();
         self.routing.made_temporary = false;
     }
 

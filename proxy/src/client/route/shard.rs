@@ -47,6 +47,8 @@ pub(super) struct Noted {
     makes_temporary: bool,
     /// It sets something of pgshunt's own.
     sets: bool,
+    /// What another shard would have to hear, should the transaction go on there.
+    said: Vec<Vec<u8>>,
     /// The tenant it sets.
     tenant: Option<Option<Tenant>>,
     /// The shard it asks for.
@@ -92,7 +94,7 @@ impl Client {
             Verdict::More => return Verdicted::More,
             Verdict::Later if self.waits_for_tables(reads, at) => return Verdicted::Later,
             Verdict::Later => return self.nowhere(own, reads, not_looked_up()),
-            Verdict::Several(shards) => return self.nowhere(own, reads, several(&shards)),
+            Verdict::Several(_) => return self.gathers(noted),
             Verdict::Refused(fault) => return self.nowhere(own, reads, fault),
         };
         self.routing.looking = None;
@@ -138,6 +140,9 @@ impl Client {
         {
             return Stay::On;
         }
+        if lease.cancel.hail.is_some() {
+            return self.stay_gathered(&reads);
+        }
         let here = lease.pool().plan.key.place.shard.clone();
         let tied = self.tie(&reads);
         let (verdict, noted) = self.judge(&reads);
@@ -151,6 +156,7 @@ impl Client {
             Verdict::Shard(shard) if *shard == *here => None,
             Verdict::Later if self.waits_for_tables(&reads, Instant::now()) => return Stay::Wait,
             Verdict::Later => Some(not_looked_up()),
+            Verdict::Shard(_) | Verdict::Several(_) if self.can_go_on() => return self.goes_on(noted),
             Verdict::Shard(other) => Some(elsewhere(&here, &other, self.is_in_transaction())),
             Verdict::Several(shards) => Some(several(&shards)),
             Verdict::Refused(fault) => Some(fault),
@@ -189,7 +195,7 @@ impl Client {
         Stay::Failed
     }
 
-    fn is_in_transaction(&self) -> bool {
+    pub(super) fn is_in_transaction(&self) -> bool {
         let status = self.lease.as_ref().map(|lease| lease.backend.status);
         self.session.has_begun() || status == Some(b'T')
     }
@@ -219,15 +225,16 @@ impl Client {
     }
 
     /// The shard that `pgshunt.target` names at this moment.
-    fn target(&self) -> Option<&str> {
+    pub(super) fn target(&self) -> Option<&str> {
         match &self.routing.shard_now {
             Some(now) => now.as_deref(),
             None => self.routing.wishes.shard.as_deref(),
         }
     }
 
-    fn take_note(&mut self, noted: Noted) {
+    pub(super) fn take_note(&mut self, noted: Noted) {
         self.session.makes_temporary(noted.makes_temporary);
+        self.routing.said.extend(noted.said);
         self.routing.made_temporary |= noted.makes_temporary;
         if noted.tenant.is_some() {
             self.routing.tenant_now = noted.tenant;
@@ -238,7 +245,7 @@ impl Client {
     }
 
     /// Judges the stretch that begins the inbox.
-    fn judge(&self, reads: &Reads) -> (Verdict, Noted) {
+    pub(super) fn judge(&self, reads: &Reads) -> (Verdict, Noted) {
         let Some(sharding) = &reads.sharding else {
             return (Verdict::Anywhere, Noted::default());
         };
@@ -323,6 +330,7 @@ impl Client {
             return Err(Verdict::Later);
         }
         let parameters = spoken.parameters();
+        noted.said.extend(super::gathered::must_be_heard(spoken.text));
         let set = self
             .sets(spoken, &read, &parameters, reads)
             .map_err(Verdict::Refused)?;
@@ -446,7 +454,7 @@ impl Client {
     }
 
     /// Waits until the tables have been looked up, if that has not taken too long already.
-    fn waits_for_tables(&mut self, reads: &Rc<Reads>, at: Instant) -> bool {
+    pub(super) fn waits_for_tables(&mut self, reads: &Rc<Reads>, at: Instant) -> bool {
         let until = *self.routing.looking.get_or_insert(at + TABLES_WITHIN);
         if at >= until {
             return false;
@@ -474,6 +482,8 @@ impl Client {
 pub(super) enum Verdicted {
     /// The pool of its primary.
     Pool(Rc<Pool>),
+    /// To several shards at once.
+    Gather,
     /// Nowhere.
     Refused(Fault),
     /// More of it must come first.
@@ -541,7 +551,7 @@ fn elsewhere(here: &str, other: &str, in_transaction: bool) -> Fault {
     }
 }
 
-fn not_looked_up() -> Fault {
+pub(super) fn not_looked_up() -> Fault {
     Fault::error(
         sqlstate::NOT_IN_STATE,
         "the database's tables could not be looked up yet",

@@ -19,7 +19,8 @@ pub struct Report {
 /// Most bytes a report may take; a session that has set more keeps its server.
 const REPORT_BYTES: usize = 1 << 20;
 
-pub(super) const QUESTION: &[u8] = b"SELECT 's', name, setting FROM pg_catalog.pg_settings \
+/// The text every probe begins with.
+pub const QUESTION: &[u8] = b"SELECT 's', name, setting FROM pg_catalog.pg_settings \
 WHERE source OPERATOR(pg_catalog.=) 'session' AND name NOT IN \
 ('transaction_isolation','transaction_read_only','transaction_deferrable','seed') \
 UNION ALL SELECT 's', 'role', pg_catalog.current_setting('role') \
