@@ -58,10 +58,38 @@ fn door(snapshot: &Snapshot, database: &Database, shard: &Shard, control: &Contr
     })
 }
 
+/// The doors of every database, as one configuration says.
+struct Followed {
+    snapshot: Arc<Snapshot>,
+    databases: Vec<(String, Vec<Door>)>,
+}
+
+impl Followed {
+    fn new(snapshot: Arc<Snapshot>) -> Followed {
+        let usable = doors(&snapshot)
+            .into_iter()
+            .filter_map(|(name, doors)| match doors {
+                Ok(doors) => Some((name, doors)),
+                Err(why) => {
+                    tracing::warn!(
+                        database = name,
+                        why,
+                        "transactions left behind can't be looked for"
+                    );
+                    None
+                }
+            });
+        Followed {
+            databases: usable.collect(),
+            snapshot,
+        }
+    }
+}
+
 /// Looks for ever. Runs on a [`tokio::task::LocalSet`].
 pub async fn serve(common: Arc<Common>) {
     let known = common.transactions.clone();
-    let mut current: Option<(Arc<Snapshot>, Vec<(String, Vec<Door>)>)> = None;
+    let mut followed = Followed::new(common.snapshot.load_full());
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -70,25 +98,10 @@ pub async fn serve(common: Arc<Common>) {
             () = known.wanted.notified() => {}
         }
         let snapshot = common.snapshot.load_full();
-        if current.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, &snapshot)) {
-            let usable = doors(&snapshot)
-                .into_iter()
-                .filter_map(|(name, doors)| match doors {
-                    Ok(doors) => Some((name, doors)),
-                    Err(why) => {
-                        tracing::warn!(
-                            database = name,
-                            why,
-                            "transactions left behind can't be looked for"
-                        );
-                        None
-                    }
-                });
-            current = Some((snapshot, usable.collect()));
+        if !Arc::ptr_eq(&followed.snapshot, &snapshot) {
+            followed = Followed::new(snapshot);
         }
-        let Some((_, databases)) = &current else {
-            continue;
-        };
+        let databases = &followed.databases;
         known.keep(|name| databases.iter().any(|(database, _)| database == name));
         for (name, doors) in databases {
             let seen = sweep(doors, ABANDONED_AFTER).await;
