@@ -84,6 +84,7 @@ impl World {
             tls: ToServer::disabled().into(),
             connect_timeout: Duration::from_secs(5),
             tcp: Default::default(),
+            name: Arc::default(),
         })
     }
 
