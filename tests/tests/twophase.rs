@@ -16,7 +16,7 @@ use pgshunt_tests::span::{NAMES, World, block_on, participants};
 /// How many crashes. `PGSHUNT_ROUNDS=200` makes more.
 fn rounds() -> usize {
     let wanted = std::env::var("PGSHUNT_ROUNDS").ok();
-    wanted.and_then(|count| count.parse().ok()).unwrap_or(24)
+    wanted.and_then(|count| count.parse().ok()).unwrap_or(15)
 }
 
 fn chance() -> Chance {
