@@ -100,6 +100,9 @@ impl Session {
             return self.forward(frame, backend, sink, nothing());
         };
         if view.name.is_empty() {
+            if backend.pipeline.is_open() {
+                self.changes_unnamed();
+            }
             // Should an error come first, the one before is still there.
             let before = (backend.pipeline.is_open() && self.unnamed.token != 0)
                 .then(|| Box::new((std::mem::take(&mut self.unnamed), backend.unnamed)));
@@ -112,6 +115,7 @@ impl Session {
                 self.follow(&script.custom_settings);
             }
             if self.unnamed.effects.contains(Effects::PROBE) {
+                self.note_makes(view.text, false, backend);
                 self.vacates = vacated(view.text, self.lex());
                 let is_one_deallocate = self.unnamed.deallocates.is_some();
                 self.tell_own_names((view.text, is_one_deallocate), frame.input, backend, sink);
@@ -146,6 +150,7 @@ impl Session {
             let told = (view.text, statement.deallocates.is_some());
             self.tell_own_names(told, frame.input, backend, sink);
         }
+        self.changes_name(view.name);
         self.prepared
             .get_or_insert_default()
             .insert(view.name.into(), statement.clone());
@@ -192,6 +197,7 @@ impl Session {
         if view.statement.is_empty() {
             self.note_unnamed_reset();
             self.before_unnamed_sequences(frame.input, backend, sink);
+            self.note_unnamed_makes(!view.portal.is_empty(), backend);
             self.note(self.unnamed.effects, &[]);
             if let Some(name) = self.unnamed.deallocates.clone() {
                 self.hand_over(&name, frame.input, backend, sink);
@@ -225,6 +231,9 @@ impl Session {
                 self.tell_own_names(told, frame.input, backend, sink);
             }
             if let Some((text, _)) = cstr(&statement.body) {
+                if statement.effects.contains(Effects::PROBE) {
+                    self.note_makes(text, !view.portal.is_empty(), backend);
+                }
                 self.note_reset(text);
                 self.before_sequences((text, statement.effects), frame.input, backend, sink);
             }
@@ -284,6 +293,7 @@ impl Session {
             self.forget_unnamed(backend);
             return self.forward(frame, backend, sink, Expect::Close);
         }
+        self.changes_name(name);
         let removed = self.prepared.as_mut().and_then(|map| map.remove_entry(name));
         let is_by_own_name = self.by_own_name.iter().any(|own| **own == *name);
         self.by_own_name.retain(|own| **own != *name);

@@ -440,6 +440,7 @@ impl Session {
         self.note_reset(text);
         self.note(script.effects, &script.custom_settings);
         if script.effects.contains(Effects::PROBE) {
+            self.note_makes(text, false, backend);
             // It may be a DISCARD ALL.
             backend.pipeline.may_rename();
         }
@@ -461,6 +462,7 @@ impl Session {
     /// What is sent next ends the unnamed statement, unless an error comes first and it is skipped.
     pub(super) fn forget_unnamed(&mut self, backend: &mut Backend) {
         if self.unnamed.token != 0 && backend.pipeline.is_open() && !backend.pipeline.is_empty() {
+            self.changes_unnamed();
             let before = (std::mem::take(&mut self.unnamed), backend.unnamed);
             backend.pipeline.push(Expect::Forgets(Box::new(before)));
             // Whether it is skipped is known with the end of the unit.

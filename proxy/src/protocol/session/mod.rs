@@ -6,9 +6,10 @@
 
 mod extended;
 mod from_client;
-mod from_server;
+pub mod from_server;
 mod lazy_begin;
 mod loose;
+mod makes;
 pub mod ours;
 mod own_names;
 pub mod pin;
@@ -254,6 +255,9 @@ pub struct Session {
     due: bool,
     /// The client has reset settings of its server (in modes that keep only what is reported).
     was_reset: bool,
+    /// The client may have changed settings of pgshunt's (in those modes).
+    ours_due: bool,
+    makes: makes::Makes,
     own_done: Option<Own>,
     /// The client is about to ask for a database that nobody else is connected to.
     vacates: Option<String>,
@@ -291,7 +295,7 @@ impl Reading {
 type Prepared = HashMap<Box<[u8]>, Rc<Statement>>;
 
 /// The client's unnamed statement, kept because the next Bind may meet another server.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Unnamed {
     body: Vec<u8>,
     token: u64,
@@ -330,6 +334,8 @@ impl Session {
             copy_in: false,
             due: false,
             was_reset: false,
+            ours_due: false,
+            makes: makes::Makes::default(),
             own_done: None,
             vacates: None,
             lane: Lane::Primary,
@@ -365,7 +371,7 @@ impl Session {
 
     /// May what the session left in a server be unknown?
     pub fn is_due(&self) -> bool {
-        self.due && self.pooling == Pooling::Faithful
+        self.due && self.pooling == Pooling::Faithful || self.ours_due
     }
 
     /// The transaction status a client without a server is told.
@@ -415,13 +421,18 @@ impl Session {
             self.next_unit();
             return Afterwards::InTransaction;
         }
-        if std::mem::take(&mut self.due) && self.pooling == Pooling::Faithful {
+        let is_due = self.is_due();
+        (self.due, self.ours_due) = (false, false);
+        if is_due {
             backend.report = Some(Box::default());
             backend.pipeline.push(Expect::Own(Own::Probe));
             backend.unnamed = 0;
             let custom = self.custom.iter().map(String::as_str);
             reply::frame(to_server, b'Q', |out| {
-                probe::question(out, custom);
+                match self.pooling {
+                    Pooling::Faithful => probe::question(out, custom),
+                    Pooling::Transactions | Pooling::Statements => probe::question_of_ours(out, custom),
+                }
                 out.push(0);
             });
             desk.totals.probe_count += 1;
@@ -470,6 +481,9 @@ impl Session {
 
     /// Takes in what a probe found.
     fn learn(&mut self, report: Report, backend: &mut Backend) {
+        if self.pooling != Pooling::Faithful {
+            return self.learn_ours(&report, backend);
+        }
         self.pins = self.pins.probed(report.pins);
         for name in &self.custom {
             if report.settings.value(name.as_bytes()).is_some() && !backend.custom.contains(name) {
@@ -500,7 +514,8 @@ impl Session {
     /// Takes note of what a statement on its way to a server may do.
     fn note(&mut self, effects: Effects, custom: &[String]) {
         if self.pooling != Pooling::Faithful {
-            // In those modes nothing is asked and nothing pins.
+            // In those modes nothing is asked and nothing pins, except for what is pgshunt's own.
+            self.note_ours(effects, custom);
             return;
         }
         // CLOSE ends a held cursor, and is too common a statement to ask after each.
@@ -534,7 +549,9 @@ impl Session {
                 continue;
             }
             if self.custom.len() >= CUSTOM_MAX {
-                self.pins.insert(Pin::UnknownSettings);
+                if self.pooling == Pooling::Faithful {
+                    self.pins.insert(Pin::UnknownSettings);
+                }
                 return;
             }
             self.custom.push(name.clone());

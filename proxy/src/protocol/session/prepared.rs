@@ -47,7 +47,7 @@ pub struct Statement {
 
 /// A count of the schema changes seen in one database, shared by all its pools.
 #[derive(Clone, Debug, Default)]
-pub struct Schema(Arc<[AtomicU64; 2]>);
+pub struct Schema(Arc<[AtomicU64; 3]>);
 
 impl Schema {
     /// How many changes were seen.
@@ -67,6 +67,20 @@ impl Schema {
 
     /// One more was.
     pub fn changed(&self, is_seen_by_others: bool) {
+        self.0[2].fetch_add(1, Ordering::AcqRel);
+        if is_seen_by_others {
+            self.0[1].fetch_add(1, Ordering::AcqRel);
+        }
+        self.0[0].fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many of them may have changed what names mean to everybody.
+    pub fn names_generation(&self) -> u64 {
+        self.0[2].load(Ordering::Acquire)
+    }
+
+    /// One more was, which leaves what names mean to everybody as it was.
+    pub fn changed_but_for_names(&self, is_seen_by_others: bool) {
         if is_seen_by_others {
             self.0[1].fetch_add(1, Ordering::AcqRel);
         }
