@@ -204,12 +204,22 @@ impl Session {
             }
             self.hold_unnamed(frame, backend, desk, sink);
             self.forward(frame, backend, sink, Expect::Bind);
+            let body = std::mem::take(&mut self.unnamed.body);
+            self.binds_copy(&body, view.portal);
+            self.unnamed.body = body;
+            self.bound = None;
             return Went::On;
         }
         let Some(statement) = self.statement(view.statement) else {
             self.unknown_statement(view.statement, frame, backend, sink, Expect::Bind);
             return Went::On;
         };
+        if let Some(went) = self.mind_changes(&statement, frame, backend, desk, sink) {
+            return went;
+        }
+        self.binds_copy(&statement.body, view.portal);
+        let is_wanted = statement.result.borrow().is_none();
+        self.bound = is_wanted.then(|| (view.portal.into(), statement.clone()));
         let mut names = Vec::with_capacity(view.portal.len() + 32);
         reply::cstr(&mut names, view.portal);
         if statement.asks_route.get() {
@@ -273,6 +283,9 @@ impl Session {
                     let expect = Expect::DescribeStatement(None);
                     return self.unknown_statement(name, frame, backend, sink, expect);
                 };
+                if self.describe_alone(&statement, backend, sink) {
+                    return;
+                }
                 if statement.effects.contains(Effects::PROBE) {
                     let told = (&statement.body[..], statement.deallocates.is_some());
                     self.tell_own_names(told, frame.input, backend, sink);
@@ -281,7 +294,12 @@ impl Session {
                 write_named(sink.forward.made(frame.input), b'D', statement.id);
                 backend.pipeline.push(Expect::DescribeStatement(Some(statement)));
             }
-            Some(Named::Portal(_)) | None => self.forward(frame, backend, sink, Expect::DescribePortal),
+            Some(Named::Portal(name)) => {
+                let bound = self.bound.as_ref().filter(|(portal, _)| **portal == *name);
+                let statement = bound.map(|(_, statement)| statement.clone());
+                self.forward(frame, backend, sink, Expect::DescribePortal(statement));
+            }
+            None => self.forward(frame, backend, sink, Expect::DescribePortal(None)),
         }
     }
 
@@ -425,7 +443,7 @@ fn write_parse_as(out: &mut Vec<u8>, name: &[u8], sql: &[u8]) {
     });
 }
 
-fn write_named(out: &mut Vec<u8>, kind: u8, id: u64) {
+pub(super) fn write_named(out: &mut Vec<u8>, kind: u8, id: u64) {
     reply::frame(out, kind, |out| {
         out.push(b'S');
         server_name(out, id);

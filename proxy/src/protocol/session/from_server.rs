@@ -146,6 +146,7 @@ impl Session {
             b'Z' => self.ready(body, backend, desk),
             _ if own => To::Nobody,
             b'G' => {
+                self.copies.may_begin = false;
                 self.copy_in = backend.pipeline.copy_in();
                 To::Client
             }
@@ -163,7 +164,12 @@ impl Session {
                 }
                 self.completed(header.kind, backend)
             }
-            kind => self.completed(kind, backend),
+            kind => {
+                if matches!(kind, b'T' | b'n') && body.len() + HEADER == header.total {
+                    self.keep_description(kind, body, backend);
+                }
+                self.completed(kind, backend)
+            }
         }
     }
 
@@ -206,7 +212,9 @@ impl Session {
                 (To::Nobody, true)
             }
             (b't', Expect::DescribeStatement(_)) => (To::Client, false),
-            (b'T' | b'n', Expect::DescribeStatement(_) | Expect::DescribePortal) => (To::Client, true),
+            (b'T' | b'n', Expect::DescribeStatement(_) | Expect::DescribePortal(_)) => (To::Client, true),
+            (b't', Expect::OwnDescribe(..)) => (To::Nobody, false),
+            (b'T' | b'n', Expect::OwnDescribe(..)) => (To::Nobody, true),
             (b'C' | b'I' | b's', Expect::Execute) => (To::Client, true),
             (b'T' | b'C' | b'I', Expect::Query) => (To::Client, false),
             _ => return To::Broken("an answer out of order"),
@@ -226,7 +234,13 @@ impl Session {
 
     fn error(&mut self, frame: &Heading<'_>, backend: &mut Backend, sink: &mut Sink) -> To {
         let body = frame.body;
-        let renamed = self.in_clients_words(body, backend);
+        self.copies.may_begin = false;
+        let renamed = match backend.pipeline.head() {
+            Some(Expect::Fails(instead)) => Some(instead.to_vec()),
+            _ => self.in_clients_words(body, backend),
+        };
+        // Nobody asked but us: what it means is seen when the client's own message comes.
+        let is_ours = backend.pipeline.is_own_batch() && !is_fatal(body);
         match backend.pipeline.head() {
             Some(Expect::Own(own)) => {
                 backend.own_failed = true;
@@ -259,6 +273,7 @@ impl Session {
                     sink.back.extend_from_slice(&back);
                 }
                 match renamed {
+                    _ if is_ours => To::Nobody,
                     Some(renamed) => {
                         reply::frame(sink.forward.made(frame.input), b'E', |out| {
                             out.extend_from_slice(&renamed)
@@ -334,7 +349,9 @@ impl Session {
             Expect::SayClosed(None)
             | Expect::Bind
             | Expect::DescribeStatement(_)
-            | Expect::DescribePortal
+            | Expect::DescribePortal(_)
+            | Expect::OwnDescribe(..)
+            | Expect::Fails(_)
             | Expect::Execute
             | Expect::Close
             | Expect::OwnBind
@@ -348,6 +365,7 @@ impl Session {
     }
 
     fn ready(&mut self, body: &[u8], backend: &mut Backend, desk: &mut Desk<'_>) -> To {
+        self.copies.may_begin = false;
         let &[status @ (b'I' | b'T' | b'E')] = body else {
             return To::Broken("a ReadyForQuery without a status");
         };

@@ -4,6 +4,8 @@
 //! needed. [`Session::on_server`] says which of a server's bytes are the client's. [`Session::afterwards`] says, when a
 //! server owes nothing and sits idle, whether it may go. `Backend` is what is known of the server in hand.
 
+mod copies;
+mod described;
 mod extended;
 mod from_client;
 pub mod from_server;
@@ -79,6 +81,8 @@ pub struct Backend {
     stream_passes: bool,
     /// An error came for a query of ours.
     own_failed: bool,
+    /// The statement it was last asked the result of, and under which schema.
+    asked: Option<(u64, u64)>,
     /// What was used before this moment may be given up to make room.
     batch_began: u64,
     report: Option<Box<Report>>,
@@ -248,6 +252,10 @@ pub struct Session {
     /// The rest of the frame goes nowhere.
     stream_drops: bool,
     held_syncs: u32,
+    /// A COPY FROM STDIN on its way.
+    copies: copies::Copies,
+    /// The portal bound last, and its statement, while what that returns is not known.
+    bound: Option<(Box<[u8]>, Rc<Statement>)>,
     /// A frame of the client's waits for answers to what was sent before it: the server is not free, though it is idle.
     awaits: bool,
     skip_to_sync: bool,
@@ -329,6 +337,8 @@ impl Session {
             stream_left: 0,
             stream_drops: false,
             held_syncs: 0,
+            copies: Default::default(),
+            bound: None,
             awaits: false,
             skip_to_sync: false,
             copy_in: false,

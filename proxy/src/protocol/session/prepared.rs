@@ -36,6 +36,10 @@ pub struct Statement {
     /// The settings under which a server last took it. A client with the same ones need not ask again: should the
     /// schema have changed since, its first Bind meets the error.
     pub proven: RefCell<Option<Shared>>,
+    /// The columns it returned when a server first described it, as in RowDescription; `Some(None)`: no rows.
+    pub result: RefCell<Option<Option<Box<[u8]>>>>,
+    /// Under this generation of the schema its result is another one than it was.
+    pub changed: Cell<Option<u64>>,
     /// What it does to data, with the stamp of the names by which that was told.
     pub access: RefCell<Option<(u64, Access)>>,
     /// Where it belongs on a sharded database, under rules and tables with this serial number, and whether keys stand in its
@@ -43,6 +47,13 @@ pub struct Statement {
     pub reading: RefCell<Option<(u64, Arc<Reading>, bool)>>,
     /// The types of its parameters, once a server has described it.
     pub described: RefCell<Option<Box<[u32]>>>,
+}
+
+impl Statement {
+    /// The schema's generation when it was prepared.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
 }
 
 /// A count of the schema changes seen in one database, shared by all its pools.
@@ -134,6 +145,8 @@ impl Statements {
             asks_route: Cell::new(false),
             generation,
             proven: RefCell::default(),
+            result: RefCell::default(),
+            changed: Cell::new(None),
             access: RefCell::default(),
             reading: RefCell::default(),
             described: RefCell::default(),
@@ -194,6 +207,11 @@ impl Held {
         self.clock += 1;
         let clock = self.clock;
         self.used.get_mut(&id).map(|used| *used = clock).is_some()
+    }
+
+    /// Does the server hold it?
+    pub fn has(&self, id: u64) -> bool {
+        self.used.contains_key(&id)
     }
 
     /// The server holds it from now on.
