@@ -44,7 +44,9 @@ impl Gather {
         let last = finish.last(pieces, &names).map_err(|wrong| {
             Halt::refused(match wrong {
                 WrongType::Array => "groups or extremes of arrays over several shards",
-                WrongType::Float => "stddev() and variance() of floating point over several shards: cast it to numeric",
+                WrongType::Float => {
+                    "stddev() and variance() of floating point over several shards: cast it to numeric"
+                }
                 WrongType::Real => "avg(real) over several shards: cast it to double precision",
             })
         })?;
@@ -109,7 +111,12 @@ impl Gather {
 
     /// The answer, in the statement's own names and types.
     async fn last_rows(&mut self, leader: usize, job: Job<'_>) -> Result<Vec<u8>, Halt> {
-        let own = job.statement.told.borrow().as_ref().and_then(|told| told.rows.clone());
+        let own = job
+            .statement
+            .told
+            .borrow()
+            .as_ref()
+            .and_then(|told| told.rows.clone());
         let own = own.ok_or_else(|| self.unlike(leader))?;
         let mut among = vec![leader];
         let mut tag = Vec::new();
@@ -126,10 +133,16 @@ impl Gather {
                     }
                 }
                 b'D' => {
-                    let row = self.parts[at].as_ref().map_or_else(Vec::new, |part| part.whole(header).to_vec());
+                    let row = self.parts[at]
+                        .as_ref()
+                        .map_or_else(Vec::new, |part| part.whole(header).to_vec());
                     self.rows_out().extend_from_slice(&row);
                 }
-                b'C' => tag = self.parts[at].as_ref().map_or_else(Vec::new, |part| part.whole(header).to_vec()),
+                b'C' => {
+                    tag = self.parts[at]
+                        .as_ref()
+                        .map_or_else(Vec::new, |part| part.whole(header).to_vec())
+                }
                 _ => {}
             }
             self.consume(at, header);
@@ -140,7 +153,11 @@ impl Gather {
 
     /// The SQL names of types on a shard.
     pub(super) async fn type_names(&mut self, at: usize, types: &[u32]) -> Result<Vec<String>, Halt> {
-        if let Some(names) = types.iter().map(|&oid| known_name(oid)).collect::<Option<Vec<&str>>>() {
+        if let Some(names) = types
+            .iter()
+            .map(|&oid| known_name(oid))
+            .collect::<Option<Vec<&str>>>()
+        {
             return Ok(names.into_iter().map(str::to_owned).collect());
         }
         let list: Vec<String> = types.iter().map(u32::to_string).collect();
@@ -165,7 +182,10 @@ impl Gather {
         }
         match names.len() == types.len() {
             true => Ok(names),
-            false => Err(Halt::of(&Fault::error(sqlstate::INTERNAL, "types could not be named"))),
+            false => Err(Halt::of(&Fault::error(
+                sqlstate::INTERNAL,
+                "types could not be named",
+            ))),
         }
     }
 }
