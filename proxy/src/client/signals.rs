@@ -136,7 +136,7 @@ impl Client {
         }
         match overdue {
             Some(Overdue::Query | Overdue::Transaction) => Then::GiveUp,
-            None | Some(Overdue::IdleTransaction | Overdue::Idle) => Then::Abandon,
+            None | Some(Overdue::IdleTransaction | Overdue::Idle | Overdue::Server) => Then::Abandon,
         }
     }
 
