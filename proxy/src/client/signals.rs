@@ -135,7 +135,7 @@ impl Client {
             self.say(cx, &fault);
         }
         match overdue {
-            Some(Overdue::Query | Overdue::Transaction) => Then::GiveUp,
+            Some(Overdue::Query | Overdue::Transaction | Overdue::Server) => Then::GiveUp,
             None | Some(Overdue::IdleTransaction | Overdue::Idle) => Then::Abandon,
         }
     }
