@@ -135,8 +135,8 @@ impl Client {
             self.say(cx, &fault);
         }
         match overdue {
-            Some(Overdue::Query | Overdue::Transaction) => Then::GiveUp,
-            None | Some(Overdue::IdleTransaction | Overdue::Idle | Overdue::Server) => Then::Abandon,
+            Some(Overdue::Query | Overdue::Transaction | Overdue::Server) => Then::GiveUp,
+            None | Some(Overdue::IdleTransaction | Overdue::Idle) => Then::Abandon,
         }
     }
 
