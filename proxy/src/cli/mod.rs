@@ -1,5 +1,6 @@
 //! The command line: one file per verb. The only place that prints and that chooses exit codes.
 
+mod cache;
 mod check;
 pub mod demo;
 mod import;
@@ -33,6 +34,7 @@ pub fn run() -> ExitCode {
         Verb::Serve(args) => serve::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Route(args) => route::run(&args),
+        Verb::Cache(args) => cache::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Setup(args) => setup::run(&args),
         Verb::Import(args) => import::run(&args),
@@ -60,6 +62,8 @@ enum Verb {
     Check(check::Args),
     /// Say where a statement would go and why, without a connection
     Route(route::Args),
+    /// Fill, show or empty the cache of a running pgshunt
+    Cache(cache::Args),
     /// Make the role pgshunt itself uses on the servers, or show the SQL
     Setup(setup::Args),
     /// Turn a PgBouncer configuration into ours
@@ -125,6 +129,11 @@ mod tests {
             ("check -c f.toml --offline", true),
             ("route -c f.toml --database d --tenant t select", true),
             ("route -c f.toml", false),
+            ("cache warm -c f.toml -U app --tenant a --tenant b --set TimeZone=UTC", true),
+            ("cache stats -c f.toml -U ops", true),
+            ("cache clear -c f.toml -U ops --database d", true),
+            ("cache", false),
+            ("cache warm", false),
             ("demo", true),
             ("demo --seconds 3 --keep-dir", true),
             ("demo --check", true),

@@ -21,6 +21,9 @@ impl Client {
 
     fn last_route(&mut self) -> RouteRow {
         let reads = self.handle.pool.reads();
+        if let Some(row) = self.hit_row() {
+            return row;
+        }
         let Some(told) = self.told_last() else {
             return RouteRow {
                 target: "pgshunt".into(),
@@ -56,6 +59,7 @@ impl Client {
             (false, false) => "primary".into(),
         };
         row.server = told.server;
+        row.cache = self.cache_word();
         if !told.note.is_empty() {
             row.because += "; ";
             row.because += told.note;
@@ -88,7 +92,9 @@ impl Client {
             is_pinned: !self.session.pins.is_empty(),
             batch_is_open: false,
         };
-        row(&reads.rules, &facts, &reads)
+        let mut row = row(&reads.rules, &facts, &reads);
+        row.cache = self.would_be_cached(text);
+        row
     }
 
     /// Tells the client the route its statement has taken, if it asked for that.

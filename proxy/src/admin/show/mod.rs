@@ -3,6 +3,7 @@
 //! Columns, their names, order and types are PgBouncer 1.25's, so that its monitoring tools work.
 
 mod about;
+mod cache;
 mod config;
 mod databases;
 mod peers;
@@ -68,6 +69,7 @@ shows! {
     Routes = "ROUTES", "where statements went", &routes::ROUTES, routes::routes;
     Reasons = "REASONS", "why they went there", &routes::REASONS, routes::reasons;
     Transactions = "TRANSACTIONS", "prepared transactions on several shards, and why they are", &transactions::TRANSACTIONS, transactions::transactions;
+    Cache = "CACHE", "answers kept: hits, misses, room, and why statements are not looked for", &cache::CACHE, cache::cache;
     Config = "CONFIG", "the configuration, secrets left out", &config::CONFIG, config::config;
     State = "STATE", "is pgshunt active, paused, stopping?", &about::STATE, about::state;
     Mem = "MEM", "memory of the process", &about::MEM, about::mem;
@@ -89,6 +91,7 @@ impl Show {
                 | Show::Version
                 | Show::Replicas
                 | Show::Transactions
+                | Show::Cache
                 | Show::Config
                 | Show::State
                 | Show::Mem

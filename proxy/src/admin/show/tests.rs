@@ -157,6 +157,7 @@ fn seen() -> Seen {
         switches: Default::default(),
         clusters: Default::default(),
         transactions: BTreeMap::from([("app".into(), spanning())]),
+        caches: Default::default(),
         stopping: false,
         connections: 3,
         cancels: 0,
@@ -247,6 +248,11 @@ fn columns_are_those_of_pgbouncer() {
             "database,shard,primary,state,replicas,sv_active,sv_idle,sv_login,waiting,maxwait_ms,assignments,wait_time,connects,connect_failures",
         ),
         (Show::Routes, "ssqs", "database,target,count,about"),
+        (
+            Show::Cache,
+            "sssqqNqqqqqqqqqqq",
+            "database,class,about,hits,misses,hit_rate,stale_hits,waits,fills,dropped,invalidated,expired,entries,bytes,max_bytes,evictions,changes",
+        ),
         (Show::Reasons, "ssq", "database,reason,count"),
         (Show::Pins, "ssqis", "database,user,client_id,server_pid,reason"),
     ];
@@ -263,7 +269,7 @@ fn every_row_has_a_cell_for_every_column() {
         let rows = show.rows(&seen());
         // There is no server in what these tests see.
         assert!(
-            !rows.is_empty() || matches!(show, Show::Replicas | Show::Reasons | Show::Shards),
+            !rows.is_empty() || matches!(show, Show::Replicas | Show::Reasons | Show::Shards | Show::Cache),
             "{show:?}"
         );
         for row in rows {

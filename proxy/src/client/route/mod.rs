@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use routing_rules::{Consistency, Facts, Target as To, Transaction, Wanted, route};
 
+use super::cached::Cached;
 use super::gather::Course;
 use super::relay::Client;
 use crate::cluster::Outstanding;
@@ -71,6 +72,8 @@ pub struct Routing {
     wishes: Wishes,
     outstanding: Option<Outstanding>,
     last: Last,
+    /// What the cache has to do with it.
+    pub(super) cache: Cached,
 }
 
 /// How the last unit was routed.
@@ -252,6 +255,7 @@ impl Client {
 
     /// The lent server is the one the unit goes to.
     pub(super) fn routed(&mut self, lease: &mut Lease, back: &mut Vec<u8>) {
+        self.watched(lease);
         self.routing.to_primary = false;
         self.routing.last.server = Some(lease.facts.target.clone());
         let pool = lease.pool().clone();
@@ -286,6 +290,7 @@ impl Client {
 
     /// The server in hand is no longer the session's.
     pub(super) fn unrouted(&mut self) {
+        self.routing.cache.gives_up();
         self.routing.outstanding = None;
         self.routing.unit = Vec::new();
         self.routing.held = Vec::new();

@@ -195,6 +195,7 @@ impl Session {
         };
         desk.totals.bind_count += 1;
         if view.statement.is_empty() {
+            self.touches_by_unnamed();
             self.note_unnamed_reset();
             self.before_unnamed_sequences(frame.input, backend, sink);
             self.note_unnamed_makes(!view.portal.is_empty(), backend);
@@ -241,6 +242,7 @@ impl Session {
                 self.tell_own_names(told, frame.input, backend, sink);
             }
             if let Some((text, _)) = cstr(&statement.body) {
+                self.touches(text);
                 if statement.effects.contains(Effects::PROBE) {
                     self.note_makes(text, !view.portal.is_empty(), backend);
                 }
@@ -337,6 +339,7 @@ impl Session {
     ) {
         // What it does is not known here.
         self.due = true;
+        self.touches_anything();
         if !name.starts_with(PREFIX) {
             return self.forward(frame, backend, sink, expect);
         }

@@ -315,6 +315,7 @@ impl Session {
             }
             b'F' => {
                 self.due = true;
+                self.touches_anything();
                 self.forward(frame, backend, sink, Expect::FunctionCall);
             }
             b'S' if self.copy_in => self.held_syncs += 1,
@@ -441,6 +442,7 @@ impl Session {
             }
         };
         self.before_sequences((text, script.effects), input, backend, sink);
+        self.touches(text);
         self.note_reset(text);
         self.note(script.effects, &script.custom_settings);
         if script.effects.contains(Effects::PROBE) {

@@ -12,12 +12,14 @@ pub mod from_server;
 mod lazy_begin;
 mod loose;
 mod makes;
+pub mod memo;
 pub mod ours;
 mod own_names;
 pub mod pin;
 pub mod pipeline;
 pub mod prepared;
 pub mod probe;
+pub mod question;
 pub mod replica;
 pub mod reported;
 mod returns;
@@ -28,6 +30,7 @@ pub mod settings;
 mod shard;
 #[cfg(test)]
 mod tests;
+pub mod touched;
 pub mod unit;
 
 use std::collections::HashMap;
@@ -49,6 +52,7 @@ use reported::Reported;
 use run::Run;
 use sequences::Remembers;
 use settings::Shared;
+use touched::Touched;
 
 /// What is known of one server by its own answers. Travels with the server.
 #[derive(Debug, Default)]
@@ -273,6 +277,7 @@ pub struct Session {
     /// What the unit at hand makes or drops is temporary, as far as it was read.
     makes_temporary: bool,
     answer: Option<Box<RouteRow>>,
+    touched: Touched,
 }
 
 /// How texts are read.
@@ -351,6 +356,7 @@ impl Session {
             lane: Lane::Primary,
             makes_temporary: false,
             answer: None,
+            touched: Touched::default(),
         }
     }
 
@@ -482,6 +488,7 @@ impl Session {
 
     /// The server in hand was lost: what was in flight on it is no more.
     pub fn detach(&mut self) {
+        self.tell_lost_changes();
         self.copy_in = false;
         self.held_syncs = 0;
         self.awaits = false;

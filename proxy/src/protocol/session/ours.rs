@@ -5,6 +5,7 @@
 //! Where a server is in hand, or the extended protocol is spoken, pgshunt's answer is made a statement that selects it:
 //! then it comes in the protocol, the format and the place the client expects.
 
+use routing_rules::cache::Wish;
 use routing_rules::{Consistency, Control, read};
 
 use super::{Reading, Session};
@@ -109,7 +110,7 @@ pub fn mistake(name: &str, value: &str) -> Option<(SqlState, String, &'static st
             "Write session, eventual, bounded:500ms or strong.",
         ),
         "pgshunt.cache" => (
-            matches!(word.as_str(), "auto" | "off" | "refresh") || word.starts_with("ttl:"),
+            Wish::parse(&word).is_some(),
             "Write auto, off, refresh or ttl:60s.",
         ),
         "pgshunt.trace" => (matches!(word.as_str(), "off" | "notice"), "Write off or notice."),
