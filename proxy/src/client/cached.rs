@@ -425,7 +425,7 @@ impl Client {
         };
         Some(RouteRow {
             target: "cache".into(),
-            shard: self.handle.pool.reads().cluster.name.clone(),
+            shard: self.handle.pool.reads().cluster.name.to_string(),
             access: "read".into(),
             cache: "hit".into(),
             because: because.clone(),
