@@ -78,7 +78,9 @@ fn frames(wire: &mut Wire, messages: &Messages) -> Vec<Frame> {
 
 /// What there is to compare: rows as bytes, in order or not; what else was said as lines; an error by its code and message.
 fn seen(frames: &[Frame], is_sorted: bool) -> (Vec<Vec<u8>>, Vec<String>) {
-    let rows = frames.iter().filter(|frame| frame.kind == b'D');
+    // How many rows come before an error is nobody's promise.
+    let has_failed = frames.iter().any(|frame| frame.kind == b'E');
+    let rows = frames.iter().filter(|frame| frame.kind == b'D' && !has_failed);
     let mut rows: Vec<Vec<u8>> = rows.map(|frame| frame.body.clone()).collect();
     if !is_sorted {
         rows.sort();
@@ -144,7 +146,7 @@ fn assert_same(twins: &Twins, texts: &[&str]) {
 const TYPED: &str = "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');\
     CREATE TABLE typed (id int, tenant_id bigint, t text, c char(6), v varchar, n numeric, f real, d double precision, s smallint, \
         b bigint, o oid, bo bool, da date, ts timestamp, tz timestamptz, ti time, i interval, u uuid, by bytea, j jsonb, ip inet, \
-        m mood, a int[], na name);\
+        m mood, a int[], na name, bi bit(4));\
     INSERT INTO typed SELECT k, k % 11, CASE WHEN k % 5 > 0 THEN chr(65 + k % 50) || k END, chr(97 + k % 7), 'v' || k % 13, \
         CASE k % 9 WHEN 0 THEN 'NaN' WHEN 1 THEN NULL ELSE (k - 40) * 1.25 END, (k - 30) / 3.0, CASE k % 17 WHEN 0 THEN 'Infinity' \
         ELSE (k - 50) / 7.0 END, k - 60, (k - 60)::bigint * 3000000000, (4294967200 + k % 90)::bigint::oid, CASE k % 3 WHEN 0 THEN true \
@@ -152,7 +154,7 @@ const TYPED: &str = "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');\
         timestamp '2024-02-28 23:59:59.5' + k * interval '1 hour 1 microsecond', timestamptz '2024-10-26 20:00+00' + k * interval \
         '17 min', time '00:00' + k * interval '13 min', k % 40 * interval '1 day' - k * interval '5 hours', \
         md5(k::text)::uuid, decode(md5(k::text), 'hex'), jsonb_build_object('k', k % 20), ('10.0.' || k % 7 || '.' || k)::inet, \
-        (ARRAY['sad', 'ok', 'happy'])[1 + k % 3]::mood, ARRAY[k % 6, k], 'n' || k % 21 FROM generate_series(1, 120) k;";
+        (ARRAY['sad', 'ok', 'happy'])[1 + k % 3]::mood, ARRAY[k % 6, k], 'n' || k % 21, (k % 16)::bit(4) FROM generate_series(1, 120) k;";
 
 const KEEP_TYPED: &str = "CREATE TABLE placed (k bigint) PARTITION BY HASH (k);\
     DELETE FROM typed WHERE NOT satisfies_hash_partition('placed'::regclass, 4, current_setting('app.number')::int, tenant_id);\
@@ -166,7 +168,7 @@ fn every_type_sorts_as_postgresql_sorts_it() {
         let keep = KEEP_TYPED.replace("current_setting('app.number')::int", &number.to_string());
         twins.sharded.shard(number).psql(&format!("{TYPED}{keep}"));
     }
-    let columns = "t c v n f d s b o bo da ts tz ti i u by j ip m a na";
+    let columns = "t c v n f d s b o bo da ts tz ti i u by j ip m a na bi";
     let mut texts: Vec<String> = Vec::new();
     for column in columns.split(' ') {
         texts.push(format!("SELECT {column}, id FROM typed ORDER BY {column}, id"));
@@ -326,7 +328,7 @@ fn a_cancel_reaches_every_shard() {
 
 #[test]
 fn a_shard_that_takes_too_long_is_named() {
-    let twins = Twins::with("shard_timeout = \"300ms\"", "");
+    let twins = Twins::with("shard_timeout = \"5s\"", "");
     let (_, mut through) = twins.wires();
     through.send(&Messages::new().query("SELECT count(*) FROM orders WHERE pg_sleep(1) IS NOT NULL"));
     let answer = through.until_ready();

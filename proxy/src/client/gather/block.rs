@@ -333,6 +333,7 @@ impl Gather {
         let home = self.home();
         self.join(&[home], false).await?;
         let on: Vec<usize> = (0..self.parts.len()).filter(|&at| self.parts[at].is_some()).collect();
+        self.join(&on, false).await?;
         for &at in &on {
             if let Some(part) = &mut self.parts[at] {
                 part.is_dirty = true;

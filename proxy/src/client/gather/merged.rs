@@ -206,7 +206,7 @@ impl Gather {
             let Some(described) = first.columns.get(column) else {
                 return Err(misread());
             };
-            let is_text = matches!(described.type_oid, order::TEXT | order::VARCHAR | BPCHAR);
+            let is_text = matches!(described.type_oid, order::TEXT | order::VARCHAR | order::BPCHAR);
             if is_text && key.text == TextOrder::Unknown {
                 return Err(Halt::refused(
                     "ORDER BY under a collation that may not be the database's, over several shards",
@@ -385,8 +385,6 @@ impl Gather {
         Ok(())
     }
 }
-
-const BPCHAR: u32 = 1042;
 
 /// Is the database's own collation C? Before PostgreSQL 15 there is no provider but the system.
 const IS_C: &[u8] = b"SELECT datcollate IN ('C', 'POSIX') AND COALESCE(pg_catalog.to_jsonb(d) OPERATOR(pg_catalog.->>) \

@@ -70,6 +70,19 @@ impl Client {
         last.note = "several shards answer together";
     }
 
+    /// Is a gathering server lent to it?
+    pub(super) fn is_gathered(&self) -> bool {
+        let is_played = |lease: &Lease| lease.cancel.hail.is_some();
+        self.lease.as_ref().is_some_and(is_played)
+    }
+
+    /// What the session reads from now on, on whatever shard, must be as new as this.
+    pub(super) fn seen_everywhere(&mut self, at: Instant) {
+        for cluster in self.handle.pool.reads().clusters.iter() {
+            self.routing.tracks.need(&cluster.name, at);
+        }
+    }
+
     fn sites(&self, reads: &Reads) -> Option<Vec<Site>> {
         let site = |cluster: &std::sync::Arc<crate::cluster::Cluster>| {
             Some(Site {

@@ -141,7 +141,7 @@ impl Client {
         {
             return Stay::On;
         }
-        if lease.cancel.hail.is_some() {
+        if self.is_gathered() {
             return self.stay_gathered(&reads);
         }
         let here = lease.pool().plan.key.place.shard.clone();
