@@ -17,6 +17,7 @@ pub mod programs;
 pub mod proxy;
 pub mod shard;
 pub mod sharded;
+pub mod span;
 pub mod wire;
 
 use std::time::{Duration, Instant};

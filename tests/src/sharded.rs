@@ -113,9 +113,15 @@ impl Sharded {
         setup.arg("setup").env("PGPASSWORD", PASSWORD);
         for number in 0..self.count() {
             let door = self.shard(number);
-            setup.args(["--to", &format!("postgres://postgres@127.0.0.1:{}/{}", door.port, door.database)]);
+            setup.args([
+                "--to",
+                &format!("postgres://postgres@127.0.0.1:{}/{}", door.port, door.database),
+            ]);
         }
-        let made = setup.env("PGSHUNT_CONTROL_PASSWORD", PASSWORD).output().expect("pgshunt");
+        let made = setup
+            .env("PGSHUNT_CONTROL_PASSWORD", PASSWORD)
+            .output()
+            .expect("pgshunt");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         self
     }

@@ -34,11 +34,18 @@ impl Twins {
             shard.psql(more);
         }
         let proxy = sharded.config(RULES).pool(pool).start();
-        Twins { whole, sharded, proxy }
+        Twins {
+            whole,
+            sharded,
+            proxy,
+        }
     }
 
     fn wires(&self) -> (Wire, Wire) {
-        (self.whole.door().wire(), self.proxy.door(&self.sharded.first).wire())
+        (
+            self.whole.door().wire(),
+            self.proxy.door(&self.sharded.first).wire(),
+        )
     }
 }
 
@@ -98,12 +105,19 @@ fn refusal(frames: &[Frame]) -> Option<String> {
 fn four_shards_answer_as_one_server_or_not_at_all() {
     let twins = Twins::new();
     let (mut direct, mut through) = twins.wires();
-    let count = std::env::var("PGSHUNT_PARITY").ok().and_then(|count| count.parse().ok());
+    let count = std::env::var("PGSHUNT_PARITY")
+        .ok()
+        .and_then(|count| count.parse().ok());
     let count = count.unwrap_or(STATEMENTS);
     let mut seed = 20_26;
     let made_up = std::iter::repeat_with(|| statement(&mut seed)).take(count);
     let (mut same, mut refused, mut wrong) = (0, HashMap::<String, usize>::new(), Vec::new());
-    for (turn, text) in WRITTEN.iter().map(|text| (*text).to_owned()).chain(made_up).enumerate() {
+    for (turn, text) in WRITTEN
+        .iter()
+        .map(|text| (*text).to_owned())
+        .chain(made_up)
+        .enumerate()
+    {
         let way = [Way::Simple, Way::Text, Way::Binary][turn % 3];
         let messages = messages(way, &text);
         let got = frames(&mut through, &messages);
@@ -115,7 +129,9 @@ fn four_shards_answer_as_one_server_or_not_at_all() {
         let is_sorted = text.contains(" order by ") && !text.contains("array_agg");
         match seen(&got, is_sorted) == seen(&expected, is_sorted) {
             true => same += 1,
-            false => wrong.push(format!("{way:?} {text}\n  expected {expected:?}\n  got      {got:?}")),
+            false => wrong.push(format!(
+                "{way:?} {text}\n  expected {expected:?}\n  got      {got:?}"
+            )),
         }
     }
     println!("{same} the same; refused: {refused:#?}");
@@ -138,7 +154,10 @@ fn assert_same(twins: &Twins, texts: &[&str]) {
             let is_sorted = text.to_ascii_lowercase().contains("order by");
             let expected = seen(&frames(&mut direct, &messages), is_sorted);
             let got = seen(&frames(&mut through, &messages), is_sorted);
-            assert_eq!(expected, got, "{way:?} {text}; left: PostgreSQL itself, right: four shards");
+            assert_eq!(
+                expected, got,
+                "{way:?} {text}; left: PostgreSQL itself, right: four shards"
+            );
         }
     }
 }
@@ -172,9 +191,13 @@ fn every_type_sorts_as_postgresql_sorts_it() {
     let mut texts: Vec<String> = Vec::new();
     for column in columns.split(' ') {
         texts.push(format!("SELECT {column}, id FROM typed ORDER BY {column}, id"));
-        texts.push(format!("SELECT id FROM typed ORDER BY {column} DESC NULLS LAST, id DESC LIMIT 9 OFFSET 4"));
+        texts.push(format!(
+            "SELECT id FROM typed ORDER BY {column} DESC NULLS LAST, id DESC LIMIT 9 OFFSET 4"
+        ));
         if column != "j" {
-            texts.push(format!("SELECT {column} FROM typed WHERE id < 30 GROUP BY {column} ORDER BY {column}"));
+            texts.push(format!(
+                "SELECT {column} FROM typed WHERE id < 30 GROUP BY {column} ORDER BY {column}"
+            ));
         }
     }
     texts.retain(|text| !text.contains("GROUP BY a "));
@@ -184,8 +207,16 @@ fn every_type_sorts_as_postgresql_sorts_it() {
     assert_same(&twins, &texts);
     // Other settings, other texts.
     let (mut direct, mut through) = twins.wires();
-    for setting in ["SET datestyle = 'German'", "SET timezone = 'America/New_York'", "SET bytea_output = 'escape'"] {
-        for text in ["SELECT da, id FROM typed ORDER BY da, id", "SELECT tz FROM typed ORDER BY tz, id", "SELECT by FROM typed ORDER BY by"] {
+    for setting in [
+        "SET datestyle = 'German'",
+        "SET timezone = 'America/New_York'",
+        "SET bytea_output = 'escape'",
+    ] {
+        for text in [
+            "SELECT da, id FROM typed ORDER BY da, id",
+            "SELECT tz FROM typed ORDER BY tz, id",
+            "SELECT by FROM typed ORDER BY by",
+        ] {
             direct.run(setting);
             through.run(setting);
             assert_eq!(direct.query(text), through.query(text), "{setting} {text}");
@@ -198,10 +229,22 @@ fn parameters_are_those_of_every_text() {
     let twins = Twins::new();
     let (mut direct, mut through) = twins.wires();
     for (text, values) in [
-        ("SELECT id, note FROM orders WHERE amount > $1 ORDER BY id LIMIT $2 OFFSET $3", &["100", "7", "2"][..]),
-        ("SELECT id FROM orders WHERE tenant_id = ANY ($1) ORDER BY id", &["{1,2,3}"]),
-        ("SELECT id FROM orders WHERE tenant_id IN ($1, $2) AND id < $3 ORDER BY id DESC", &["4", "9", "200"]),
-        ("SELECT kind, count(*) + $1::int FROM orders WHERE id > $2 GROUP BY kind HAVING count(*) > $3 ORDER BY kind", &["5", "20", "2"]),
+        (
+            "SELECT id, note FROM orders WHERE amount > $1 ORDER BY id LIMIT $2 OFFSET $3",
+            &["100", "7", "2"][..],
+        ),
+        (
+            "SELECT id FROM orders WHERE tenant_id = ANY ($1) ORDER BY id",
+            &["{1,2,3}"],
+        ),
+        (
+            "SELECT id FROM orders WHERE tenant_id IN ($1, $2) AND id < $3 ORDER BY id DESC",
+            &["4", "9", "200"],
+        ),
+        (
+            "SELECT kind, count(*) + $1::int FROM orders WHERE id > $2 GROUP BY kind HAVING count(*) > $3 ORDER BY kind",
+            &["5", "20", "2"],
+        ),
         ("SELECT sum(amount) FROM orders WHERE note LIKE $1", &["a%"]),
         ("SELECT id FROM orders ORDER BY id LIMIT $1", &["-1"]),
         ("SELECT id FROM orders ORDER BY id LIMIT 5 OFFSET $1", &["-3"]),
@@ -222,13 +265,20 @@ fn parameters_are_those_of_every_text() {
         assert_eq!(sorted(expected), sorted(got), "{text}");
     }
     // By name, described first, run again and again.
-    let prepare = Messages::new().parse("p", "SELECT id, kind FROM orders WHERE id < $1 ORDER BY kind, id").describe(b'S', "p").sync();
+    let prepare = Messages::new()
+        .parse("p", "SELECT id, kind FROM orders WHERE id < $1 ORDER BY kind, id")
+        .describe(b'S', "p")
+        .sync();
     assert_eq!(direct.exchange(&prepare), through.exchange(&prepare));
     for most in ["5", "50", "0"] {
         let run = Messages::new().run("p", &[most]).sync();
         assert_eq!(direct.exchange(&run), through.exchange(&run));
     }
-    let two = Messages::new().run("p", &["4"]).run("p", &["3"]).close(b'S', "p").sync();
+    let two = Messages::new()
+        .run("p", &["4"])
+        .run("p", &["3"])
+        .close(b'S', "p")
+        .sync();
     assert_eq!(direct.exchange(&two), through.exchange(&two));
 }
 
@@ -253,7 +303,12 @@ fn portals_give_a_few_rows_at_a_time() {
             .sync();
         assert_eq!(direct.exchange(&fetches), through.exchange(&fetches), "{text}");
     }
-    let begin = Messages::new().query("BEGIN").parse("", "SELECT id FROM orders ORDER BY id").bind("c", "", &[]).execute("c", 3).sync();
+    let begin = Messages::new()
+        .query("BEGIN")
+        .parse("", "SELECT id FROM orders ORDER BY id")
+        .bind("c", "", &[])
+        .execute("c", 3)
+        .sync();
     let more = Messages::new().execute("c", 2).sync().query("COMMIT");
     assert_eq!(direct.exchange(&begin), through.exchange(&begin));
     assert_eq!(direct.exchange(&more), through.exchange(&more));
@@ -286,7 +341,10 @@ fn a_failed_shard_is_named_and_the_others_stop() {
         let text = "SELECT id, 1 / (id - 10), pg_sleep(CASE WHEN tenant_id = 11 THEN 0 ELSE 0.5 END) FROM orders ORDER BY id";
         let answer = frames(&mut through, &messages(way, text));
         let error = answer.iter().find(|frame| frame.kind == b'E').expect("an error");
-        assert_eq!((error.sqlstate().as_str(), error.field(b'M').as_str()), ("22012", "division by zero"));
+        assert_eq!(
+            (error.sqlstate().as_str(), error.field(b'M').as_str()),
+            ("22012", "division by zero")
+        );
         assert!(error.field(b'W').contains("shard \"s"), "{}", error.field(b'W'));
         assert_eq!(through.value("SELECT count(*) FROM orders"), "300");
     }
@@ -343,13 +401,25 @@ fn what_may_be_held_is_bounded() {
     let twins = Twins::with("merge_memory = 65536", "");
     let (_, mut through) = twins.wires();
     for (text, hint) in [
-        ("SELECT o.id, i.id, count(*) FROM orders o JOIN items i USING (tenant_id) GROUP BY 1, 2", "Group by less"),
-        ("SELECT o.day - i.id * interval '1 hour' AS i, o.id FROM orders o JOIN items i USING (tenant_id) ORDER BY o.id * interval '1 h'", "LIMIT"),
-        ("SELECT repeat('x', 100000) FROM orders WHERE id < 20", "merge_memory"),
+        (
+            "SELECT o.id, i.id, count(*) FROM orders o JOIN items i USING (tenant_id) GROUP BY 1, 2",
+            "Group by less",
+        ),
+        (
+            "SELECT o.day - i.id * interval '1 hour' AS i, o.id FROM orders o JOIN items i USING (tenant_id) ORDER BY o.id * interval '1 h'",
+            "LIMIT",
+        ),
+        (
+            "SELECT repeat('x', 100000) FROM orders WHERE id < 20",
+            "merge_memory",
+        ),
     ] {
         through.send(&Messages::new().query(text));
         let answer = through.until_ready();
-        let error = answer.iter().find(|frame| frame.kind == b'E').unwrap_or_else(|| panic!("{text} was answered"));
+        let error = answer
+            .iter()
+            .find(|frame| frame.kind == b'E')
+            .unwrap_or_else(|| panic!("{text} was answered"));
         assert_eq!(error.sqlstate(), "53200", "{text}: {error}");
         assert!(error.field(b'H').contains(hint), "{text}: {}", error.field(b'H'));
         assert_eq!(through.value("SELECT count(*) FROM orders"), "300");
@@ -406,7 +476,13 @@ fn explain_shows_the_plan_of_each_shard() {
     for shard in ["Shard s0:", "Shard s1:", "Shard s2:", "Shard s3:"] {
         assert!(lines.iter().any(|line| line == shard), "{lines:?}");
     }
-    assert_eq!(lines.iter().filter(|line| line.contains("Seq Scan on orders")).count(), 4);
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.contains("Seq Scan on orders"))
+            .count(),
+        4
+    );
     through.run("SELECT count(*) FROM orders");
     let route = through.value("SHOW pgshunt.last_route");
     assert!(route.starts_with("shards|s0, s1, s2, s3|"), "{route}");
@@ -431,10 +507,22 @@ fn copy_out_has_one_header() {
         assert_eq!(lines(&mut direct), lines(&mut through), "{text}");
     }
     // A result in binary can be read again.
-    let binary = frames(&mut through, &Messages::new().query("COPY (SELECT id, tenant_id FROM orders) TO STDOUT WITH (FORMAT binary)"));
-    let data: Vec<u8> = binary.iter().filter(|frame| frame.kind == b'd').flat_map(|frame| frame.body.clone()).collect();
+    let binary = frames(
+        &mut through,
+        &Messages::new().query("COPY (SELECT id, tenant_id FROM orders) TO STDOUT WITH (FORMAT binary)"),
+    );
+    let data: Vec<u8> = binary
+        .iter()
+        .filter(|frame| frame.kind == b'd')
+        .flat_map(|frame| frame.body.clone())
+        .collect();
     direct.run("CREATE TABLE again (id int, tenant_id bigint)");
-    let copied = direct.exchange(&Messages::new().query("COPY again FROM STDIN WITH (FORMAT binary)").copy_data(&data).copy_done());
+    let copied = direct.exchange(
+        &Messages::new()
+            .query("COPY again FROM STDIN WITH (FORMAT binary)")
+            .copy_data(&data)
+            .copy_done(),
+    );
     assert!(copied.iter().any(|line| line == "C COPY 300"), "{copied:?}");
 }
 
@@ -467,18 +555,31 @@ fn reports_are_those_of_one_server() {
 /// Rows are not held: `PGSHUNT_ROWS=10000000` for ten million.
 #[test]
 fn millions_of_rows_pass_in_little_memory() {
-    let rows = std::env::var("PGSHUNT_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(600_000_u64);
+    let rows = std::env::var("PGSHUNT_ROWS")
+        .ok()
+        .and_then(|rows| rows.parse().ok())
+        .unwrap_or(600_000_u64);
     let twins = Twins::new();
     let (_, mut through) = twins.wires();
     let peak = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", twins.proxy.pid())).expect("a process");
-        let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("a peak");
-        line.split_ascii_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).expect("a number")
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", twins.proxy.pid())).expect("a process");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM"))
+            .expect("a peak");
+        line.split_ascii_whitespace()
+            .nth(1)
+            .and_then(|kb| kb.parse::<u64>().ok())
+            .expect("a number")
     };
     through.run("SELECT count(*) FROM orders");
     let before = peak();
     for order in ["", " ORDER BY o.id"] {
-        let text = format!("SELECT o.id, g, o.note FROM orders o, generate_series(1, {}) g{order}", rows / 300);
+        let text = format!(
+            "SELECT o.id, g, o.note FROM orders o, generate_series(1, {}) g{order}",
+            rows / 300
+        );
         through.send(&Messages::new().query(&text));
         let (mut count, mut last) = (0, i64::MIN);
         loop {
@@ -488,7 +589,11 @@ fn millions_of_rows_pass_in_little_memory() {
                     count += 1;
                     if !order.is_empty() {
                         let row = frame.row();
-                        let id = row.split('|').next().and_then(|id| id.parse().ok()).expect("a number");
+                        let id = row
+                            .split('|')
+                            .next()
+                            .and_then(|id| id.parse().ok())
+                            .expect("a number");
                         assert!(id >= last, "{id} behind {last}");
                         last = id;
                     }

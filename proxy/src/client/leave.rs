@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::relay::Then;
 use super::worker::Worker;
 use crate::pool::Pool;
 use crate::pool::lease::Lease;
@@ -16,18 +17,26 @@ use crate::server::held::{Lost, Server};
 /// How long a server may take to come to an end of what a client left in it before it is closed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a server that has exceeded `query_timeout` or `transaction_timeout` may take to hear that it was cancelled.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+
 /// How long a statement may still run for a client that said goodbye behind it.
 const LAST_STATEMENT: Duration = Duration::from_secs(3600);
 
 /// Brings a server to an end of what its client left, and gives it back; on any doubt it is closed.
 ///
-/// A client that said goodbye (`orderly`) gets what it sent before done, as at a PostgreSQL; one that vanished has its
-/// statement cancelled.
-pub async fn clean(worker: Rc<Worker>, mut session: Session, mut lease: Lease, orderly: bool) {
+/// A client that said goodbye gets what it sent before done, as at a PostgreSQL; one that vanished has its statement
+/// cancelled.
+pub(super) async fn clean(worker: Rc<Worker>, mut session: Session, mut lease: Lease, then: Then) {
     let Some(last_words) = session.wind_up(&mut lease.backend) else {
         return;
     };
-    let patience = if orderly { LAST_STATEMENT } else { PATIENCE };
+    let orderly = then == Then::Leave;
+    let patience = match then {
+        Then::Leave => LAST_STATEMENT,
+        Then::Abandon | Then::Continue => PATIENCE,
+        Then::GiveUp => LAST_CHANCE,
+    };
     let drained = async {
         if !last_words.is_empty() {
             lease.write(&last_words).await.map_err(|_| Lost)?;

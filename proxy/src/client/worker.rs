@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use routing_rules::Texts;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::arrive;
@@ -140,6 +141,8 @@ pub struct Worker {
     pub common: Arc<Common>,
     /// Its spare buffers.
     pub buffers: Rc<Buffers>,
+    /// What its clients' texts were found to do.
+    pub texts: RefCell<Texts>,
     /// Source of tokens for unnamed statements.
     pub tokens: Cell<u64>,
     /// Its clients.
@@ -173,6 +176,7 @@ impl Worker {
             index,
             common,
             buffers: Rc::default(),
+            texts: RefCell::default(),
             tokens: Cell::new((index as u64) << 48),
             clients: RefCell::default(),
             logging_in: Cell::new(0),

@@ -115,7 +115,9 @@ impl Gather {
                 self.release(text, &name).await?
             }
             ("begin" | "start" | "commit" | "end" | "rollback" | "abort", _) => {
-                return Err(Halt::refused("this form of it is not done in a transaction over several shards"));
+                return Err(Halt::refused(
+                    "this form of it is not done in a transaction over several shards",
+                ));
             }
             ("set" | "reset" | "load", _) => self.set(text).await?,
             ("discard", _) => self.everywhere(text).await?,
@@ -242,7 +244,10 @@ impl Gather {
         match was_rolled_back {
             true => Err(Halt::of(&Fault::error(
                 sqlstate::IN_FAILED_TRANSACTION,
-                format!("shard \"{}\" has rolled the transaction back", self.terms.shards[at].name),
+                format!(
+                    "shard \"{}\" has rolled the transaction back",
+                    self.terms.shards[at].name
+                ),
             ))),
             false => Ok(()),
         }
@@ -274,7 +279,9 @@ impl Gather {
     }
 
     async fn savepoint(&mut self, text: &[u8], name: &str) -> Result<Vec<u8>, Halt> {
-        let tag = self.in_transaction(text, "SAVEPOINT can only be used in transaction blocks").await?;
+        let tag = self
+            .in_transaction(text, "SAVEPOINT can only be used in transaction blocks")
+            .await?;
         if let Some(block) = &mut self.block {
             block.say(Say::Savepoint(name.to_owned(), text.into()))?;
         }
@@ -297,7 +304,10 @@ impl Gather {
             return Err(Halt::of(&Fault::error(sqlstate::IN_FAILED_TRANSACTION, text)));
         }
         let tag = self
-            .in_transaction(text, "ROLLBACK TO SAVEPOINT can only be used in transaction blocks")
+            .in_transaction(
+                text,
+                "ROLLBACK TO SAVEPOINT can only be used in transaction blocks",
+            )
             .await?;
         if let Some(block) = &mut self.block {
             block.roll_back_to(name);
@@ -332,7 +342,9 @@ impl Gather {
     pub(super) async fn everywhere(&mut self, text: &[u8]) -> Result<Vec<u8>, Halt> {
         let home = self.home();
         self.join(&[home], false).await?;
-        let on: Vec<usize> = (0..self.parts.len()).filter(|&at| self.parts[at].is_some()).collect();
+        let on: Vec<usize> = (0..self.parts.len())
+            .filter(|&at| self.parts[at].is_some())
+            .collect();
         self.join(&on, false).await?;
         for &at in &on {
             if let Some(part) = &mut self.parts[at] {
@@ -376,7 +388,10 @@ pub(super) fn complete(tag: &[u8]) -> Vec<u8> {
 
 /// The words of a short text, in lower case but for quoted ones, without its marks.
 pub(super) fn names(text: &[u8]) -> Vec<String> {
-    let Ok(pieces) = routing_rules::cut(&text[..text.len().min(NAMES_BYTES)], routing_rules::Lex::default()) else {
+    let Ok(pieces) = routing_rules::cut(
+        &text[..text.len().min(NAMES_BYTES)],
+        routing_rules::Lex::default(),
+    ) else {
         return Vec::new();
     };
     let words = (0..pieces.all.len()).map(|place| pieces.text(place));
@@ -397,7 +412,10 @@ mod tests {
     #[test]
     fn names_are_folded_as_postgresql_folds_them() {
         assert_eq!(names(b"SAVEPOINT Sp1;"), ["savepoint", "sp1"]);
-        assert_eq!(names(b"ROLLBACK TO SAVEPOINT \"Sp\"\"1\""), ["rollback", "to", "savepoint", "Sp\"1"]);
+        assert_eq!(
+            names(b"ROLLBACK TO SAVEPOINT \"Sp\"\"1\""),
+            ["rollback", "to", "savepoint", "Sp\"1"]
+        );
         assert_eq!(names(b"\xff"), [""; 0]);
     }
 
@@ -405,7 +423,10 @@ mod tests {
     fn what_is_said_is_found_by_its_savepoint() {
         let said = [&b"SAVEPOINT a"[..], b"SET LOCAL x = 1", b"savepoint \"A\""];
         let mut block = Block::begun(said.map(<[u8]>::to_vec).into());
-        assert_eq!((block.savepoint("a"), block.savepoint("A"), block.savepoint("x")), (Some(0), Some(2), None));
+        assert_eq!(
+            (block.savepoint("a"), block.savepoint("A"), block.savepoint("x")),
+            (Some(0), Some(2), None)
+        );
         block.release("A");
         assert_eq!(block.said().count(), 2);
         block.roll_back_to("a");

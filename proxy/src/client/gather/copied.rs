@@ -14,7 +14,12 @@ use crate::protocol::sqlstate::{self, SqlState};
 
 impl Gather {
     /// COPY TO: every shard's rows, one header, one trailer.
-    pub(super) async fn copy_out(&mut self, on: &[usize], job: Job<'_>, pieces: &Pieces<'_>) -> Result<Vec<u8>, Halt> {
+    pub(super) async fn copy_out(
+        &mut self,
+        on: &[usize],
+        job: Job<'_>,
+        pieces: &Pieces<'_>,
+    ) -> Result<Vec<u8>, Halt> {
         let has_header = (0..pieces.all.len()).any(|place| pieces.text(place).eq_ignore_ascii_case("header"));
         let mut form = Form::Lines { has_header };
         let mut tags = Vec::new();
@@ -27,7 +32,9 @@ impl Gather {
             while let Some((at, header)) = self.next(&mut among).await? {
                 match header.kind {
                     b'H' => {
-                        let format = self.parts[at].as_ref().and_then(|part| part.body(header).first().copied());
+                        let format = self.parts[at]
+                            .as_ref()
+                            .and_then(|part| part.body(header).first().copied());
                         if format == Some(1) {
                             form = Form::Binary;
                         }
@@ -45,7 +52,9 @@ impl Gather {
                         is_first = false;
                     }
                     b'C' => {
-                        let tag = self.parts[at].as_ref().map_or_else(Vec::new, |part| part.body(header).to_vec());
+                        let tag = self.parts[at]
+                            .as_ref()
+                            .map_or_else(Vec::new, |part| part.body(header).to_vec());
                         tags.push(tag);
                     }
                     _ => {}
@@ -75,7 +84,8 @@ impl Gather {
             None => return Err(Halt::refused("COPY of rows of several shards in this form")),
         };
         let listed = options.columns;
-        let encoding = String::from_utf8_lossy(self.reported.value(b"client_encoding").unwrap_or_default()).into_owned();
+        let encoding =
+            String::from_utf8_lossy(self.reported.value(b"client_encoding").unwrap_or_default()).into_owned();
         let version = self.reported.value(b"server_version").unwrap_or_default();
         let csv_ends = !version.get(..2).is_some_and(|major| major >= &b"18"[..]);
         let splitter = CopySplitter::new(options, &encoding, csv_ends, self.terms.merge_memory);
@@ -95,7 +105,11 @@ impl Gather {
         let mut tags = Vec::new();
         while let Some((at, header)) = self.next(&mut among).await? {
             if header.kind == b'C' {
-                tags.push(self.parts[at].as_ref().map_or_else(Vec::new, |part| part.body(header).to_vec()));
+                tags.push(
+                    self.parts[at]
+                        .as_ref()
+                        .map_or_else(Vec::new, |part| part.body(header).to_vec()),
+                );
             }
             self.consume(at, header);
         }
@@ -103,7 +117,12 @@ impl Gather {
     }
 
     /// Waits until every shard reads rows, and tells the client.
-    async fn copy_begins(&mut self, on: &[usize], listed: Option<usize>, reading: &Reading) -> Result<(), Halt> {
+    async fn copy_begins(
+        &mut self,
+        on: &[usize],
+        listed: Option<usize>,
+        reading: &Reading,
+    ) -> Result<(), Halt> {
         for (turn, &at) in on.iter().enumerate() {
             let mut among = vec![at];
             while let Some((at, header)) = self.next(&mut among).await? {
@@ -112,10 +131,15 @@ impl Gather {
                     && is_ready
                 {
                     part.is_copying = true;
-                    let count = part.body(header).get(1..3).map_or(0, |count| u16::from_be_bytes([count[0], count[1]]));
+                    let count = part
+                        .body(header)
+                        .get(1..3)
+                        .map_or(0, |count| u16::from_be_bytes([count[0], count[1]]));
                     // The key was found by its place among all columns: they must be all that come.
                     if listed.is_none() && Some(usize::from(count)) != self.columns_of(reading) {
-                        return Err(Halt::refused("COPY into a table with generated columns needs a list of columns"));
+                        return Err(Halt::refused(
+                            "COPY into a table with generated columns needs a list of columns",
+                        ));
                     }
                 }
                 if is_ready && turn == 0 {
@@ -164,7 +188,16 @@ impl Gather {
                 b'H' | b'S' => continue,
                 _ => {
                     let why = cstr(&said.body).map_or(&b"unexpected message during COPY"[..], |(why, _)| why);
-                    return self.copy_fails(on, if said.kind == b'f' { why } else { b"unexpected message" }).await;
+                    return self
+                        .copy_fails(
+                            on,
+                            if said.kind == b'f' {
+                                why
+                            } else {
+                                b"unexpected message"
+                            },
+                        )
+                        .await;
                 }
             };
             fed.map_err(|error| misplaced(&error))?;
@@ -215,7 +248,9 @@ impl Gather {
                 b'c' | b'f' => return self.send(at, &frame, 0).await,
                 _ => {
                     frame.clear();
-                    reply::frame(&mut frame, b'f', |out| reply::cstr(out, b"unexpected message during COPY"));
+                    reply::frame(&mut frame, b'f', |out| {
+                        reply::cstr(out, b"unexpected message during COPY")
+                    });
                     return self.send(at, &frame, 0).await;
                 }
             }
@@ -239,6 +274,10 @@ fn summed(tags: &[Vec<u8>]) -> Result<Vec<u8>, Halt> {
 
 /// Data that can't be split.
 fn misplaced(error: &CopyError) -> Halt {
-    let code = error.sqlstate().as_bytes().try_into().map_or(sqlstate::INTERNAL, SqlState);
+    let code = error
+        .sqlstate()
+        .as_bytes()
+        .try_into()
+        .map_or(sqlstate::INTERNAL, SqlState);
     Halt::of(&Fault::error(code, error.to_string()).detail(error.context.clone()))
 }

@@ -44,7 +44,9 @@ impl Gather {
         let last = finish.last(pieces, &names).map_err(|wrong| {
             Halt::refused(match wrong {
                 WrongType::Array => "groups or extremes of arrays over several shards",
-                WrongType::Float => "stddev() and variance() of floating point over several shards: cast it to numeric",
+                WrongType::Float => {
+                    "stddev() and variance() of floating point over several shards: cast it to numeric"
+                }
                 WrongType::Real => "avg(real) over several shards: cast it to double precision",
             })
         })?;
@@ -109,7 +111,12 @@ impl Gather {
 
     /// The answer, in the statement's own names and types.
     async fn last_rows(&mut self, leader: usize, job: Job<'_>) -> Result<Vec<u8>, Halt> {
-        let own = job.statement.told.borrow().as_ref().and_then(|told| told.rows.clone());
+        let own = job
+            .statement
+            .told
+            .borrow()
+            .as_ref()
+            .and_then(|told| told.rows.clone());
         let own = own.ok_or_else(|| self.unlike(leader))?;
         let mut among = vec![leader];
         let mut tag = Vec::new();
@@ -126,10 +133,16 @@ impl Gather {
                     }
                 }
                 b'D' => {
-                    let row = self.parts[at].as_ref().map_or_else(Vec::new, |part| part.whole(header).to_vec());
+                    let row = self.parts[at]
+                        .as_ref()
+                        .map_or_else(Vec::new, |part| part.whole(header).to_vec());
                     self.rows_out().extend_from_slice(&row);
                 }
-                b'C' => tag = self.parts[at].as_ref().map_or_else(Vec::new, |part| part.whole(header).to_vec()),
+                b'C' => {
+                    tag = self.parts[at]
+                        .as_ref()
+                        .map_or_else(Vec::new, |part| part.whole(header).to_vec())
+                }
                 _ => {}
             }
             self.consume(at, header);
@@ -170,7 +183,10 @@ impl Gather {
                 .zip(names)
                 .map(|(known, name)| known.map_or(name, str::to_owned))
                 .collect()),
-            false => Err(Halt::of(&Fault::error(sqlstate::INTERNAL, "types could not be named"))),
+            false => Err(Halt::of(&Fault::error(
+                sqlstate::INTERNAL,
+                "types could not be named",
+            ))),
         }
     }
 }

@@ -66,7 +66,10 @@ impl Gather {
         }
         let fault = Fault::error(
             sqlstate::CONNECTION_FAILURE,
-            format!("the primary of shard \"{}\" has changed", self.terms.shards[at].name),
+            format!(
+                "the primary of shard \"{}\" has changed",
+                self.terms.shards[at].name
+            ),
         );
         self.lose(at);
         Err(Halt::of(&fault))
@@ -82,7 +85,11 @@ impl Gather {
         if let Some(change) = change(&backend.settings, &self.terms.settings) {
             reply::query(greeting, &change.sql);
             *syncs += 1;
-            let names = self.terms.settings.iter().map(|(name, _)| String::from_utf8_lossy(name));
+            let names = self
+                .terms
+                .settings
+                .iter()
+                .map(|(name, _)| String::from_utf8_lossy(name));
             for name in names.filter(|name| name.contains('.')) {
                 if !backend.custom.iter().any(|own| *own == name) {
                     backend.custom.push(name.into_owned());
@@ -111,12 +118,16 @@ impl Gather {
 
     /// Before another shard enters the transaction: only one that is READ COMMITTED can have several.
     async fn check_isolation(&mut self) -> Result<(), Halt> {
-        let first = self.parts.iter().position(|part| part.as_ref().is_some_and(|part| part.in_block));
+        let first = self
+            .parts
+            .iter()
+            .position(|part| part.as_ref().is_some_and(|part| part.in_block));
         let Some(first) = first.filter(|_| self.block.as_ref().is_some_and(|block| !block.is_checked)) else {
             return Ok(());
         };
         let mut show = Vec::new();
-        let question = b"SELECT pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.||) ' ' \
+        let question =
+            b"SELECT pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.||) ' ' \
             OPERATOR(pg_catalog.||) pg_catalog.current_setting('transaction_isolation')";
         reply::query(&mut show, question);
         self.send(first, &show, 1).await?;
@@ -124,7 +135,9 @@ impl Gather {
         let mut level = Vec::new();
         while let Some((at, header)) = self.next(&mut among).await? {
             if header.kind == b'D' {
-                level = self.parts[at].as_ref().map_or_else(Vec::new, |part| part.body(header).to_vec());
+                level = self.parts[at]
+                    .as_ref()
+                    .map_or_else(Vec::new, |part| part.body(header).to_vec());
             }
             self.consume(at, header);
         }
@@ -139,7 +152,12 @@ impl Gather {
         if let Some(block) = &mut self.block {
             block.is_checked = true;
             if block.begin.is_empty() {
-                block.begin = if is_read_only { &b"BEGIN READ ONLY"[..] } else { b"BEGIN" }.into();
+                block.begin = if is_read_only {
+                    &b"BEGIN READ ONLY"[..]
+                } else {
+                    b"BEGIN"
+                }
+                .into();
             }
         }
         Ok(())
@@ -172,7 +190,10 @@ impl Gather {
             }
         };
         outcome.map_err(|fault| {
-            let shard = format!("It was to be a server of shard \"{}\".", self.terms.shards[at].name);
+            let shard = format!(
+                "It was to be a server of shard \"{}\".",
+                self.terms.shards[at].name
+            );
             let detail = match &fault.detail {
                 Some(detail) => format!("{detail} {shard}"),
                 None => shard,
@@ -199,7 +220,9 @@ impl Gather {
     /// Servers that were asked to stop what they did, outside of a transaction, go back: the request may still be on its way.
     pub(super) fn let_go_of_canceled(&mut self) {
         for part in &mut self.parts {
-            if part.as_ref().is_some_and(|part| part.is_canceled() && !part.in_block)
+            if part
+                .as_ref()
+                .is_some_and(|part| part.is_canceled() && !part.in_block)
                 && let Some(part) = part.take()
             {
                 let buffers = self.terms.worker.buffers.clone();

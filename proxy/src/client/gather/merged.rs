@@ -55,7 +55,10 @@ impl Gather {
         let limit = number(merge.limit, job, pieces, "LIMIT")?;
         let offset = number(merge.offset, job, pieces, "OFFSET")?.unwrap_or(0);
         let told = job.statement.told.borrow();
-        let outputs = told.as_ref().and_then(|told| told.rows.as_ref()).map(|rows| rows.columns.len());
+        let outputs = told
+            .as_ref()
+            .and_then(|told| told.rows.as_ref())
+            .map(|rows| rows.columns.len());
         let formats = match (outputs, &job.bound.results.0[..]) {
             (Some(outputs), _) => job.bound.results.with_hidden(outputs, merge.hidden),
             // A simple query: how many columns it has is not known yet. Hidden ones come as texts too.
@@ -112,7 +115,9 @@ impl Gather {
     }
 
     async fn merge_rows(&mut self, on: &[usize], merging: &mut Merging<'_>) -> Result<u64, Halt> {
-        let mut heads: Vec<Head> = std::iter::repeat_with(Head::default).take(self.parts.len()).collect();
+        let mut heads: Vec<Head> = std::iter::repeat_with(Head::default)
+            .take(self.parts.len())
+            .collect();
         let mut with_rows = Vec::new();
         // All at once: one that fails is heard while another one still sorts.
         let mut among = on.to_vec();
@@ -128,9 +133,13 @@ impl Gather {
         let visible = first.columns.len().saturating_sub(merging.merge.hidden);
         let is_c = self.terms.is_c.get().unwrap_or(false);
         match self.sort_of(merging, &first, is_c)? {
-            Sort::Exact(keys) => self.merge_exactly(with_rows, heads, merging, (&keys, visible)).await,
+            Sort::Exact(keys) => {
+                self.merge_exactly(with_rows, heads, merging, (&keys, visible))
+                    .await
+            }
             Sort::Asked(asked) => {
-                self.sort_elsewhere(on, with_rows, heads, merging, (asked, visible)).await
+                self.sort_elsewhere(on, with_rows, heads, merging, (asked, visible))
+                    .await
             }
         }
     }
@@ -142,7 +151,10 @@ impl Gather {
         }
         let mut among = vec![at];
         loop {
-            let here = self.parts[at].as_ref().and_then(|part| part.peek()).filter(|header| header.kind == b'D');
+            let here = self.parts[at]
+                .as_ref()
+                .and_then(|part| part.peek())
+                .filter(|header| header.kind == b'D');
             let header = match here {
                 Some(header) => header,
                 None => match self.next(&mut among).await? {
@@ -273,9 +285,19 @@ impl Gather {
         Ok(count)
     }
 
-    fn compare(&self, heads: &[Head], keys: &[Key], one: usize, other: usize, is_misread: &mut bool) -> Ordering {
+    fn compare(
+        &self,
+        heads: &[Head],
+        keys: &[Key],
+        one: usize,
+        other: usize,
+        is_misread: &mut bool,
+    ) -> Ordering {
         for key in keys {
-            let (left, right) = (self.value(one, &heads[one], key.column), self.value(other, &heads[other], key.column));
+            let (left, right) = (
+                self.value(one, &heads[one], key.column),
+                self.value(other, &heads[other], key.column),
+            );
             match key.compare(left, right) {
                 Ok(Ordering::Equal) => {}
                 Ok(order) => return order,
@@ -312,7 +334,9 @@ impl Gather {
             return Ok(());
         }
         if self.block.is_some() || self.is_implicit {
-            let mut among: Vec<usize> = (0..self.parts.len()).filter(|&at| owing(&self.parts[at])).collect();
+            let mut among: Vec<usize> = (0..self.parts.len())
+                .filter(|&at| owing(&self.parts[at]))
+                .collect();
             while let Some((at, header)) = self.next(&mut among).await? {
                 self.consume(at, header);
             }
@@ -340,7 +364,9 @@ impl Gather {
                 let (Some(header), Some(part)) = (head.header, &self.parts[at]) else {
                     return Err(misread());
                 };
-                let added = held.add(values, |out| write_first(out, part.body(header), &head.places, visible));
+                let added = held.add(values, |out| {
+                    write_first(out, part.body(header), &head.places, visible)
+                });
                 if added.is_err() {
                     return Err(too_much(
                         "rows that only PostgreSQL can sort take more than merge_memory",
@@ -361,7 +387,9 @@ impl Gather {
         let (mut skipped, mut count) = (0, 0);
         while let Some((at, header)) = self.next(&mut among).await? {
             if header.kind == b'D' {
-                let place = self.parts[at].as_ref().and_then(|part| place_of(part.body(header)));
+                let place = self.parts[at]
+                    .as_ref()
+                    .and_then(|part| place_of(part.body(header)));
                 let row = place.and_then(|place| held.row(place)).ok_or_else(misread)?;
                 if skipped < merging.offset {
                     skipped += 1;
@@ -387,7 +415,8 @@ impl Gather {
 }
 
 /// Is the database's own collation C? Before PostgreSQL 15 there is no provider but the system.
-const IS_C: &[u8] = b"SELECT datcollate IN ('C', 'POSIX') AND COALESCE(pg_catalog.to_jsonb(d) OPERATOR(pg_catalog.->>) \
+const IS_C: &[u8] =
+    b"SELECT datcollate IN ('C', 'POSIX') AND COALESCE(pg_catalog.to_jsonb(d) OPERATOR(pg_catalog.->>) \
     'datlocprovider', 'c') OPERATOR(pg_catalog.=) 'c' FROM pg_catalog.pg_database d \
     WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
 
@@ -423,10 +452,18 @@ fn number(count: Option<Count>, job: Job<'_>, pieces: &Pieces<'_>, word: &str) -
     match number {
         Some(number) if number < 0 => {
             let code = if word == "LIMIT" { "2201W" } else { "2201X" };
-            let code = code.as_bytes().try_into().map_or(sqlstate::INTERNAL, sqlstate::SqlState);
-            Err(Halt::of(&Fault::error(code, format!("{word} must not be negative"))))
+            let code = code
+                .as_bytes()
+                .try_into()
+                .map_or(sqlstate::INTERNAL, sqlstate::SqlState);
+            Err(Halt::of(&Fault::error(
+                code,
+                format!("{word} must not be negative"),
+            )))
         }
         Some(number) => Ok(number.try_into().ok()),
-        None => Err(Halt::refused(format!("{word} that is no whole number, over several shards"))),
+        None => Err(Halt::refused(format!(
+            "{word} that is no whole number, over several shards"
+        ))),
     }
 }

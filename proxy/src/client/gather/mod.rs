@@ -27,11 +27,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use block::Block;
+pub(super) use course::Course;
 use line::{Line, PIPE_BYTES, Said};
 use part::Part;
 use rows::Kept;
 use statement::{Bound, Statement};
-pub(super) use course::Course;
 pub(super) use terms::{Site, Terms};
 
 use crate::fault::Fault;
@@ -160,7 +160,10 @@ pub(super) fn lend(own: &Rc<Pool>, terms: Terms, begun: Option<Begun>, reported:
     }
     tokio::task::spawn_local(gather.serve());
     let id = own.plan.ledger.next_id();
-    Lease::played(own.clone(), Server::played(id, target, Stream::Within(ours), backend, hail))
+    Lease::played(
+        own.clone(),
+        Server::played(id, target, Stream::Within(ours), backend, hail),
+    )
 }
 
 impl Gather {
@@ -328,7 +331,9 @@ impl Gather {
             let types = told.map_or(&[][..], |told| &told.types);
             reply::frame(out, b't', |out| {
                 out.extend_from_slice(&(types.len() as u16).to_be_bytes());
-                types.iter().for_each(|oid| out.extend_from_slice(&oid.to_be_bytes()));
+                types
+                    .iter()
+                    .for_each(|oid| out.extend_from_slice(&oid.to_be_bytes()));
             });
         }
         match told.and_then(|told| told.rows.as_ref()) {
@@ -361,7 +366,10 @@ impl Gather {
         self.statements.get(name).cloned().ok_or_else(|| {
             let text = match name {
                 b"" => "unnamed prepared statement does not exist".to_owned(),
-                name => format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name)),
+                name => format!(
+                    "prepared statement \"{}\" does not exist",
+                    String::from_utf8_lossy(name)
+                ),
             };
             Halt::of(&Fault::error(sqlstate::NO_SUCH_STATEMENT, text))
         })
@@ -372,7 +380,10 @@ impl Gather {
 const STATEMENTS_MAX: usize = 10_000;
 
 fn malformed() -> Halt {
-    Halt::of(&Fault::error(sqlstate::PROTOCOL_VIOLATION, "invalid message format"))
+    Halt::of(&Fault::error(
+        sqlstate::PROTOCOL_VIOLATION,
+        "invalid message format",
+    ))
 }
 
 fn no_portal(name: &[u8]) -> Halt {

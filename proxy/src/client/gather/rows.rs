@@ -42,7 +42,10 @@ impl Kept {
             self.at += header.total;
             count += 1;
         }
-        let is_select = self.tag.get(frame::HEADER..).is_some_and(|tag| tag.starts_with(b"SELECT"));
+        let is_select = self
+            .tag
+            .get(frame::HEADER..)
+            .is_some_and(|tag| tag.starts_with(b"SELECT"));
         match (count == rows_max, is_select) {
             // As a PostgreSQL, it does not look whether there are more.
             (true, _) => reply::frame(out, b's', |_| ()),
@@ -145,7 +148,9 @@ impl Gather {
                     continue;
                 }
                 b'C' => {
-                    let tag = self.parts[at].as_ref().map_or_else(Vec::new, |part| part.body(header).to_vec());
+                    let tag = self.parts[at]
+                        .as_ref()
+                        .map_or_else(Vec::new, |part| part.body(header).to_vec());
                     tags.push((at, tag));
                 }
                 _ => {}
@@ -166,7 +171,9 @@ impl Gather {
     /// Passes the rows that are here.
     async fn pass_rows(&mut self, at: usize, passes: bool) -> Result<(), Halt> {
         loop {
-            let Some(part) = &self.parts[at] else { return Ok(()) };
+            let Some(part) = &self.parts[at] else {
+                return Ok(());
+            };
             let Some(header) = part.peek().filter(|header| header.kind == b'D') else {
                 return Ok(());
             };
@@ -258,7 +265,9 @@ impl Gather {
                 }
                 b'C' | b'I' => {
                     self.line.out.extend_from_slice(&tag);
-                    tag = self.parts[at].as_ref().map_or_else(Vec::new, |part| part.whole(header).to_vec());
+                    tag = self.parts[at]
+                        .as_ref()
+                        .map_or_else(Vec::new, |part| part.whole(header).to_vec());
                 }
                 b'1' | b'2' | b'n' => {}
                 b'T' if !job.is_simple => {}
@@ -289,7 +298,9 @@ impl Gather {
         let mut first: Option<Description> = None;
         for &at in on {
             let types = job.statement.types_for_shards();
-            let messages = job.bound.messages(&job.statement.text, &types, &job.bound.results);
+            let messages = job
+                .bound
+                .messages(&job.statement.text, &types, &job.bound.results);
             self.send(at, &messages, 1).await?;
             let mut among = vec![at];
             while let Some((at, header)) = self.next(&mut among).await? {
@@ -299,7 +310,9 @@ impl Gather {
                         let is_lines = description.columns.len() == 1
                             && description.columns[0].type_oid == crate::protocol::merge::order::TEXT;
                         if !is_lines {
-                            return Err(Halt::refused("EXPLAIN over several shards in a format that is not text"));
+                            return Err(Halt::refused(
+                                "EXPLAIN over several shards in a format that is not text",
+                            ));
                         }
                         if first.is_none() && job.is_simple {
                             description.write(self.rows_out(), &Default::default());

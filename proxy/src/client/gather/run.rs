@@ -14,9 +14,9 @@ use crate::catalog::Found;
 use crate::fault::Fault;
 use crate::protocol::frame::HEADER;
 use crate::protocol::merge::rows::Description;
+use crate::protocol::reply;
 use crate::protocol::session::probe;
 use crate::protocol::sqlstate::{self, SqlState};
-use crate::protocol::reply;
 
 /// EXPLAIN and its options are no more words than this.
 const EXPLAIN_WORDS: usize = 24;
@@ -57,7 +57,12 @@ impl Gather {
         done
     }
 
-    async fn place(&mut self, statement: &Statement, bound: &Bound, is_simple: bool) -> Result<Vec<u8>, Halt> {
+    async fn place(
+        &mut self,
+        statement: &Statement,
+        bound: &Bound,
+        is_simple: bool,
+    ) -> Result<Vec<u8>, Halt> {
         let text = &statement.text[..];
         let job = Job {
             statement,
@@ -69,7 +74,8 @@ impl Gather {
             let home = self.home();
             return self.relay(home, job).await;
         }
-        if is_simple && (text.starts_with(b"RESET ") || text.starts_with(b"SELECT pg_catalog.set_config(E'")) {
+        if is_simple && (text.starts_with(b"RESET ") || text.starts_with(b"SELECT pg_catalog.set_config(E'"))
+        {
             return self.set(text).await;
         }
         if let Some(fault) = self.terms.course.refusal.take() {
@@ -227,7 +233,10 @@ impl Gather {
                 // What another shard says is the same.
                 Ok(_) => self.line.out.truncate(before),
                 Err(Halt::Failed(error)) if turn > 0 => {
-                    let done: Vec<&str> = on[..turn].iter().map(|&at| &*self.terms.shards[at].name).collect();
+                    let done: Vec<&str> = on[..turn]
+                        .iter()
+                        .map(|&at| &*self.terms.shards[at].name)
+                        .collect();
                     let text = format!("it is done on {}, and on no shard behind", done.join(", "));
                     self.note(&text);
                     return Err(Halt::Failed(error));
@@ -249,12 +258,23 @@ impl Gather {
     }
 
     /// What PostgreSQL itself would not do is refused in its words, all else in ours.
-    pub(super) async fn refuse(&mut self, statement: &Statement, reason: ShardReason) -> Result<Vec<u8>, Halt> {
+    pub(super) async fn refuse(
+        &mut self,
+        statement: &Statement,
+        reason: ShardReason,
+    ) -> Result<Vec<u8>, Halt> {
         if read(&statement.text, self.terms.lex).statements == 1 {
             self.tell(statement).await?;
         }
-        let code = reason.sqlstate().as_bytes().try_into().map_or(sqlstate::FEATURE_NOT_SUPPORTED, SqlState);
-        let fault = Fault::error(code, format!("this statement can't be run on several shards: {reason}"));
+        let code = reason
+            .sqlstate()
+            .as_bytes()
+            .try_into()
+            .map_or(sqlstate::FEATURE_NOT_SUPPORTED, SqlState);
+        let fault = Fault::error(
+            code,
+            format!("this statement can't be run on several shards: {reason}"),
+        );
         Err(Halt::of(&match reason.hint() {
             Some(hint) => fault.hint(hint),
             None => fault,
@@ -268,8 +288,10 @@ impl Gather {
         }
         let words = super::block::names(&statement.text);
         let first = words.first().map_or("", String::as_str);
-        if matches!(first, "" | "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release")
-        {
+        if matches!(
+            first,
+            "" | "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release"
+        ) {
             *statement.told.borrow_mut() = Some(Told::default());
             return Ok(());
         }
@@ -298,7 +320,9 @@ impl Gather {
             let tag = self.run(&statement, &bound, false).await?;
             portal.is_done = true;
             match self.kept.take() {
-                Some(kept) if kept.has_rows() || tag.get(HEADER..).is_some_and(|tag| tag.starts_with(b"SELECT")) => {
+                Some(kept)
+                    if kept.has_rows() || tag.get(HEADER..).is_some_and(|tag| tag.starts_with(b"SELECT")) =>
+                {
                     portal.kept = Some(Kept { tag, ..kept });
                 }
                 Some(_) | None => {
@@ -328,7 +352,9 @@ impl Gather {
     /// The shard for what is the same on all: one in hand, best one in the transaction.
     pub(super) fn home(&self) -> usize {
         let find = |is_it: fn(&super::Part) -> bool| {
-            self.parts.iter().position(|part| part.as_ref().is_some_and(is_it))
+            self.parts
+                .iter()
+                .position(|part| part.as_ref().is_some_and(is_it))
         };
         find(|part| part.in_block).or_else(|| find(|_| true)).unwrap_or(0)
     }
@@ -378,7 +404,9 @@ fn runs_alone(text: &[u8]) -> bool {
     let words = super::block::names(text);
     match words.first().map_or("", String::as_str) {
         "vacuum" | "cluster" => true,
-        "create" | "drop" | "reindex" | "alter" | "refresh" => words.iter().take(8).any(|word| word == "concurrently"),
+        "create" | "drop" | "reindex" | "alter" | "refresh" => {
+            words.iter().take(8).any(|word| word == "concurrently")
+        }
         _ => false,
     }
 }

@@ -115,13 +115,24 @@ impl Bound {
 
     /// Only these of its parameters, the first being 1, with their types.
     pub(super) fn picked(&self, parameters: &[u16], types: &[u32]) -> (Bound, Vec<u32>) {
-        let places = || parameters.iter().map(|number| usize::from(*number).saturating_sub(1));
+        let places = || {
+            parameters
+                .iter()
+                .map(|number| usize::from(*number).saturating_sub(1))
+        };
         let bound = Bound {
             formats: Formats(places().map(|place| self.formats.of(place)).collect()),
-            values: places().map(|place| self.values.get(place).cloned().flatten()).collect(),
+            values: places()
+                .map(|place| self.values.get(place).cloned().flatten())
+                .collect(),
             results: self.results.clone(),
         };
-        (bound, places().map(|place| types.get(place).copied().unwrap_or(0)).collect())
+        (
+            bound,
+            places()
+                .map(|place| types.get(place).copied().unwrap_or(0))
+                .collect(),
+        )
     }
 
     /// Parse, Bind, Describe, Execute and Sync of a text with these parameters, all unnamed.
@@ -183,7 +194,12 @@ fn shorts(bytes: &[u8]) -> Option<(Vec<u16>, &[u8])> {
     let (count, rest) = bytes.split_first_chunk::<2>()?;
     let (numbers, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*count)) * 2)?;
     let numbers = numbers.chunks_exact(2);
-    Some((numbers.map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect(), rest))
+    Some((
+        numbers
+            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+            .collect(),
+        rest,
+    ))
 }
 
 #[cfg(test)]
@@ -196,7 +212,10 @@ mod tests {
         let body = b"\0\x01\0\x01\0\x02\0\0\0\x02ab\xff\xff\xff\xff\0\x01\0\x01";
         let bound = Bound::read(body).expect("well formed");
         assert_eq!(bound.values, [Some(b"ab".to_vec()), None]);
-        assert_eq!((bound.formats.of(0), bound.formats.of(1), bound.results.of(7)), (1, 1, 1));
+        assert_eq!(
+            (bound.formats.of(0), bound.formats.of(1), bound.results.of(7)),
+            (1, 1, 1)
+        );
         let written = bound.messages(b"x", &[], &bound.results);
         assert!(written.windows(body.len()).any(|window| window == body));
         for end in 0..body.len() {

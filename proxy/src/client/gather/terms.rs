@@ -68,7 +68,9 @@ impl Terms {
             return Vec::new();
         };
         let password = control.password.as_ref();
-        let secret = password.map_or(Secret::None, |password| Secret::Password(password.expose().into()));
+        let secret = password.map_or(Secret::None, |password| {
+            Secret::Password(password.expose().into())
+        });
         let door = |servers: &Servers| Door {
             shard: servers.shard.to_string(),
             servers: servers.targets.clone(),

@@ -51,7 +51,9 @@ impl Gather {
                     self.cancel_all();
                     let text = "canceling statement: a shard took longer than shard_timeout";
                     let fault = Fault::error(sqlstate::QUERY_CANCELED, text);
-                    return Err(Halt::of(&fault.detail(format!("Shard \"{shard}\" has not answered."))));
+                    return Err(Halt::of(
+                        &fault.detail(format!("Shard \"{shard}\" has not answered.")),
+                    ));
                 }
                 Woken::None(at, why) => return Err(self.failed(at, why)),
             }
@@ -183,7 +185,10 @@ impl Gather {
     /// Asks every shard that works to stop.
     pub(super) fn cancel_all(&mut self) {
         let worker = &self.terms.worker;
-        self.parts.iter_mut().flatten().for_each(|part| part.cancel(worker));
+        self.parts
+            .iter_mut()
+            .flatten()
+            .for_each(|part| part.cancel(worker));
     }
 
     /// Hears every shard out, whatever it says; those that do not come to an end are left.
@@ -194,7 +199,9 @@ impl Gather {
             let Some(part) = &mut self.parts[at] else { continue };
             if std::mem::take(&mut part.is_copying) {
                 let mut fail = Vec::new();
-                reply::frame(&mut fail, b'f', |out| reply::cstr(out, b"the statement has failed on another shard"));
+                reply::frame(&mut fail, b'f', |out| {
+                    reply::cstr(out, b"the statement has failed on another shard")
+                });
                 // A line that is broken shows below.
                 let _ = part.send(&fail, 0).await;
             }
@@ -209,7 +216,9 @@ impl Gather {
                 }
                 if header.kind == b'G' {
                     let mut fail = Vec::new();
-                    reply::frame(&mut fail, b'f', |out| reply::cstr(out, b"the statement has failed"));
+                    reply::frame(&mut fail, b'f', |out| {
+                        reply::cstr(out, b"the statement has failed")
+                    });
                     if part.send(&fail, 0).await.is_err() {
                         break;
                     }
@@ -283,7 +292,10 @@ mod tests {
         assert_eq!(error_field(body, b'P'), None);
         let said = named(b"Mx\0WPL/pgSQL function f()\0P8\0\0", "s1", true);
         let body = &said[HEADER..];
-        assert_eq!(error_field(body, b'W'), Some(&b"PL/pgSQL function f()\nshard \"s1\""[..]));
+        assert_eq!(
+            error_field(body, b'W'),
+            Some(&b"PL/pgSQL function f()\nshard \"s1\""[..])
+        );
         assert_eq!(error_field(body, b'P'), Some(&b"8"[..]));
         assert_eq!(named(b"never ends", "s1", true)[0], b'E');
     }

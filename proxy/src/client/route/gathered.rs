@@ -32,9 +32,11 @@ impl Client {
         let own = self.handle.pool.clone();
         let reads = own.reads();
         let shards = self.sites(&reads);
-        let (Some(sharding), Some(readings), Some(shards)) =
-            (reads.sharding.clone(), self.routing.wishes.readings.clone(), shards)
-        else {
+        let (Some(sharding), Some(readings), Some(shards)) = (
+            reads.sharding.clone(),
+            self.routing.wishes.readings.clone(),
+            shards,
+        ) else {
             let text = "a shard of this database is not configured any more";
             self.refuse(&Fault::error(sqlstate::CONFIG_FILE_ERROR, text));
             return None;
@@ -106,7 +108,12 @@ impl Client {
             Verdict::Later if self.waits_for_tables(reads, Instant::now()) => return Stay::Wait,
             Verdict::Later => Some(not_looked_up()),
             // What has no place is for the server to say; what the tenant may not see is not.
-            Verdict::Refused(fault) if reads.sharding.as_ref().is_some_and(|rules| rules.guard != Guard::Off) => {
+            Verdict::Refused(fault)
+                if reads
+                    .sharding
+                    .as_ref()
+                    .is_some_and(|rules| rules.guard != Guard::Off) =>
+            {
                 Some(fault)
             }
             Verdict::Refused(_) | Verdict::Anywhere | Verdict::Shard(_) | Verdict::Several(_) => None,
@@ -140,7 +147,10 @@ impl Client {
         self.session.pins.is_empty()
             && !self.routing.made_temporary
             && self.routing.said.len() < SAID_MAX
-            && self.lease.as_ref().is_some_and(|lease| is_idle(lease) && !is_open(lease))
+            && self
+                .lease
+                .as_ref()
+                .is_some_and(|lease| is_idle(lease) && !is_open(lease))
     }
 
     /// The transaction goes on, its server taken over by a gathering one.
@@ -178,7 +188,16 @@ pub(super) fn must_be_heard(text: &[u8]) -> Option<Vec<u8>> {
         text.get(..word.len())
             .is_some_and(|begin| begin.eq_ignore_ascii_case(word.as_bytes()))
     };
-    let words = ["savepoint", "release", "rollback to", "set ", "reset ", "declare", "select set_config", "select pg_catalog.set_config"];
+    let words = [
+        "savepoint",
+        "release",
+        "rollback to",
+        "set ",
+        "reset ",
+        "declare",
+        "select set_config",
+        "select pg_catalog.set_config",
+    ];
     words.into_iter().any(begins).then(|| text.to_vec())
 }
 

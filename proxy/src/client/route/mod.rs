@@ -64,8 +64,6 @@ pub struct Routing {
     is_woken: Rc<std::cell::Cell<bool>>,
     /// What the unit at hand asks for was found to be this.
     asked: Option<Box<Asked>>,
-    /// It can be run twice.
-    may_retry: bool,
     /// The unit sent to a replica, until something of its answer has reached the client.
     unit: Vec<u8>,
     /// That answer, as far as it has come.
@@ -212,7 +210,6 @@ impl Client {
             .borrow_mut()
             .routes
             .count(kind.unwrap_or_default(), is_replica, !note.is_empty());
-        self.routing.may_retry = !asked.names_statements;
         self.routing.last = Last {
             asked: Some(asked),
             text: Vec::new(),
@@ -245,6 +242,7 @@ impl Client {
         let known = found.as_ref().map(|found| Known {
             names: &found.names,
             stamp: found.stamp,
+            texts: &self.worker.texts,
         });
         match self.session.unit(self.inbox.bytes(), known, in_transaction) {
             Unit::Open => None,
@@ -270,8 +268,7 @@ impl Client {
             }
             return;
         };
-        let may_retry = self.routing.may_retry;
-        self.session.attach_replica(&mut lease.backend, may_retry, back);
+        self.session.attach_replica(&mut lease.backend, back);
         self.routing.unit.clear();
         self.routing.held.clear();
         self.routing.outstanding = Some(Outstanding::new(&pool.reads().cluster, at));

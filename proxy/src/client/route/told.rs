@@ -64,6 +64,7 @@ impl Client {
                 let known = Known {
                     names: &names,
                     stamp: 0,
+                    texts: &self.worker.texts,
                 };
                 let text = last.text.clone();
                 match self.session.unit(&text, Some(known), false) {

@@ -90,6 +90,9 @@ mod tests {
         tracks.need(&"s2".into(), now);
         tracks.need(&two, now);
         assert_eq!(tracks.of("s2").and_then(|track| track.needed), Some(now));
-        assert_eq!(tracks.of("s1").map(|track| (track.own, track.needed)), Some((Some(2), Some(now))));
+        assert_eq!(
+            tracks.of("s1").map(|track| (track.own, track.needed)),
+            Some((Some(2), Some(now)))
+        );
     }
 }

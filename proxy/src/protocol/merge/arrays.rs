@@ -48,7 +48,9 @@ impl Arrays {
             self.bytes += 4 + value.map_or(0, <[u8]>::len);
             match value {
                 Some(value) => {
-                    column.elements.extend_from_slice(&(value.len() as u32).to_be_bytes());
+                    column
+                        .elements
+                        .extend_from_slice(&(value.len() as u32).to_be_bytes());
                     column.elements.extend_from_slice(value);
                 }
                 None => {

@@ -19,7 +19,11 @@ pub fn kept(form: Form, data: &[u8], is_first: bool, is_leader: bool) -> &[u8] {
         Form::Lines { has_header: true } if is_first && !is_leader => b"",
         Form::Lines { .. } => data,
         Form::Binary => {
-            let start = if is_first && !is_leader { HEADER.min(data.len()) } else { 0 };
+            let start = if is_first && !is_leader {
+                HEADER.min(data.len())
+            } else {
+                0
+            };
             let has_rows = match is_first {
                 true => data.len() != HEADER + TRAILER.len(),
                 // A row's number of fields is never -1.

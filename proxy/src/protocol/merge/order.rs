@@ -240,28 +240,69 @@ mod tests {
         let lists: [(u32, &[&str]); 7] = [
             (BOOL, &["f", "t"]),
             (INT4, &["-10", "-9", "0", "7", "12"]),
-            (FLOAT8, &["-Infinity", "-1e+20", "-0.5", "1e-05", "3", "1e+300", "Infinity", "NaN"]),
+            (
+                FLOAT8,
+                &[
+                    "-Infinity",
+                    "-1e+20",
+                    "-0.5",
+                    "1e-05",
+                    "3",
+                    "1e+300",
+                    "Infinity",
+                    "NaN",
+                ],
+            ),
             (
                 NUMERIC,
                 &[
-                    "-Infinity", "-123.4", "-123.39", "-0.001", "0", "0.0009", "0.001", "1", "1.5", "9.99", "10.0",
-                    "99999999999999999999999999999.1", "Infinity", "NaN",
+                    "-Infinity",
+                    "-123.4",
+                    "-123.39",
+                    "-0.001",
+                    "0",
+                    "0.0009",
+                    "0.001",
+                    "1",
+                    "1.5",
+                    "9.99",
+                    "10.0",
+                    "99999999999999999999999999999.1",
+                    "Infinity",
+                    "NaN",
                 ],
             ),
             (
                 DATE,
-                &["-infinity", "4713-01-01 BC", "0044-03-15 BC", "0001-01-01", "1999-12-31", "10000-01-01", "infinity"],
+                &[
+                    "-infinity",
+                    "4713-01-01 BC",
+                    "0044-03-15 BC",
+                    "0001-01-01",
+                    "1999-12-31",
+                    "10000-01-01",
+                    "infinity",
+                ],
             ),
             (
                 TIMESTAMP,
                 &[
-                    "-infinity", "2024-01-01 00:00:00", "2024-01-01 00:00:00.000001", "2024-01-01 00:00:00.5",
-                    "2024-12-31 23:59:59.999999", "infinity",
+                    "-infinity",
+                    "2024-01-01 00:00:00",
+                    "2024-01-01 00:00:00.000001",
+                    "2024-01-01 00:00:00.5",
+                    "2024-12-31 23:59:59.999999",
+                    "infinity",
                 ],
             ),
             (
                 TIMESTAMPTZ,
-                &["2024-10-27 02:30:00+02", "2024-10-27 02:10:00+01", "2024-10-27 02:30:00+01", "2024-10-27 03:00:00-05:30"],
+                &[
+                    "2024-10-27 02:30:00+02",
+                    "2024-10-27 02:10:00+01",
+                    "2024-10-27 02:30:00+01",
+                    "2024-10-27 03:00:00-05:30",
+                ],
             ),
         ];
         for (type_oid, list) in lists {
@@ -279,7 +320,10 @@ mod tests {
     fn equal_values_written_differently_are_equal() {
         let numeric = Order::NumericText;
         for (one, other) in [("1.50", "1.5"), ("0", "0.000"), ("-2", "-2.0"), ("100", "100.0")] {
-            assert_eq!(numeric.compare(one.as_bytes(), other.as_bytes()), Ok(Ordering::Equal));
+            assert_eq!(
+                numeric.compare(one.as_bytes(), other.as_bytes()),
+                Ok(Ordering::Equal)
+            );
         }
         assert_eq!(Order::FloatText.compare(b"-0", b"0"), Ok(Ordering::Equal));
     }
@@ -287,8 +331,15 @@ mod tests {
     #[test]
     fn what_is_no_value_has_no_order() {
         for order in [
-            Order::Bool, Order::WholeText, Order::Whole, Order::Oid, Order::FloatText, Order::Float, Order::NumericText,
-            Order::Numeric, Order::DateText,
+            Order::Bool,
+            Order::WholeText,
+            Order::Whole,
+            Order::Oid,
+            Order::FloatText,
+            Order::Float,
+            Order::NumericText,
+            Order::Numeric,
+            Order::DateText,
         ] {
             for junk in [&b""[..], b"x", b"\xff\xff\xff", b"--1", b"2024-13-99x"] {
                 assert_eq!(order.compare(junk, junk), Err(Misread), "{order:?} {junk:?}");

@@ -73,8 +73,7 @@ impl Description {
             one.type_oid == other.type_oid
                 || (one.type_oid >= FIRST_OWN_OID && other.type_oid >= FIRST_OWN_OID)
         };
-        self.columns.len() == other.columns.len()
-            && self.columns.iter().zip(&other.columns).all(is_same)
+        self.columns.len() == other.columns.len() && self.columns.iter().zip(&other.columns).all(is_same)
     }
 }
 
@@ -142,10 +141,9 @@ pub fn columns(body: &[u8], places: &mut Vec<Option<Range<usize>>>) -> bool {
 /// Appends a row with its first `count` columns only. `places` are those of the whole row.
 pub fn write_first(out: &mut Vec<u8>, body: &[u8], places: &[Option<Range<usize>>], count: usize) {
     // A NULL takes four bytes, any other column as many more as it is long.
-    let end = places
-        .iter()
-        .take(count)
-        .fold(2, |at, place| at + 4 + place.as_ref().map_or(0, ExactSizeIterator::len));
+    let end = places.iter().take(count).fold(2, |at, place| {
+        at + 4 + place.as_ref().map_or(0, ExactSizeIterator::len)
+    });
     reply::frame(out, b'D', |out| {
         out.extend_from_slice(&(count.min(places.len()) as u16).to_be_bytes());
         out.extend_from_slice(&body[2..end]);
@@ -186,7 +184,10 @@ mod tests {
 
     #[test]
     fn a_description_survives() {
-        let columns = [reply::Column { name: "a", oid: 23 }, reply::Column { name: "b", oid: 25 }];
+        let columns = [
+            reply::Column { name: "a", oid: 23 },
+            reply::Column { name: "b", oid: 25 },
+        ];
         let mut frame = Vec::new();
         reply::row_description(&mut frame, &columns);
         let read = Description::read(&frame[5..]).expect("well formed");

@@ -104,7 +104,11 @@ fn statement(keys: &[Asked]) -> String {
     let mut order = Vec::new();
     for (place, key) in keys.iter().enumerate() {
         let name = format!("k{place}");
-        let sent = if key.is_binary { &key.type_name } else { "pg_catalog.text" };
+        let sent = if key.is_binary {
+            &key.type_name
+        } else {
+            "pg_catalog.text"
+        };
         arrays.push(format!("pg_catalog.unnest(${}::{sent}[])", place + 1));
         let cast = if key.is_binary {
             String::new()
@@ -135,12 +139,18 @@ mod tests {
     fn rows_are_found_by_their_place() {
         let mut held = Held::new(1, 100);
         for row in [&b"one"[..], b"", b"three"] {
-            assert_eq!(held.add([Some(row)].into_iter(), |out| out.extend_from_slice(row)), Ok(()));
+            assert_eq!(
+                held.add([Some(row)].into_iter(), |out| out.extend_from_slice(row)),
+                Ok(())
+            );
         }
         assert_eq!(held.row(0), Some(&b"one"[..]));
         assert_eq!(held.row(1), Some(&b""[..]));
         assert_eq!(held.row(2), Some(&b"three"[..]));
         assert_eq!((held.row(3), held.len(), held.is_empty()), (None, 3, false));
-        assert_eq!(held.add([None].into_iter(), |out| out.extend_from_slice(&[0; 99])), Err(TooMuch));
+        assert_eq!(
+            held.add([None].into_iter(), |out| out.extend_from_slice(&[0; 99])),
+            Err(TooMuch)
+        );
     }
 }

@@ -25,7 +25,9 @@ fn split(tag: &[u8]) -> (&[u8], Option<u64>) {
     let Some(at) = tag.iter().rposition(|&byte| byte == b' ') else {
         return (tag, None);
     };
-    let rows = std::str::from_utf8(&tag[at + 1..]).ok().and_then(|rows| rows.parse().ok());
+    let rows = std::str::from_utf8(&tag[at + 1..])
+        .ok()
+        .and_then(|rows| rows.parse().ok());
     match rows {
         Some(rows) => (&tag[..at], Some(rows)),
         None => (tag, None),
@@ -44,7 +46,10 @@ mod tests {
         };
         assert_eq!(sum(&["SELECT 2", "SELECT 3"]).as_deref(), Some("SELECT 5"));
         assert_eq!(sum(&["INSERT 0 1", "INSERT 0 4"]).as_deref(), Some("INSERT 0 5"));
-        assert_eq!(sum(&["CREATE TABLE", "CREATE TABLE"]).as_deref(), Some("CREATE TABLE"));
+        assert_eq!(
+            sum(&["CREATE TABLE", "CREATE TABLE"]).as_deref(),
+            Some("CREATE TABLE")
+        );
         assert_eq!(sum(&["UPDATE 1", "DELETE 1"]), None);
         assert_eq!(sum(&[]), None);
     }

@@ -38,7 +38,11 @@ const DAY: i64 = 24 * 3600 * SECOND;
 /// Days of the proleptic Gregorian calendar, from some day on.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     // Years begin in March here, so that a leap day is a year's last.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + (153 * month + 2) / 5 + day
 }
@@ -58,13 +62,20 @@ impl Rest<'_> {
 
     /// A number of so many digits.
     fn number(&mut self, min: usize, max: usize) -> Result<i64, Misread> {
-        let count = self.0.iter().take(max).take_while(|byte| byte.is_ascii_digit()).count();
+        let count = self
+            .0
+            .iter()
+            .take(max)
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         if count < min {
             return Err(Misread);
         }
         let (digits, rest) = self.0.split_at(count);
         self.0 = rest;
-        Ok(digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0')))
+        Ok(digits
+            .iter()
+            .fold(0, |number, digit| number * 10 + i64::from(digit - b'0')))
     }
 
     /// `HH:MM:SS` and a fraction, in microseconds.

@@ -51,19 +51,30 @@ impl<'a> Text<'a> {
             return Err(Misread);
         }
         let first = whole.iter().position(|&byte| byte != b'0').unwrap_or(whole.len());
-        let last = fraction.iter().rposition(|&byte| byte != b'0').map_or(0, |at| at + 1);
+        let last = fraction
+            .iter()
+            .rposition(|&byte| byte != b'0')
+            .map_or(0, |at| at + 1);
         let (whole, fraction) = (&whole[first..], &fraction[..last]);
         let class = match (whole.is_empty() && fraction.is_empty(), is_negative) {
             (true, _) => Class::Zero,
             (false, true) => Class::Negative,
             (false, false) => Class::Positive,
         };
-        Ok(Text { class, whole, fraction })
+        Ok(Text {
+            class,
+            whole,
+            fraction,
+        })
     }
 
     pub fn cmp(&self, other: &Text<'_>) -> Ordering {
         let size = || {
-            let whole = self.whole.len().cmp(&other.whole.len()).then_with(|| self.whole.cmp(other.whole));
+            let whole = self
+                .whole
+                .len()
+                .cmp(&other.whole.len())
+                .then_with(|| self.whole.cmp(other.whole));
             whole.then_with(|| self.fraction.cmp(other.fraction))
         };
         by_class(self.class, other.class, size)
@@ -106,11 +117,19 @@ impl<'a> Binary<'a> {
             (0xF000, _) => Class::MinusInfinity,
             (_, _) => return Err(Misread),
         };
-        Ok(Binary { class, weight, groups })
+        Ok(Binary {
+            class,
+            weight,
+            groups,
+        })
     }
 
     pub fn cmp(&self, other: &Binary<'_>) -> Ordering {
-        let size = || self.weight.cmp(&other.weight).then_with(|| self.groups.cmp(other.groups));
+        let size = || {
+            self.weight
+                .cmp(&other.weight)
+                .then_with(|| self.groups.cmp(other.groups))
+        };
         by_class(self.class, other.class, size)
     }
 }
@@ -132,7 +151,9 @@ mod tests {
         out.extend_from_slice(&weight.to_be_bytes());
         out.extend_from_slice(&sign.to_be_bytes());
         out.extend_from_slice(&2_u16.to_be_bytes());
-        groups.iter().for_each(|group| out.extend_from_slice(&group.to_be_bytes()));
+        groups
+            .iter()
+            .for_each(|group| out.extend_from_slice(&group.to_be_bytes()));
         out
     }
 
@@ -154,12 +175,18 @@ mod tests {
         ];
         for (at, one) in list.iter().enumerate() {
             for (other_at, other) in list.iter().enumerate() {
-                let (one, other) = (Binary::read(one).expect("good"), Binary::read(other).expect("good"));
+                let (one, other) = (
+                    Binary::read(one).expect("good"),
+                    Binary::read(other).expect("good"),
+                );
                 assert_eq!(one.cmp(&other), at.cmp(&other_at), "{one:?} {other:?}");
             }
         }
         let (one, other) = (binary(1, 0, &[0, 7]), binary(0, 0, &[7, 0]));
-        let (one, other) = (Binary::read(&one).expect("good"), Binary::read(&other).expect("good"));
+        let (one, other) = (
+            Binary::read(&one).expect("good"),
+            Binary::read(&other).expect("good"),
+        );
         assert_eq!(one.cmp(&other), Ordering::Equal);
     }
 }
