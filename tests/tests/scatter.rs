@@ -92,8 +92,20 @@ fn seen(frames: &[Frame], is_sorted: bool) -> (Vec<Vec<u8>>, Vec<String>) {
     if !is_sorted {
         rows.sort();
     }
-    let others = frames.iter().filter(|frame| frame.kind != b'D');
-    (rows, others.map(ToString::to_string).collect())
+    // Nor is whether columns are described before it.
+    let is_left_out = |frame: &&Frame| frame.kind == b'D' || has_failed && frame.kind == b'T';
+    let others = frames.iter().filter(|frame| !is_left_out(frame));
+    (rows, others.map(|frame| without_own_types(&frame.to_string())).collect())
+}
+
+/// Types that users made have other numbers in other databases.
+fn without_own_types(line: &str) -> String {
+    let is_own = |oid: &str| oid.parse::<u32>().is_ok_and(|oid| oid >= 16384);
+    let words = line.split(' ').map(|word| match word.rsplit_once(':') {
+        Some((name, kind)) if kind.split('/').next().is_some_and(is_own) => format!("{name}:own"),
+        Some(_) | None => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn refusal(frames: &[Frame]) -> Option<String> {
