@@ -229,7 +229,7 @@ fn copy_splits_its_rows() {
 fn a_transaction_goes_from_shard_to_shard() {
     let world = World::new();
     let mut wire = world.wire();
-    for (end, expected) in [("COMMIT", "15"), ("ROLLBACK", "15")] {
+    for (end, expected) in [("COMMIT", "15"), ("ROLLBACK", "11")] {
         wire.run("BEGIN");
         wire.run("INSERT INTO orders (id, tenant_id) SELECT 20, 1 WHERE NOT EXISTS (SELECT FROM orders WHERE tenant_id = 1 AND id = 20)");
         wire.run("SAVEPOINT a");
@@ -251,7 +251,6 @@ fn a_transaction_goes_from_shard_to_shard() {
         if end == "COMMIT" {
             wire.run("DELETE FROM orders WHERE id > 21");
             assert_eq!(wire.value("SELECT count(*) FROM orders"), "11");
-            continue;
         }
     }
 }

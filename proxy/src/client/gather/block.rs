@@ -345,6 +345,7 @@ impl Gather {
         let on: Vec<usize> = (0..self.parts.len())
             .filter(|&at| self.parts[at].is_some())
             .collect();
+        self.join(&on, false).await?;
         for &at in &on {
             if let Some(part) = &mut self.parts[at] {
                 part.is_dirty = true;

@@ -153,12 +153,9 @@ impl Gather {
 
     /// The SQL names of types on a shard.
     pub(super) async fn type_names(&mut self, at: usize, types: &[u32]) -> Result<Vec<String>, Halt> {
-        if let Some(names) = types
-            .iter()
-            .map(|&oid| known_name(oid))
-            .collect::<Option<Vec<&str>>>()
-        {
-            return Ok(names.into_iter().map(str::to_owned).collect());
+        let known: Vec<Option<&str>> = types.iter().map(|&oid| known_name(oid)).collect();
+        if known.iter().all(Option::is_some) {
+            return Ok(known.into_iter().flatten().map(str::to_owned).collect());
         }
         let list: Vec<String> = types.iter().map(u32::to_string).collect();
         let text = format!(
@@ -181,7 +178,11 @@ impl Gather {
             self.consume(at, header);
         }
         match names.len() == types.len() {
-            true => Ok(names),
+            true => Ok(known
+                .into_iter()
+                .zip(names)
+                .map(|(known, name)| known.map_or(name, str::to_owned))
+                .collect()),
             false => Err(Halt::of(&Fault::error(
                 sqlstate::INTERNAL,
                 "types could not be named",
@@ -224,6 +225,9 @@ fn known_name(oid: u32) -> Option<&'static str> {
         order::NUMERIC => "numeric",
         order::TEXT => "pg_catalog.text",
         order::VARCHAR => "character varying",
+        // By the names of the standard these two are one character, one bit long.
+        order::BPCHAR => "pg_catalog.bpchar",
+        order::BIT => "pg_catalog.\"bit\"",
         order::TIMESTAMP => "timestamp without time zone",
         order::TIMESTAMPTZ => "timestamp with time zone",
         _ => return None,

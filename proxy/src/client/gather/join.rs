@@ -22,6 +22,7 @@ impl Gather {
         self.is_implicit |= begins && self.block.is_none();
         let mut among = Vec::new();
         for &at in shards {
+            self.check_primary(at)?;
             let mut greeting = Vec::new();
             let mut syncs = 0;
             if self.parts[at].is_none() {
@@ -47,6 +48,31 @@ impl Gather {
         }
         self.keeps_position = was_position;
         Ok(())
+    }
+
+    /// Is a server in hand one of a primary that no longer is?
+    fn check_primary(&mut self, at: usize) -> Result<(), Halt> {
+        let Some(part) = &self.parts[at] else {
+            return Ok(());
+        };
+        let pool = part.lease.pool();
+        pool.follow_primary();
+        if !pool.is_fenced(part.lease.facts.generation) {
+            return Ok(());
+        }
+        if !part.in_block {
+            self.parts[at] = None;
+            return Ok(());
+        }
+        let fault = Fault::error(
+            sqlstate::CONNECTION_FAILURE,
+            format!(
+                "the primary of shard \"{}\" has changed",
+                self.terms.shards[at].name
+            ),
+        );
+        self.lose(at);
+        Err(Halt::of(&fault))
     }
 
     /// A server that is about to hear what the session has set.

@@ -119,9 +119,12 @@ impl Gather {
             .take(self.parts.len())
             .collect();
         let mut with_rows = Vec::new();
-        for &at in on {
-            if self.advance(at, &mut heads[at], merging).await? {
+        // All at once: one that fails is heard while another one still sorts.
+        let mut among = on.to_vec();
+        while let Some((at, header)) = self.next(&mut among).await? {
+            if self.is_head(at, header, &mut heads[at], merging)? {
                 with_rows.push(at);
+                among.retain(|&own| own != at);
             }
         }
         let Some(first) = merging.first.take() else {
@@ -134,9 +137,8 @@ impl Gather {
                 self.merge_exactly(with_rows, heads, merging, (&keys, visible))
                     .await
             }
-            Sort::Asked(mut asked) => {
-                self.name_types(on[0], &mut asked).await?;
-                self.sort_elsewhere(on, with_rows, heads, merging, (&asked, visible))
+            Sort::Asked(asked) => {
+                self.sort_elsewhere(on, with_rows, heads, merging, (asked, visible))
                     .await
             }
         }
@@ -160,34 +162,48 @@ impl Gather {
                     None => return Ok(false),
                 },
             };
-            match header.kind {
-                b'D' => {
-                    let body = self.parts[at].as_ref().map_or(&b""[..], |part| part.body(header));
-                    if !columns(body, &mut head.places) {
-                        return Err(misread());
-                    }
-                    head.header = Some(header);
-                    return Ok(true);
-                }
-                b'T' => {
-                    let description = self.description(at, header)?;
-                    match &merging.first {
-                        Some(first) if !first.fits(&description) => return Err(self.unlike(at)),
-                        Some(_) => {}
-                        None => {
-                            if merging.job.is_simple {
-                                let visible = description.columns.len().saturating_sub(merging.merge.hidden);
-                                let columns = description.columns[..visible].to_vec();
-                                Description { columns }.write(self.rows_out(), &Formats::default());
-                            }
-                            merging.first = Some(description);
-                        }
-                    }
-                }
-                _ => {}
+            if self.is_head(at, header, head, merging)? {
+                return Ok(true);
             }
-            self.consume(at, header);
         }
+    }
+
+    /// Takes in a frame of an answer. True if it is a row: then it stays here.
+    fn is_head(
+        &mut self,
+        at: usize,
+        header: Header,
+        head: &mut Head,
+        merging: &mut Merging<'_>,
+    ) -> Result<bool, Halt> {
+        match header.kind {
+            b'D' => {
+                let body = self.parts[at].as_ref().map_or(&b""[..], |part| part.body(header));
+                if !columns(body, &mut head.places) {
+                    return Err(misread());
+                }
+                head.header = Some(header);
+                return Ok(true);
+            }
+            b'T' => {
+                let description = self.description(at, header)?;
+                match &merging.first {
+                    Some(first) if !first.fits(&description) => return Err(self.unlike(at)),
+                    Some(_) => {}
+                    None => {
+                        if merging.job.is_simple {
+                            let visible = description.columns.len().saturating_sub(merging.merge.hidden);
+                            let columns = description.columns[..visible].to_vec();
+                            Description { columns }.write(self.rows_out(), &Formats::default());
+                        }
+                        merging.first = Some(description);
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.consume(at, header);
+        Ok(false)
     }
 
     /// How the sort keys compare.
@@ -202,7 +218,7 @@ impl Gather {
             let Some(described) = first.columns.get(column) else {
                 return Err(misread());
             };
-            let is_text = matches!(described.type_oid, order::TEXT | order::VARCHAR | BPCHAR);
+            let is_text = matches!(described.type_oid, order::TEXT | order::VARCHAR | order::BPCHAR);
             if is_text && key.text == TextOrder::Unknown {
                 return Err(Halt::refused(
                     "ORDER BY under a collation that may not be the database's, over several shards",
@@ -338,7 +354,7 @@ impl Gather {
         with_rows: Vec<usize>,
         mut heads: Vec<Head>,
         merging: &mut Merging<'_>,
-        (keys, visible): (&[Asked], usize),
+        (mut keys, visible): (Vec<Asked>, usize),
     ) -> Result<u64, Halt> {
         let mut held = Held::new(keys.len(), self.terms.merge_memory);
         for at in with_rows {
@@ -365,7 +381,8 @@ impl Gather {
         if held.is_empty() {
             return Ok(0);
         }
-        self.send(on[0], &held.question(keys), 1).await?;
+        self.name_types(on[0], &mut keys).await?;
+        self.send(on[0], &held.question(&keys), 1).await?;
         let mut among = vec![on[0]];
         let (mut skipped, mut count) = (0, 0);
         while let Some((at, header)) = self.next(&mut among).await? {
@@ -396,8 +413,6 @@ impl Gather {
         Ok(())
     }
 }
-
-const BPCHAR: u32 = 1042;
 
 /// Is the database's own collation C? Before PostgreSQL 15 there is no provider but the system.
 const IS_C: &[u8] =

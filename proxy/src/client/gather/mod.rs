@@ -202,7 +202,7 @@ impl Gather {
             // As a PostgreSQL does, up to the Sync.
             _ if self.skips => return Ok(()),
             b'Q' => return self.query(body).await,
-            b'P' => self.parse(body)?,
+            b'P' => self.parse(body).await?,
             b'B' => self.bind(body).await?,
             b'D' => self.describe(body).await?,
             b'E' => self.execute(body).await?,
@@ -275,13 +275,15 @@ impl Gather {
         self.line.flush().await
     }
 
-    fn parse(&mut self, body: &[u8]) -> Result<(), Halt> {
+    async fn parse(&mut self, body: &[u8]) -> Result<(), Halt> {
         let view = Parse::read(body).ok_or_else(malformed)?;
         let statement = Statement::read(view.rest).ok_or_else(malformed)?;
         if self.statements.len() >= STATEMENTS_MAX {
             let text = "too many prepared statements in one transaction over several shards";
             return Err(Halt::of(&Fault::error(sqlstate::PROGRAM_LIMIT, text)));
         }
+        // A mistake in it is one of the Parse.
+        self.tell(&statement).await?;
         self.statements.insert(view.name.into(), Rc::new(statement));
         reply::parse_complete(&mut self.line.out);
         Ok(())

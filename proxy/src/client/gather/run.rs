@@ -18,6 +18,9 @@ use crate::protocol::reply;
 use crate::protocol::session::probe;
 use crate::protocol::sqlstate::{self, SqlState};
 
+/// EXPLAIN and its options are no more words than this.
+const EXPLAIN_WORDS: usize = 24;
+
 /// How long a statement waits for the tables to be looked up.
 const TABLES_WITHIN: Duration = Duration::from_secs(5);
 
@@ -115,10 +118,15 @@ impl Gather {
             (None, Err(reason)) => return self.refuse(statement, reason).await,
         };
         let job = Job {
-            writes: matches!(
-                reading.kind,
-                TextKind::Write | TextKind::Everywhere | TextKind::CopyIn
-            ),
+            writes: match reading.kind {
+                TextKind::Write | TextKind::Everywhere | TextKind::CopyIn => true,
+                // EXPLAIN ANALYZE runs what it explains.
+                TextKind::Explain => super::block::names(text)
+                    .iter()
+                    .take(EXPLAIN_WORDS)
+                    .any(|word| word.starts_with("analy")),
+                TextKind::Session | TextKind::Read | TextKind::CopyOut => false,
+            },
             ..job
         };
         let on = match shards {

@@ -72,6 +72,19 @@ impl Client {
         last.note = "several shards answer together";
     }
 
+    /// Is a gathering server lent to it?
+    pub(super) fn is_gathered(&self) -> bool {
+        let is_played = |lease: &Lease| lease.cancel.hail.is_some();
+        self.lease.as_ref().is_some_and(is_played)
+    }
+
+    /// What the session reads from now on, on whatever shard, must be as new as this.
+    pub(super) fn seen_everywhere(&mut self, at: Instant) {
+        for cluster in self.handle.pool.reads().clusters.iter() {
+            self.routing.tracks.need(&cluster.name, at);
+        }
+    }
+
     fn sites(&self, reads: &Reads) -> Option<Vec<Site>> {
         let site = |cluster: &std::sync::Arc<crate::cluster::Cluster>| {
             Some(Site {
@@ -186,4 +199,21 @@ pub(super) fn must_be_heard(text: &[u8]) -> Option<Vec<u8>> {
         "select pg_catalog.set_config",
     ];
     words.into_iter().any(begins).then(|| text.to_vec())
+}
+
+/// It is on one shard, and can't be on another.
+pub(super) fn elsewhere(here: &str, other: &str, in_transaction: bool) -> Fault {
+    let what = match in_transaction {
+        true => "transaction",
+        false => "session",
+    };
+    let fault = Fault::error(
+        sqlstate::FEATURE_NOT_SUPPORTED,
+        format!("this statement is for shard {other}, and the {what} is on shard {here}"),
+    );
+    match in_transaction {
+        true => fault.hint("End the transaction first: one transaction is on one shard."),
+        false => fault
+            .hint("The session keeps its server; SHOW PINS at the console says why. Use another session."),
+    }
 }

@@ -281,6 +281,9 @@ impl Client {
 
     /// The server has done all it was sent.
     pub(super) fn done(&mut self, at: Instant) {
+        if self.is_gathered() {
+            return self.seen_everywhere(at);
+        }
         if self.session.is_on_replica() {
             self.routing.tracks.here.seen = Some(at);
         } else {

@@ -80,7 +80,12 @@ impl Ground<'_> {
         if self.is_targeted {
             return Place::Anywhere;
         }
-        match reading.spread(self.sharding, &values, tenant) {
+        let spread = match reading.kind {
+            // Each shard can show its plan.
+            TextKind::Explain => reading.shards(self.sharding, &values, tenant),
+            _ => reading.spread(self.sharding, &values, tenant),
+        };
+        match spread {
             Ok(Shards::Any | Shards::Home) => Place::Anywhere,
             Ok(Shards::One(shard)) => Place::Shard(shard),
             Ok(Shards::Some(_) | Shards::All) if self.sharding.shards.len() == 1 => Place::Anywhere,

@@ -10,6 +10,7 @@ use routing_rules::{Control, Effects, Guard, Parameter, PieceKind, ShardReason, 
 
 use super::super::handle::Signal;
 use super::super::relay::{Client, Then};
+use super::gathered::elsewhere;
 use super::place::{Ground, Place, Tenant, is_of_session, refusal, several};
 use super::readings::Read;
 use super::wishes::named_shard;
@@ -140,7 +141,7 @@ impl Client {
         {
             return Stay::On;
         }
-        if lease.cancel.hail.is_some() {
+        if self.is_gathered() {
             return self.stay_gathered(&reads);
         }
         let here = lease.pool().plan.key.place.shard.clone();
@@ -533,22 +534,6 @@ fn set_by_function(read: &Read<'_>, parameters: &[Parameter<'_>]) -> Option<Stri
 fn mentions(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len())
         .any(|window| window.eq_ignore_ascii_case(word))
-}
-
-fn elsewhere(here: &str, other: &str, in_transaction: bool) -> Fault {
-    let what = match in_transaction {
-        true => "transaction",
-        false => "session",
-    };
-    let fault = Fault::error(
-        sqlstate::FEATURE_NOT_SUPPORTED,
-        format!("this statement is for shard {other}, and the {what} is on shard {here}"),
-    );
-    match in_transaction {
-        true => fault.hint("End the transaction first: one transaction is on one shard."),
-        false => fault
-            .hint("The session keeps its server; SHOW PINS at the console says why. Use another session."),
-    }
 }
 
 pub(super) fn not_looked_up() -> Fault {

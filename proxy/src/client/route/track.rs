@@ -45,6 +45,22 @@ impl Tracks {
         }
     }
 
+    /// The session has written, or seen on this shard's primary, what was committed before this.
+    pub fn need(&mut self, shard: &Arc<str>, at: Instant) {
+        let is_it = |track: &Track| track.shard.as_ref().is_some_and(|own| own == shard);
+        let known = std::iter::once(&mut self.here)
+            .chain(&mut self.others)
+            .find(|track| is_it(track));
+        match known {
+            Some(track) => track.needed = Some(at),
+            None => self.others.push(Track {
+                shard: Some(shard.clone()),
+                needed: Some(at),
+                ..Track::default()
+            }),
+        }
+    }
+
     /// What is remembered of a shard; `None`: nothing.
     pub fn of(&self, shard: &str) -> Option<&Track> {
         let all = std::iter::once(&self.here).chain(&self.others);
@@ -70,5 +86,13 @@ mod tests {
         assert_eq!(tracks.here.own, Some(1));
         assert_eq!(tracks.of("s1").and_then(|track| track.own), Some(2));
         assert!(tracks.of("s2").is_none());
+        let now = Instant::now();
+        tracks.need(&"s2".into(), now);
+        tracks.need(&two, now);
+        assert_eq!(tracks.of("s2").and_then(|track| track.needed), Some(now));
+        assert_eq!(
+            tracks.of("s1").map(|track| (track.own, track.needed)),
+            Some((Some(2), Some(now)))
+        );
     }
 }

@@ -155,6 +155,10 @@ pub const FLOAT4: u32 = 700;
 pub const FLOAT8: u32 = 701;
 /// character varying
 pub const VARCHAR: u32 = 1043;
+/// character
+pub const BPCHAR: u32 = 1042;
+/// bit
+pub const BIT: u32 = 1560;
 /// date
 pub const DATE: u32 = 1082;
 /// time without time zone

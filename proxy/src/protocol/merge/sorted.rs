@@ -109,7 +109,7 @@ fn statement(keys: &[Asked]) -> String {
         } else {
             "pg_catalog.text"
         };
-        arrays.push(format!("${}::{sent}[]", place + 1));
+        arrays.push(format!("pg_catalog.unnest(${}::{sent}[])", place + 1));
         let cast = if key.is_binary {
             String::new()
         } else {
@@ -124,7 +124,7 @@ fn statement(keys: &[Asked]) -> String {
         columns.push(name);
     }
     format!(
-        "SELECT o::pg_catalog.int4 FROM ROWS FROM (pg_catalog.unnest({})) WITH ORDINALITY AS k({}, o) ORDER BY {}, o",
+        "SELECT o::pg_catalog.int4 FROM ROWS FROM ({}) WITH ORDINALITY AS k({}, o) ORDER BY {}, o",
         arrays.join(", "),
         columns.join(", "),
         order.join(", ")
