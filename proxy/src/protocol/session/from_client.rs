@@ -440,7 +440,7 @@ impl Session {
                 return Went::Not(Next::Ours(asks));
             }
         };
-        self.before_sequences((text, script.effects), input, backend, sink);
+        self.before_sequences((text, script.effects), input, backend, desk, sink);
         self.note_reset(text);
         self.note(script.effects, &script.custom_settings);
         if script.effects.contains(Effects::PROBE) {
