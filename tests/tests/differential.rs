@@ -283,8 +283,9 @@ fn a_skipped_close_of_the_unnamed_statement_and_a_bind_right_behind() {
 }
 
 #[test]
-fn a_sync_behind_data_that_fails() {
+fn a_sync_before_or_behind_data_that_fails() {
     let data = |data: &[u8]| Message::raw(b'd', data);
+    let done = || Message::raw(b'c', b"");
     let copy = || [p("", "COPY t (a, b) FROM STDIN (FORMAT csv)"), b("", ""), e("")];
     let [parse, bind, execute] = copy();
     same(&[
@@ -293,32 +294,12 @@ fn a_sync_behind_data_that_fails() {
     ]);
     let [parse, bind, execute] = copy();
     same(&[
-        &[
-            parse,
-            bind,
-            execute,
-            s(),
-            data(b"nothing,\n"),
-            s(),
-            Message::raw(b'c', b""),
-            s(),
-        ],
+        &[parse, bind, execute, s(), data(b"nothing,\n"), done(), s()],
         &[q("SELECT 1")],
     ]);
-    same(&[
-        &[q("COPY t (a, b) FROM STDIN (FORMAT csv)"), data(b"words,\n"), s()],
-        &[q("SELECT 1")],
-    ]);
-    same(&[
-        &[
-            q("COPY t (a, b) FROM STDIN (FORMAT csv)"),
-            s(),
-            data(b"70,\n"),
-            s(),
-            Message::raw(b'c', b""),
-        ],
-        &[q("SELECT 1")],
-    ]);
+    let begins = q("COPY t (a, b) FROM STDIN (FORMAT csv)");
+    same(&[&[begins.clone(), data(b"words,\n"), s()], &[q("SELECT 1")]]);
+    same(&[&[begins, s(), data(b"70,\n"), done()], &[q("SELECT 1")]]);
 }
 
 #[test]
