@@ -69,6 +69,8 @@ pub struct Backend {
     unnamed_unit: u64,
     /// The session that had it last, by its number; 0 for none.
     pub last_session: u64,
+    /// Whose sequence values it remembers, as that session sees it.
+    remembers: Remembers,
     /// Session settings it carries.
     pub settings: Shared,
     /// What it reports.
@@ -239,10 +241,6 @@ pub struct Session {
     id: u64,
     /// Statements known to the server in hand by the client's own names, because SQL speaks of them.
     by_own_name: Vec<Box<[u8]>>,
-    /// Whose sequence values the server in hand remembers.
-    remembers: Remembers,
-    /// It has asked for sequence values, ever.
-    asks_sequences: bool,
     /// A unit being sent resets a setting.
     reset: Option<Box<returns::Reset>>,
     begin: Option<Box<[u8]>>,
@@ -325,8 +323,6 @@ impl Session {
             pooling: Pooling::Faithful,
             id,
             by_own_name: Vec::new(),
-            remembers: Remembers::Own,
-            asks_sequences: false,
             reset: None,
             reported,
             settings: startup.clone(),
@@ -416,10 +412,11 @@ impl Session {
     pub fn attach(&mut self, backend: &mut Backend, back: &mut Vec<u8>) {
         self.lane = Lane::Primary;
         // A server that nobody has had remembers nobody.
-        self.remembers = match std::mem::replace(&mut backend.last_session, self.id) {
-            last if last == self.id || last == 0 => Remembers::Own,
-            _ => Remembers::Strangers,
-        };
+        match std::mem::replace(&mut backend.last_session, self.id) {
+            last if last == self.id => {}
+            0 => backend.remembers = Remembers::Own,
+            _ => backend.remembers = Remembers::Strangers,
+        }
         if !needs_settings(&self.settings, backend) {
             reported::catch_up(back, &mut self.reported, &mut backend.reported);
         }
