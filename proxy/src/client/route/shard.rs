@@ -10,15 +10,19 @@ use routing_rules::{Control, Effects, Guard, Parameter, PieceKind, ShardReason, 
 
 use super::super::handle::Signal;
 use super::super::relay::{Client, Then};
-use super::place::{Ground, Place, Tenant, is_of_session, refusal, several};
+use super::elsewhere::Steer;
+use super::place::{Ground, Place, Placed, Tenant, is_of_session};
 use super::readings::Read;
+use super::refusals::{
+    bound_tenant, elsewhere, no_such_shard, not_looked_up, other_characters, refusal, sets_among_others,
+    several, too_long,
+};
 use super::wishes::named_shard;
 use crate::catalog::Found;
 use crate::fault::Fault;
 use crate::pool::{Pool, Reads, Role};
 use crate::protocol::session::pin::Pin;
-use crate::protocol::session::said::{STRETCH_MAX, Said, Spoken, Stretch};
-use crate::protocol::sqlstate;
+use crate::protocol::session::said::{Said, Spoken, Stretch};
 
 /// Where a stretch goes.
 #[derive(Debug)]
@@ -45,6 +49,10 @@ pub(super) struct Noted {
     ends: u8,
     /// It makes or drops nothing but temporary tables.
     makes_temporary: bool,
+    /// Why it goes where it goes.
+    pub placed: Placed,
+    /// A key of it is a parameter, and nothing is bound to it.
+    pub lacks_values: bool,
     /// It sets something of pgshunt's own.
     sets: bool,
     /// The tenant it sets.
@@ -106,6 +114,8 @@ impl Client {
                 self.routing.is_judged = true;
                 Verdicted::Pool(pool)
             }
+            // Whoever is on his way to name another one may.
+            None if mentions(self.inbox.bytes(), b"pgshunt.target") => Verdicted::Pool(own.clone()),
             None => {
                 let fault = no_such_shard(name.as_deref().unwrap_or_default(), reads);
                 Verdicted::Refused(fault)
@@ -163,6 +173,32 @@ impl Client {
         self.fail_there(cx, &fault, &noted)
     }
 
+    /// Looks at the next unit of a session that is on a replica of one shard. `None`: it may stay, as far as shards go.
+    pub(super) fn steer_on_shard(&mut self, cx: &mut Context<'_>) -> Option<Steer> {
+        let here = self.lease.as_ref()?.pool().plan.key.place.shard.clone();
+        let reads = self.handle.pool.reads();
+        self.follow_wishes(&reads, Instant::now());
+        let tied = self.tie(&reads);
+        let (verdict, noted) = self.judge(&reads);
+        let fault = match verdict {
+            Verdict::More => return Some(Steer::More),
+            _ if tied.is_err() => tied.err()?,
+            Verdict::Anywhere => return None,
+            Verdict::Shard(shard) if *shard == *here => return None,
+            // What was read there was committed; so will be what is read elsewhere.
+            Verdict::Shard(_) if self.session.can_begin_again() => return Some(self.begin_again()),
+            Verdict::Shard(other) => elsewhere(&here, &other, self.is_in_transaction()),
+            Verdict::Several(shards) => several(&shards),
+            Verdict::Refused(fault) => fault,
+            Verdict::Later => not_looked_up(),
+        };
+        Some(match self.fail_there(cx, &fault, &noted) {
+            Stay::On | Stay::Failed => Steer::On,
+            Stay::Wait => Steer::More,
+            Stay::Ended(_) => Steer::Ended,
+        })
+    }
+
     /// Has the server in hand fail in place of the next stretch.
     fn fail_there(&mut self, cx: &mut Context<'_>, fault: &Fault, noted: &Noted) -> Stay {
         let Some(lease) = &mut self.lease else {
@@ -189,13 +225,13 @@ impl Client {
         Stay::Failed
     }
 
-    fn is_in_transaction(&self) -> bool {
+    pub(super) fn is_in_transaction(&self) -> bool {
         let status = self.lease.as_ref().map(|lease| lease.backend.status);
         self.session.has_begun() || status == Some(b'T')
     }
 
     /// Where what belongs nowhere goes: to the shard that was asked for, the tenant's, the last one, the first.
-    fn home(&self, reads: &Reads) -> Option<Box<str>> {
+    pub(super) fn home(&self, reads: &Reads) -> Option<Box<str>> {
         if let Some(shard) = self.target() {
             return Some(shard.into());
         }
@@ -227,6 +263,7 @@ impl Client {
     }
 
     fn take_note(&mut self, noted: Noted) {
+        self.routing.placed = noted.placed;
         self.session.makes_temporary(noted.makes_temporary);
         self.routing.made_temporary |= noted.makes_temporary;
         if noted.tenant.is_some() {
@@ -243,9 +280,14 @@ impl Client {
             return (Verdict::Anywhere, Noted::default());
         };
         let is_free = sharding.guard == Guard::Off && reads.tenant.is_none();
+        let placed = Placed::Target;
         if is_free && self.target().is_some() && self.lease.is_none() && !self.session.has_begun() {
             // Whoever names a shard knows what is there.
-            return (Verdict::Anywhere, Noted::default());
+            let noted = Noted {
+                placed,
+                ..Noted::default()
+            };
+            return (Verdict::Anywhere, noted);
         }
         let (stretch, is_clear) = match self.session.said(self.inbox.bytes()) {
             Said::Open => return (Verdict::More, Noted::default()),
@@ -263,7 +305,7 @@ impl Client {
     }
 
     /// `Err` is a verdict that nothing behind it can change.
-    fn judge_stretch(
+    pub(super) fn judge_stretch(
         &self,
         stretch: &Stretch<'_>,
         reads: &Reads,
@@ -317,12 +359,16 @@ impl Client {
         ground: &mut Ground<'_>,
         noted: &mut Noted,
     ) -> Result<Place, Verdict> {
+        if self.session.asks_us(spoken.text) {
+            return Ok(Place::Anywhere);
+        }
         let read = self.read_whole(spoken, ground).map_err(Verdict::Refused)?;
         let is_of_session = is_of_session(&read.reading);
         if ground.found.tables.is_none() && !is_of_session {
             return Err(Verdict::Later);
         }
         let parameters = spoken.parameters();
+        noted.lacks_values = spoken.bound.is_none();
         let set = self
             .sets(spoken, &read, &parameters, reads)
             .map_err(Verdict::Refused)?;
@@ -342,16 +388,38 @@ impl Client {
                 return Ok(place);
             }
             Some(Set::Shard(shard)) => {
+                if let Some(name) = shard.as_deref().filter(|name| !is_known(name, reads)) {
+                    return Ok(Place::Refused(no_such_shard(name, reads)));
+                }
                 let place = shard.clone().map_or(Place::Anywhere, Place::Shard);
                 noted.shard = Some(shard);
                 return Ok(place);
             }
         }
         let place = ground.place(&read, &parameters);
-        Ok(match (self.target(), place) {
-            (Some(target), Place::Anywhere) if !is_of_session => Place::Shard(target.into()),
-            (_, place) => place,
-        })
+        let (place, placed) = match (self.target(), place) {
+            (Some(target), Place::Anywhere) if !is_of_session => {
+                (Place::Shard(target.into()), Placed::Target)
+            }
+            (None, Place::Anywhere) if meets_others(spoken.text) => self.meeting(reads),
+            (_, Place::Anywhere) => (Place::Anywhere, Placed::Home),
+            (_, place) => (place, Placed::by(&read.reading)),
+        };
+        noted.placed = placed;
+        Ok(place)
+    }
+
+    /// Where sessions meet: on their tenant's shard, else on the first.
+    fn meeting(&self, reads: &Reads) -> (Place, Placed) {
+        let of_tenant = match (&reads.sharding, self.tenant()) {
+            (Some(sharding), Some(Tenant::Key(key))) => sharding.placement.shard(key).ok(),
+            (_, _) => None,
+        };
+        let first = reads.clusters.first().map(|cluster| &*cluster.name);
+        let place = of_tenant
+            .or(first)
+            .map_or(Place::Anywhere, |shard| Place::Shard(shard.into()));
+        (place, Placed::Meeting)
     }
 
     /// A function called by its number may read anything: only a tenant can say where.
@@ -415,6 +483,10 @@ impl Client {
         reads: &Reads,
     ) -> Result<Option<Set>, Fault> {
         let bound = reads.tenant.as_deref();
+        if bound.is_none() && !read.reading.bounds.is_empty() {
+            // What it says now is learned from the server when its transaction has ended.
+            return Ok(None);
+        }
         if !mentions(spoken.text, b"pgshunt.") && (bound.is_none() || !mentions(spoken.text, b"set_config")) {
             return Ok(None);
         }
@@ -482,6 +554,20 @@ pub(super) enum Verdicted {
     Later,
 }
 
+fn is_known(shard: &str, reads: &Reads) -> bool {
+    reads.clusters.iter().any(|cluster| *cluster.name == *shard)
+}
+
+/// Does a statement without a table lock or tell something that sessions on other shards must meet?
+fn meets_others(text: &[u8]) -> bool {
+    let word = text.trim_ascii_start();
+    let begins = |verb: &[u8]| {
+        word.get(..verb.len())
+            .is_some_and(|first| first.eq_ignore_ascii_case(verb))
+    };
+    begins(b"listen") || begins(b"unlisten") || mentions(text, b"notify") || mentions(text, b"advisory")
+}
+
 /// Where two statements of one stretch go together.
 fn together(so_far: Verdict, place: Place) -> Result<Verdict, Verdict> {
     Ok(match (so_far, place) {
@@ -523,75 +609,4 @@ fn set_by_function(read: &Read<'_>, parameters: &[Parameter<'_>]) -> Option<Stri
 fn mentions(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len())
         .any(|window| window.eq_ignore_ascii_case(word))
-}
-
-fn elsewhere(here: &str, other: &str, in_transaction: bool) -> Fault {
-    let what = match in_transaction {
-        true => "transaction",
-        false => "session",
-    };
-    let fault = Fault::error(
-        sqlstate::FEATURE_NOT_SUPPORTED,
-        format!("this statement is for shard {other}, and the {what} is on shard {here}"),
-    );
-    match in_transaction {
-        true => fault.hint("End the transaction first: one transaction is on one shard."),
-        false => fault
-            .hint("The session keeps its server; SHOW PINS at the console says why. Use another session."),
-    }
-}
-
-fn not_looked_up() -> Fault {
-    Fault::error(
-        sqlstate::NOT_IN_STATE,
-        "the database's tables could not be looked up yet",
-    )
-    .hint("pgshunt's log says why the control role gets no answer.")
-}
-
-fn too_long() -> Fault {
-    Fault::error(
-        sqlstate::PROGRAM_LIMIT,
-        format!(
-            "on a sharded database statements with their parameters may take {} MiB",
-            STRETCH_MAX >> 20
-        ),
-    )
-    .hint("Name its shard first: SET pgshunt.target = 'shard:NAME'.")
-}
-
-fn other_characters() -> Fault {
-    Fault::error(
-        sqlstate::FEATURE_NOT_SUPPORTED,
-        "on a sharded database, texts with other than ASCII characters must be in UTF-8",
-    )
-    .hint("SET client_encoding = 'UTF8'.")
-}
-
-fn bound_tenant() -> Fault {
-    Fault::error(
-        sqlstate::INSUFFICIENT_PRIVILEGE,
-        "permission denied to set parameter \"pgshunt.tenant\"",
-    )
-    .detail("The role is bound to one tenant.")
-}
-
-fn sets_among_others() -> Fault {
-    Fault::error(
-        sqlstate::FEATURE_NOT_SUPPORTED,
-        "pgshunt.tenant can't be set among other statements, or to a computed value",
-    )
-    .hint("Set it by itself, to a constant or a parameter.")
-}
-
-fn no_such_shard(wanted: &str, reads: &Reads) -> Fault {
-    let known: Vec<&str> = reads.clusters.iter().map(|cluster| &*cluster.name).collect();
-    Fault::error(
-        sqlstate::UNDEFINED_OBJECT,
-        format!("there is no shard \"{wanted}\""),
-    )
-    .hint(format!(
-        "pgshunt.target may name one of these: {}.",
-        known.join(", ")
-    ))
 }

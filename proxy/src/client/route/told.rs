@@ -6,6 +6,7 @@ use routing_rules::{Access, Consistency, Names, Transaction, Wanted, Why};
 
 use super::super::relay::Client;
 use super::Remembered;
+use super::place::Placed;
 use crate::pool::Pool;
 use crate::protocol::session::unit::{Known, Unit};
 
@@ -26,6 +27,8 @@ pub(in crate::client) struct Told {
     pub is_replica: bool,
     /// The shard's name, unless there is only one.
     pub shard: Option<Arc<str>>,
+    /// Why it went to that shard.
+    pub placed: Placed,
 }
 
 impl Client {
@@ -84,6 +87,7 @@ impl Client {
                 .unwrap_or_default(),
             is_replica: last.is_replica,
             shard: last.shard.clone(),
+            placed: self.routing.placed,
         })
     }
 }
