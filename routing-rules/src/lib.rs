@@ -4,7 +4,7 @@
 //! statements and collects what they may do to the session that runs them (`script`, with `calls` for functions and
 //! `settings` for SET), and recognises the few statements a session answers itself (`control`).
 //!
-//! [`access`] proves that a text only reads, with the [`Names`] of its database; [`route`] decides with that, the user's
+//! [`access`] proves that a text only reads, with the [`Names`] of its database (remembered by [`Texts`]); [`route`] decides with that, the user's
 //! [`Rules`] and the session's [`Facts`] which kind of server it is for, and says why.
 //!
 //! Where a database is sharded, [`Sharding`] says how. [`cut`] makes pieces of a text, a [`Reading`] (remembered by
@@ -31,6 +31,8 @@ mod sharding;
 mod split;
 mod sql;
 mod tables;
+mod temporary;
+mod texts;
 mod vacated;
 mod words;
 
@@ -54,4 +56,6 @@ pub use sharding::{Guard, Named, NoKey, RawSharding, Role, Sharding, WrongShardi
 pub use split::{CopyError, CopyFault, CopyFormat, CopyOptions, CopySplitter, Goes, InsertPart, in_order};
 pub use sql::{Kind as PieceKind, Literal, Pieces, Unread, cut};
 pub use tables::{Column, Table, TableKind, Tables};
+pub use temporary::makes_temporary_only;
+pub use texts::Texts;
 pub use vacated::vacated;

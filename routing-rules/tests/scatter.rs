@@ -42,10 +42,10 @@ fn judge(text: &str) -> Vec<String> {
             ]
         }
         Some(Ok(Plan::Finish(finish))) => {
-            let types = vec!["T"; finish.columns];
-            let last = finish
-                .last(&pieces, &types)
-                .expect("types that can be put together");
+            let of = |name| finish.last(&pieces, &vec![name; finish.columns]);
+            // Of stddev and variance, not all types can be put together.
+            let last = of("T").or_else(|_| of("numeric"));
+            let last = last.expect("types that can be put together");
             vec![
                 finish.shard.render(&pieces),
                 last,

@@ -173,6 +173,19 @@ pub fn private(plan: &Plan<'_>) -> Node {
     Node::primary(&scratch, &template, &plan).expect("a PostgreSQL server")
 }
 
+/// A server of another system than all others: those begin as copies of one.
+pub fn stranger() -> Node {
+    let scratch = Arc::new(Scratch::new("stranger").expect("a folder"));
+    let installation = Installation::find().expect("PostgreSQL");
+    let template = Template::at(&installation, &scratch.path().join("template"), PASSWORD).expect("initdb");
+    let plan = Plan {
+        name: "stranger",
+        settings: &SETTINGS,
+        ..Plan::default()
+    };
+    Node::primary(&scratch, &template, &plan).expect("a PostgreSQL server")
+}
+
 /// A running hot standby of a private server.
 pub fn replica(primary: &Node, plan: &Plan<'_>) -> Node {
     let settings = with_ours(plan.settings);

@@ -12,10 +12,12 @@ pub mod frame;
 pub mod fuzzing;
 pub mod load;
 pub mod messages;
+pub mod parity;
 pub mod programs;
 pub mod proxy;
 pub mod shard;
 pub mod sharded;
+pub mod span;
 pub mod wire;
 
 use std::time::{Duration, Instant};

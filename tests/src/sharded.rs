@@ -2,7 +2,7 @@
 
 use pgshunt::cli::demo::cluster::{Node, Plan};
 
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, PASSWORD};
 use crate::{Config, Database, Door};
 
 /// The shards, in order: `s0`, `s1`, …
@@ -33,7 +33,13 @@ impl Sharded {
     /// So many databases of the shared server.
     #[track_caller]
     pub fn databases(count: usize) -> Sharded {
-        let first = cluster::database();
+        Sharded::of(&Cluster::shared(), count)
+    }
+
+    /// So many databases of this server.
+    #[track_caller]
+    pub fn of(cluster: &Cluster, count: usize) -> Sharded {
+        let first = cluster.database();
         let others = (1..count).map(|number| {
             let name = format!("{}_s{number}", first.name);
             let superuser = first.cluster.superuser();
@@ -98,6 +104,26 @@ impl Sharded {
     #[track_caller]
     pub fn on_all(&self, sql: &str) {
         (0..self.count()).for_each(|number| drop(self.shard(number).psql(sql)));
+    }
+
+    /// Has `pgshunt setup` make in each of them what commits on several shards need.
+    #[track_caller]
+    pub fn set_up(self) -> Sharded {
+        let mut setup = crate::proxy::pgshunt();
+        setup.arg("setup").env("PGPASSWORD", PASSWORD);
+        for number in 0..self.count() {
+            let door = self.shard(number);
+            setup.args([
+                "--to",
+                &format!("postgres://postgres@127.0.0.1:{}/{}", door.port, door.database),
+            ]);
+        }
+        let made = setup
+            .env("PGSHUNT_CONTROL_PASSWORD", PASSWORD)
+            .output()
+            .expect("pgshunt");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        self
     }
 
     /// Its tables, and two orders for each of tenants 1 to 5 on the shard where they belong by [`RULES`].

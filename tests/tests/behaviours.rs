@@ -51,14 +51,7 @@ fn postgres_js() {
 #[test]
 #[ignore = "needs a JDK: tests/drivers/setup.sh --all"]
 fn pgjdbc() {
-    let java = || {
-        let folder = driver("behaviours-java");
-        let path = format!("{0}/postgresql.jar:{0}", folder.display());
-        let mut java = Command::new("java");
-        java.args(["-cp", &path, "Jdbc"]);
-        java
-    };
-    same("pgjdbc", java, 35);
+    same("pgjdbc", jdbc, 35);
 }
 
 #[test]
@@ -92,12 +85,56 @@ fn sqlx() {
 /// Reads may be a replica's, which may be three seconds behind: what a program sees is what one server shows it.
 #[test]
 fn with_replicas() {
-    let delays = ["0", "3s"];
-    compared("psql", || command("bash", &[here("psql.sh")]), 40, &delays);
-    compared("psycopg 3", || python(&["psycopg_3.py"]), 50, &delays);
-    compared("asyncpg", || python(&["asyncpg_.py"]), 39, &delays);
-    compared("node-postgres", || node("pg_.mjs"), 42, &delays);
+    compared("psql", || command("bash", &[here("psql.sh")]), 40, &DELAYS);
+    compared("psycopg 3", || python(&["psycopg_3.py"]), 50, &DELAYS);
 }
+
+#[test]
+fn with_replicas_asyncpg_and_node_postgres() {
+    compared("asyncpg", || python(&["asyncpg_.py"]), 39, &DELAYS);
+    compared("node-postgres", || node("pg_.mjs"), 42, &DELAYS);
+}
+
+#[test]
+fn with_replicas_psycopg_2_and_sqlalchemy() {
+    compared("psycopg2", || python(&["psycopg_2.py"]), 39, &DELAYS);
+    for driver in ["psycopg", "psycopg2"] {
+        let name = format!("SQLAlchemy over {driver}");
+        compared(&name, || python(&["sqlalchemy_.py", driver]), 23, &DELAYS);
+    }
+}
+
+#[test]
+fn with_replicas_postgres_js() {
+    compared("postgres.js", || node("postgres_.mjs"), 40, &DELAYS);
+}
+
+#[test]
+#[ignore = "needs a JDK: tests/drivers/setup.sh --all"]
+fn with_replicas_pgjdbc() {
+    compared("pgjdbc", jdbc, 35, &DELAYS);
+}
+
+#[test]
+#[ignore = "needs Go: tests/drivers/setup.sh --all"]
+fn with_replicas_go() {
+    for name in ["pq", "pgx"] {
+        let program = || Command::new(driver(&format!("behaviours-{name}")));
+        compared(name, program, 30, &DELAYS);
+    }
+}
+
+#[test]
+#[ignore = "builds for minutes: tests/drivers/setup.sh --all"]
+fn with_replicas_rust() {
+    for name in ["tokio-postgres", "sqlx"] {
+        let program = || Command::new(driver(&format!("behaviours-rust/debug/{name}")));
+        compared(name, program, 30, &DELAYS);
+    }
+}
+
+/// A replica for each: how far it stays behind.
+const DELAYS: [&str; 2] = ["0", "3s"];
 
 /// Runs a program both ways and compares; it has at least this many behaviours.
 #[track_caller]
@@ -172,6 +209,14 @@ fn lines(name: &str, program: &impl Fn() -> Command, door: &Door, database: &str
     said.lines()
         .map(|line| line.replace(database, "DATABASE"))
         .collect()
+}
+
+fn jdbc() -> Command {
+    let folder = driver("behaviours-java");
+    let path = format!("{0}/postgresql.jar:{0}", folder.display());
+    let mut java = Command::new("java");
+    java.args(["-cp", &path, "Jdbc"]);
+    java
 }
 
 fn python(arguments: &[&str]) -> Command {

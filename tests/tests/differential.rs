@@ -15,14 +15,16 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 
 const STAGES: u64 = 3;
 
-/// Plays on three stages at once, each with seeds of its own.
+/// Plays on some stages at once, each with seeds of its own: more than there are processors, as plays wait a lot; and
+/// the more the longer it takes, as a stage is not built in a moment.
 fn rehearse_all(plays: u64, first: u64) {
+    let count = number("PGSHUNT_STAGES", if plays < 5000 { STAGES } else { 2 * STAGES });
     let began = std::time::Instant::now();
     std::thread::scope(|scope| {
-        let stages = (0..STAGES).map(|n| {
+        let stages = (0..count).map(|n| {
             scope.spawn(move || {
                 let seeds = (0..plays)
-                    .filter(|seed| seed % STAGES == n)
+                    .filter(|seed| seed % count == n)
                     .map(|seed| first + seed);
                 rehearse(&mut Stage::new(), seeds)
             })

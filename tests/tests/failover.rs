@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pgshunt::cli::demo::cluster::Stop;
+use pgshunt_tests::cluster::{self, PASSWORD};
 use pgshunt_tests::load::Done;
+use pgshunt_tests::proxy::pgshunt;
 use pgshunt_tests::shard::{CATCHES_UP, Shard};
 use pgshunt_tests::{Door, Proxy, Wire, until};
 
@@ -181,6 +183,55 @@ fn a_dead_primary_costs_a_pause_and_no_acknowledged_write() {
     }
     // It waits for standbys it has no more, and would so for ever.
     shard.primary.stop(Stop::Kill).expect("killed");
+}
+
+#[test]
+fn a_server_of_another_system_is_said_to_be_one_and_gets_nothing() {
+    let shard = Shard::with(&[&[]]);
+    let stranger = cluster::stranger();
+    let servers = [&shard.primary, &shard.replicas[0], &stranger];
+    let ports = servers.map(|node| node.port().to_string());
+    let proxy = shard.config().replicas([&stranger]).start();
+    let mut console = proxy.console().wire();
+    let label = format!("|127.0.0.1:{}|fenced|fenced|", ports[2]);
+    let mut shown = Vec::new();
+    until("the stranger to be fenced", || {
+        shown = console.rows("SHOW REPLICAS");
+        shown.iter().any(|row| row.contains(&label))
+    });
+    let system = |at: usize| {
+        let row = shown.iter().find(|row| row.contains(&format!(":{}|", ports[at])));
+        let system = row.and_then(|row| row.rsplit('|').next());
+        system.expect("a row for each").to_owned()
+    };
+    assert_eq!(system(0), system(1));
+    assert_ne!(system(0), system(2));
+    let log = proxy.log();
+    assert!(
+        log.contains("of another system") && log.contains(&system(2)),
+        "{log}"
+    );
+    let door = proxy.door(&shard.database);
+    door.wire().run("CREATE TABLE t (x int)");
+    for _ in 0..20 {
+        let mut wire = door.wire();
+        wire.run("INSERT INTO t VALUES (1)");
+        assert_ne!(wire.value("SELECT current_setting('port')"), ports[2]);
+    }
+    let count = shard.primary.psql(&shard.database.name, "SELECT count(*) FROM t");
+    assert_eq!(count.expect("a count"), "20");
+    // `check` says so before anybody serves.
+    let file = proxy.folder().join("pgshunt.toml");
+    let mut check = pgshunt();
+    let check = check.arg("check").arg("-c").arg(&file);
+    let output = check
+        .env("PGSHUNT_CONTROL_PASSWORD", PASSWORD)
+        .output()
+        .expect("pgshunt");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    let line = format!("127.0.0.1:{}: primary of system {}", ports[2], system(2));
+    assert!(report.contains(&line), "{report}");
 }
 
 /// Reads and writes until told to stop; how many there were. Any error fails the test.

@@ -102,6 +102,7 @@ async fn log_in(
         tls: Arc::new(ToServer::new(&theirs).expect("usable files")),
         connect_timeout: Duration::from_secs(10),
         tcp: Default::default(),
+        name: Default::default(),
     };
     let secret = Secret::Password("pencil".into());
     tokio::join!(admit(&listener, ours), connect(&target, "ann", &secret, &[]))

@@ -53,7 +53,20 @@ fn misdeeds() -> Vec<(Misdeed, Seen)> {
     add("negative", b"T\xff\xff\xff\xff".to_vec(), Silence, broken);
     // Cut short.
     add("cut-header", b"D\0\0".to_vec(), Close, lost);
-    add("cut-row", b"D\0\0\x10\0half a row".to_vec(), Close, Seen::End);
+    add("cut-row", b"D\0\0\x10\0half a row".to_vec(), Close, lost);
+    add(
+        "cut-row-behind-a-row",
+        [&answer()[..39], b"D\0\0\x7f\xffhalf a row"].concat(),
+        Close,
+        lost,
+    );
+    // Longer than what is kept until it is whole: nothing can be said in the middle of it.
+    add(
+        "cut-long-row",
+        b"D\0\x01\0\0half a row".to_vec(),
+        Close,
+        Seen::End,
+    );
     add("cut-tag", b"C\0\0\0\x0dSEL".to_vec(), Close, lost);
     add("close-at-once", Vec::new(), Close, lost);
     add("half-an-answer", answer()[..40].to_vec(), Close, lost);
@@ -162,6 +175,12 @@ fn misdeeds() -> Vec<(Misdeed, Seen)> {
         "half-a-row-and-nothing",
         b"D\0\0\x10\0half a row".to_vec(),
         Silence,
+        Seen::Told("57014"),
+    );
+    add(
+        "half-a-long-row-and-nothing",
+        b"D\0\x01\0\0half a row".to_vec(),
+        Silence,
         Seen::End,
     );
     // COPY nobody asked for: the client is asked for data, and may give it.
@@ -235,7 +254,31 @@ fn each_misdeed_is_told_to_its_client_and_to_nobody_else() {
     assert!(programs::resident_bytes(proxy.pid()) < 64 << 20);
 }
 
-/// The same by the extended protocol, where an answer out of order would put all later ones out of order.
+/// What is asked of a server that has used up its time is short: its place is free soon.
+#[test]
+fn a_server_that_fell_silent_is_given_up_soon_after_its_time() {
+    let database = cluster::database();
+    let silent = Misdeed {
+        name: "nothing",
+        bytes: Vec::new(),
+        then: Then::Silence,
+    };
+    let server = FakeServer::before(database.cluster.port, vec![silent]);
+    let config = Config::new(&database).threads(1).pool("size = 1");
+    let proxy = config
+        .server(&format!("127.0.0.1:{}", server.port))
+        .pool("query_timeout = \"500ms\"")
+        .start();
+    let door = proxy.door(&database);
+    let mut client = door.wire();
+    client.send(&Messages::new().query("SELECT 'misbehave:nothing '"));
+    assert_eq!(seen(&client.until_end()), Seen::Told("57014"));
+    let began = Instant::now();
+    assert_eq!(door.wire().value("SELECT 'honest'"), "honest");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+/// By the extended protocol, where an answer out of order would put all later ones out of order.
 #[test]
 fn misdeeds_in_the_middle_of_a_pipeline() {
     let database = cluster::database();

@@ -73,6 +73,63 @@ fn transaction_mode_keeps_what_servers_report() {
     assert_eq!(first.value("SHOW TimeZone"), "Asia/Tokyo", "its startup's");
 }
 
+/// Settings of pgshunt's own are a client's in every mode, and mean what settings mean.
+#[test]
+fn our_settings_follow_the_client_in_every_mode() {
+    let database = cluster::database();
+    for mode in ["transaction", "statement"] {
+        let proxy = proxy(&database, mode);
+        let mut first = proxy
+            .door(&database)
+            .wire_with(&[("options", "-c pgshunt.consistency=strong")]);
+        let mut second = proxy.door(&database).wire();
+        let told = |wire: &mut pgshunt_tests::Wire, name: &str| wire.value(&format!("SHOW pgshunt.{name}"));
+        first.run("SET pgshunt.target = 'replica'");
+        second.exchange(
+            &Messages::new()
+                .once("SELECT set_config('pgshunt.trace', 'notice', false)", &[])
+                .sync(),
+        );
+        assert_eq!(told(&mut second, "target"), "auto", "{mode}: another's");
+        assert_eq!(
+            told(&mut first, "target"),
+            "replica",
+            "{mode}: its own, on a server that another had"
+        );
+        assert!(first.query("SELECT 1").iter().all(|line| !line.starts_with('N')));
+        let traced = second.query("SELECT 1");
+        assert!(traced[0].starts_with("N NOTICE"), "{mode}: {traced:?}");
+        // Two statements in one text are one transaction: what fails was never set.
+        assert_eq!(
+            first.sqlstate("SET pgshunt.target = 'primary'; SELECT 1/0"),
+            "22012"
+        );
+        assert_eq!(told(&mut first, "target"), "replica", "{mode}: rolled back");
+        assert_eq!(told(&mut second, "consistency"), "", "{mode}: another's");
+        first.run("SET pgshunt.consistency = 'eventual'");
+        assert_eq!(told(&mut first, "consistency"), "eventual");
+        first.run("RESET pgshunt.consistency");
+        assert_eq!(told(&mut second, "consistency"), "", "{mode}: another's");
+        assert_eq!(told(&mut first, "consistency"), "strong", "{mode}: its startup's");
+        first.run("RESET ALL");
+        assert_eq!(told(&mut first, "target"), "auto", "{mode}: reset");
+        first.run("SET pgshunt.target = 'primary'");
+        first.run("DISCARD ALL");
+        assert_eq!(told(&mut first, "target"), "auto", "{mode}: discarded");
+        assert_eq!(told(&mut first, "consistency"), "strong", "{mode}: its startup's");
+    }
+    let proxy = proxy(&database, "transaction");
+    let mut wire = proxy.door(&database).wire();
+    for (end, target) in [("ROLLBACK", "auto"), ("COMMIT", "primary")] {
+        wire.run("BEGIN");
+        wire.run("SET pgshunt.target = 'primary'");
+        wire.run("SET LOCAL pgshunt.consistency = 'strong'");
+        wire.run(end);
+        assert_eq!(wire.value("SHOW pgshunt.target"), target, "{end}");
+        assert_eq!(wire.value("SHOW pgshunt.consistency"), "", "{end}");
+    }
+}
+
 #[test]
 fn statement_mode_refuses_transactions() {
     let database = cluster::database();

@@ -251,6 +251,111 @@ fn a_changed_table_is_the_same_error() {
     }
 }
 
+/// As on the server it was prepared on, also on one that has never seen it.
+#[test]
+fn a_changed_result_is_the_same_error_on_another_server() {
+    let database = cluster::database();
+    let direct = database.door();
+    direct.psql("CREATE TABLE changing (a int); CREATE TABLE gone (a int)");
+    let proxy = proxy(&database, 2, 10);
+    let through = proxy.door(&database);
+    let script = |wire: &mut Wire, elsewhere: &mut dyn FnMut(&mut Wire)| {
+        let mut seen = Vec::new();
+        for (name, text) in [
+            ("s", "SELECT * FROM changing"),
+            ("g", "SELECT a FROM gone"),
+            ("o", "SELECT 1 AS one"),
+        ] {
+            seen.extend(wire.exchange(&m().parse(name, text).describe(b'S', name).run(name, &[]).sync()));
+        }
+        elsewhere(wire);
+        // Its own server or another one: the same.
+        for _ in 0..2 {
+            seen.extend(wire.exchange(&m().run("s", &[]).sync()));
+            seen.extend(wire.exchange(&m().run("o", &[]).sync()));
+        }
+        seen.extend(wire.exchange(&m().run("g", &[]).sync()));
+        seen.extend(wire.query("BEGIN"));
+        seen.extend(wire.exchange(&m().run("s", &[]).sync()));
+        seen.extend(wire.query("SELECT 1"));
+        seen.extend(wire.query("ROLLBACK"));
+        seen.extend(
+            wire.exchange(
+                &m().close(b'S', "s")
+                    .parse("s", "SELECT * FROM changing")
+                    .run("s", &[])
+                    .sync(),
+            ),
+        );
+        seen
+    };
+    let alter = "ALTER TABLE changing ADD b text; DROP TABLE gone";
+    let mut moved = false;
+    let mut rivals = [through.wire(), through.wire()];
+    let seen = script(&mut through.wire(), &mut |wire| {
+        let own = wire.server_pid();
+        through.psql(alter);
+        for rival in &mut rivals {
+            rival.run("BEGIN");
+            if rival.server_pid() == own {
+                moved = true;
+            } else {
+                rival.run("COMMIT");
+            }
+        }
+    });
+    assert!(moved, "another one has its server");
+    through.psql("ALTER TABLE changing DROP b; CREATE TABLE gone (a int)");
+    let expected = script(&mut direct.wire(), &mut |_| {
+        direct.psql(alter);
+    });
+    let stale = "E ERROR 0A000 cached plan must not change result type";
+    assert_eq!(
+        expected.iter().filter(|line| *line == stale).count(),
+        3,
+        "{expected:#?}"
+    );
+    assert_eq!(seen, expected);
+}
+
+/// What a server may not be asked in a failed transaction is known from before.
+#[test]
+fn a_describe_in_a_failed_transaction_on_another_server() {
+    let database = cluster::database();
+    database.door().psql("CREATE TABLE t (a int, b text)");
+    let proxy = proxy(&database, 2, 10);
+    let (direct, through) = (database.door(), proxy.door(&database));
+    let script = |wire: &mut Wire, elsewhere: &mut dyn FnMut(&mut Wire)| {
+        let mut seen = Vec::new();
+        for (name, text) in [
+            ("i", "INSERT INTO t VALUES ($1, $2)"),
+            ("r", "SELECT a FROM t"),
+            ("e", "ROLLBACK"),
+        ] {
+            seen.extend(wire.exchange(&m().parse(name, text).describe(b'S', name).sync()));
+        }
+        elsewhere(wire);
+        wire.run("BEGIN");
+        seen.extend(wire.query("SELECT 1/0"));
+        for name in ["i", "r", "i", "e"] {
+            seen.extend(wire.exchange(&m().describe(b'S', name).sync()));
+        }
+        seen.extend(wire.exchange(&m().run("e", &[]).sync()));
+        seen
+    };
+    let mut rivals = [through.wire(), through.wire()];
+    let seen = script(&mut through.wire(), &mut |wire| {
+        let own = wire.server_pid();
+        for rival in &mut rivals {
+            rival.run("BEGIN");
+            if rival.server_pid() != own {
+                rival.run("COMMIT");
+            }
+        }
+    });
+    assert_eq!(seen, script(&mut direct.wire(), &mut |_| ()));
+}
+
 #[test]
 fn portals_live_as_long_as_their_transaction() {
     same_with_a_rival(|wire| {

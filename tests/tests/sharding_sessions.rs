@@ -319,6 +319,7 @@ fn a_cancel_reaches_the_shard_that_works() {
 fn explain_says_where_and_why() {
     let (sharded, proxy) = four(RULES);
     let mut wire = proxy.door(&sharded.first).wire();
+    wire.run("SELECT 1 FROM currency");
     let route = |wire: &mut Wire, sql: &str| wire.value(&format!("EXPLAIN (ROUTE) {sql}"));
     let one = route(&mut wire, "SELECT * FROM orders WHERE tenant_id = 2");
     assert!(one.starts_with("primary|s2|") && one.contains("keys"), "{one}");

@@ -2,28 +2,21 @@
 //!
 //! The coordinator is pgshunt's own, on connections of its own. It is killed as a process is: its connections break.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use pgshunt::cli::demo::cluster::{Node, Plan, Stop};
+use pgshunt::cli::demo::cluster::Stop;
 use pgshunt::net::buffer::Buffers;
-use pgshunt::net::tls::ToServer;
-use pgshunt::protocol::auth::Secret;
-use pgshunt::server::address::{Address, Target};
-use pgshunt::server::connect::connect;
 use pgshunt::server::held::Server;
-use pgshunt::twophase::door::Door;
-use pgshunt::twophase::known::{Seen, State};
+use pgshunt::twophase::known::State;
 use pgshunt::twophase::recover::sweep;
-use pgshunt::twophase::{Commit, Outcome, Participant, Report};
-use pgshunt_tests::cluster::PASSWORD;
+use pgshunt::twophase::{Commit, Outcome, Report};
 use pgshunt_tests::differential::Chance;
-use pgshunt_tests::{Cluster, Database, PATIENCE, cluster, proxy};
+use pgshunt_tests::span::{NAMES, World, block_on, participants};
 
 /// How many crashes. `PGSHUNT_ROUNDS=200` makes more.
 fn rounds() -> usize {
     let wanted = std::env::var("PGSHUNT_ROUNDS").ok();
-    wanted.and_then(|count| count.parse().ok()).unwrap_or(24)
+    wanted.and_then(|count| count.parse().ok()).unwrap_or(15)
 }
 
 fn chance() -> Chance {
@@ -31,157 +24,6 @@ fn chance() -> Chance {
     let seed = seed.and_then(|seed| seed.parse().ok()).unwrap_or(1);
     println!("PGSHUNT_SEED={seed}");
     Chance::new(seed)
-}
-
-/// Three shards on two servers.
-struct World {
-    nodes: [Node; 2],
-    shards: Vec<Database>,
-    buffers: Buffers,
-}
-
-const NAMES: [&str; 3] = ["s0", "s1", "eu_west"];
-/// Which server each is on.
-const NODE: [usize; 3] = [0, 1, 1];
-
-impl World {
-    fn new(prepared_max: &str) -> World {
-        let node = |name| {
-            cluster::private(&Plan {
-                name,
-                settings: &[("max_prepared_transactions", prepared_max)],
-                ..Plan::default()
-            })
-        };
-        let nodes = [node("a"), node("b")];
-        let shards: Vec<Database> = NODE.map(|at| Cluster::of(&nodes[at]).database()).into();
-        let mut setup = proxy::pgshunt();
-        setup.arg("setup").env("PGPASSWORD", PASSWORD);
-        for database in &shards {
-            // The same role everywhere.
-            database.superuser().psql(
-                "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app') THEN CREATE ROLE app LOGIN PASSWORD \
-                 's3cret pass/word'; END IF; END $$",
-            );
-            let (port, name) = (database.cluster.port, &database.name);
-            setup.args(["--to", &format!("postgres://postgres@127.0.0.1:{port}/{name}")]);
-        }
-        let made = setup
-            .env("PGSHUNT_CONTROL_PASSWORD", PASSWORD)
-            .output()
-            .expect("pgshunt");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        for database in &shards {
-            database.superuser().psql(
-                "CREATE TABLE t (n int PRIMARY KEY, m int, UNIQUE (m) DEFERRABLE INITIALLY DEFERRED); GRANT ALL ON t TO app",
-            );
-        }
-        World {
-            nodes,
-            shards,
-            buffers: Buffers::default(),
-        }
-    }
-
-    fn target(&self, at: usize) -> Arc<Target> {
-        Arc::new(Target {
-            address: Address::Tcp {
-                host: "127.0.0.1".into(),
-                port: self.shards[at].cluster.port,
-            },
-            dbname: self.shards[at].name.clone(),
-            tls: ToServer::disabled().into(),
-            connect_timeout: Duration::from_secs(5),
-            tcp: Default::default(),
-        })
-    }
-
-    /// As pgshunt's own role, which is no superuser.
-    fn doors(&self) -> Vec<Door> {
-        let door = |at: usize| Door {
-            shard: NAMES[at].into(),
-            servers: vec![self.target(at)],
-            user: "pgshunt".into(),
-            secret: Secret::Password(PASSWORD.into()),
-        };
-        (0..NAMES.len()).map(door).collect()
-    }
-
-    async fn server(&self, at: usize, parameters: &[(&str, &str)]) -> Server {
-        let owned = |&(name, value): &(&str, &str)| (name.into(), value.into());
-        let parameters: Vec<(Vec<u8>, Vec<u8>)> = parameters.iter().map(owned).collect();
-        let target = self.target(at);
-        let secret = Secret::Password(PASSWORD.into());
-        let logged_in = connect(&target, "app", &secret, &parameters)
-            .await
-            .expect("a server");
-        Server::new((at as u64, 0), target, b"app"[..].into(), logged_in)
-    }
-
-    async fn run(&self, server: &mut Server, sql: &str) {
-        let ran = server
-            .run(sql.as_bytes(), &self.buffers)
-            .await
-            .expect("an answer");
-        ran.unwrap_or_else(|error| panic!("{sql}: {}", String::from_utf8_lossy(&error)));
-    }
-
-    /// A transaction that has inserted `n` on all shards.
-    async fn written(&self, n: usize) -> Vec<Server> {
-        let mut servers = Vec::new();
-        for at in 0..NAMES.len() {
-            let mut server = self.server(at, &[]).await;
-            self.run(&mut server, &format!("BEGIN; INSERT INTO t VALUES ({n}, {n})"))
-                .await;
-            servers.push(server);
-        }
-        servers
-    }
-
-    /// On which shards it is.
-    fn places(&self, n: usize) -> Vec<usize> {
-        let is_there = |at: &usize| {
-            let count = self.shards[*at]
-                .superuser()
-                .psql(&format!("SELECT count(*) FROM t WHERE n = {n}"));
-            count == "1"
-        };
-        (0..NAMES.len()).filter(is_there).collect()
-    }
-
-    fn count(&self, sql: &str) -> usize {
-        let count = |shard: &Database| shard.superuser().psql(sql).parse::<usize>().expect("a number");
-        self.shards.iter().map(count).sum()
-    }
-
-    /// Recovers until nothing is left, as several pgshunts do.
-    async fn recover(&self) {
-        let doors = self.doors();
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let (one, other) = tokio::join!(sweep(&doors, Duration::ZERO), sweep(&doors, Duration::ZERO));
-            let is_clear = |seen: &Seen| seen.transactions.is_empty() && seen.silent.is_empty();
-            if is_clear(&one) && is_clear(&other) {
-                break;
-            }
-            assert!(Instant::now() < deadline, "{one:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let mine = "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()";
-        assert_eq!(self.count(mine), 0, "nothing stays prepared");
-    }
-}
-
-fn participants<'a>(servers: &'a mut [Server]) -> Vec<Participant<'a>> {
-    let parts = servers.iter_mut().zip(NAMES);
-    parts
-        .map(|(server, shard)| Participant { shard, server })
-        .collect()
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(future)
 }
 
 async fn commit(world: &World, servers: &mut [Server]) -> Report {
@@ -215,7 +57,7 @@ fn what_one_shard_refuses_none_has_and_the_client_hears_why() {
     let world = World::new("20");
     block_on(async {
         // By a constraint that is looked at in the end, on each shard in turn; the last is the anchor.
-        for at in 0..NAMES.len() {
+        for (at, name) in NAMES.iter().enumerate() {
             world.shards[at]
                 .superuser()
                 .psql(&format!("INSERT INTO t VALUES ({}, {at})", 100 + at));
@@ -227,7 +69,7 @@ fn what_one_shard_refuses_none_has_and_the_client_hears_why() {
                 fault
                     .detail
                     .expect("a detail")
-                    .contains(&format!("shard {} could not", NAMES[at]))
+                    .contains(&format!("shard {name} could not"))
             );
             assert_eq!(world.places(at), [] as [usize; 0]);
             for server in &mut servers {

@@ -102,7 +102,14 @@ fn cluster(servers: &Servers, shard: &Shard, is_watched: bool, before: &[Arc<Clu
     let known = before
         .iter()
         .find(|known| known.name == *name && known.is_like(targets, &shard.weights, is_watched));
-    let new = || Cluster::new(name.clone(), targets.clone(), &shard.weights, is_watched);
+    let new = || {
+        let new = Cluster::new(name.clone(), targets.clone(), &shard.weights, is_watched);
+        before
+            .iter()
+            .filter(|old| old.name == *name)
+            .for_each(|old| new.goes_on_from(old));
+        new
+    };
     known.cloned().unwrap_or_else(new)
 }
 

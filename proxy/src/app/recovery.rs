@@ -1,6 +1,7 @@
 //! Has transactions that span shards ended where a crash left them, at the start, every few seconds, and when something was left
 //! undone. Every pgshunt does so.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,10 +59,30 @@ fn door(snapshot: &Snapshot, database: &Database, shard: &Shard, control: &Contr
     })
 }
 
+/// The doors of every database that can be looked at.
+fn usable(snapshot: &Snapshot) -> BTreeMap<String, Arc<[Door]>> {
+    let usable = doors(snapshot)
+        .into_iter()
+        .filter_map(|(name, doors)| match doors {
+            Ok(doors) => Some((name, doors.into())),
+            Err(why) => {
+                tracing::warn!(
+                    database = name,
+                    why,
+                    "transactions left behind can't be looked for"
+                );
+                None
+            }
+        });
+    usable.collect()
+}
+
 /// Looks for ever. Runs on a [`tokio::task::LocalSet`].
 pub async fn serve(common: Arc<Common>) {
     let known = common.transactions.clone();
-    let mut current: Option<(Arc<Snapshot>, Vec<(String, Vec<Door>)>)> = None;
+    let mut snapshot = common.snapshot.load_full();
+    let mut databases = usable(&snapshot);
+    known.follow(databases.clone());
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -69,28 +90,13 @@ pub async fn serve(common: Arc<Common>) {
             _ = tick.tick() => {}
             () = known.wanted.notified() => {}
         }
-        let snapshot = common.snapshot.load_full();
-        if current.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, &snapshot)) {
-            let usable = doors(&snapshot)
-                .into_iter()
-                .filter_map(|(name, doors)| match doors {
-                    Ok(doors) => Some((name, doors)),
-                    Err(why) => {
-                        tracing::warn!(
-                            database = name,
-                            why,
-                            "transactions left behind can't be looked for"
-                        );
-                        None
-                    }
-                });
-            current = Some((snapshot, usable.collect()));
+        let current = common.snapshot.load_full();
+        if !Arc::ptr_eq(&snapshot, &current) {
+            snapshot = current;
+            databases = usable(&snapshot);
+            known.follow(databases.clone());
         }
-        let Some((_, databases)) = &current else {
-            continue;
-        };
-        known.keep(|name| databases.iter().any(|(database, _)| database == name));
-        for (name, doors) in databases {
+        for (name, doors) in &databases {
             let seen = sweep(doors, ABANDONED_AFTER).await;
             report(&known, name, seen);
         }

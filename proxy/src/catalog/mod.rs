@@ -77,7 +77,7 @@ impl Catalogued {
     pub fn current(&self) -> Option<Arc<Found>> {
         let found = self.found.load();
         let found = found.as_ref()?;
-        (found.as_of.generation == self.schema.generation()).then(|| found.clone())
+        (found.as_of.generation == self.schema.names_generation()).then(|| found.clone())
     }
 
     /// The tables, unless one was changed since they were asked for.
@@ -91,7 +91,7 @@ impl Catalogued {
     /// The schema as it is now.
     pub fn as_of(&self) -> AsOf {
         AsOf {
-            generation: self.schema.generation(),
+            generation: self.schema.names_generation(),
             tables: self.schema.tables(),
         }
     }
@@ -123,6 +123,8 @@ mod tests {
         let catalogued = Catalogued::new(schema.clone());
         assert!(catalogued.is_outdated());
         catalogued.learn(catalogued.as_of(), Names::default(), None);
+        assert!(catalogued.current().is_some());
+        schema.changed_but_for_names(true);
         assert!(catalogued.current().is_some());
         let before = catalogued.as_of();
         schema.changed(true);

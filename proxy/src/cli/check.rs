@@ -1,5 +1,5 @@
-//! `pgshunt check`: every mistake of a configuration, or what it means, whether its servers can be reached, and whether
-//! roles have the same verifier on all of them.
+//! `pgshunt check`: every mistake of a configuration, or what it means, whether its servers can be reached, whether those of
+//! a shard are of one system, and whether roles have the same verifier on all of them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -9,16 +9,18 @@ use std::time::{Duration, Instant};
 
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{counted, refuse, twophase, verifiers};
+use super::{counted, refuse, systems, twophase, verifiers};
 use crate::config;
 use crate::pool::settings::Settings;
 use crate::server::address::Address;
 use crate::snapshot::{AuthMode, Database, Shard, Snapshot};
 
-/// Check a configuration file: every mistake with its line and a hint, then every server it names, then whether roles
-/// have the same password verifier on all servers of a database, as passthrough needs it.
+/// Check a configuration file: every mistake with its line and a hint, then every server it names, then whether the
+/// servers of a shard are copies of one system, and whether roles have the same password verifier on all servers of a
+/// database, as passthrough needs it.
 ///
-/// Exit code 2: there are mistakes. Exit code 1: the file is right, but a server cannot be reached or verifiers differ.
+/// Exit code 2: there are mistakes. Exit code 1: the file is right, but a server cannot be reached, or systems or verifiers
+/// differ.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The configuration file
@@ -138,6 +140,7 @@ fn report_servers(snapshot: &Snapshot) -> ExitCode {
             }
         }
     }
+    let mixed = runtime.block_on(systems::compare(snapshot));
     let differing = runtime.block_on(verifiers::compare(snapshot));
     let unready = runtime.block_on(twophase::report(snapshot));
     if unreachable > 0 {
@@ -149,10 +152,16 @@ fn report_servers(snapshot: &Snapshot) -> ExitCode {
             counted(differing, "role")
         );
     }
+    if mixed > 0 {
+        eprintln!(
+            "{} of servers that are not copies of one system",
+            counted(mixed, "shard")
+        );
+    }
     if unready > 0 {
         eprintln!("transactions can't write on several shards everywhere");
     }
-    match unreachable + differing + unready {
+    match unreachable + mixed + differing + unready {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }

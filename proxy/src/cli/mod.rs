@@ -6,6 +6,7 @@ mod import;
 mod route;
 mod serve;
 mod setup;
+mod systems;
 mod twophase;
 mod verifiers;
 

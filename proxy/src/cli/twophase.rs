@@ -97,9 +97,8 @@ async fn look(door: &Door) -> Result<Vec<String>, String> {
         wrong.push(OFF.to_owned());
     }
     if one(&mut asker, IS_SET_UP).await? != "t" {
-        wrong.push(
-            "pgshunt.decision is not there: `pgshunt setup` with each shard as --to makes it".to_owned(),
-        );
+        wrong
+            .push("pgshunt.decide is not there: `pgshunt setup` with each shard as --to makes it".to_owned());
     }
     let roles = one(&mut asker, OUT_OF_REACH).await?;
     if !roles.is_empty() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::setup::control_asker;
 use crate::net::tls::ToServer;
-use crate::server::address::Target;
+use crate::server::address::{Address, Target};
 use crate::server::ask::Asker;
 use crate::snapshot::{AuthMode, Control, Database, Shard, Snapshot};
 
@@ -67,26 +67,37 @@ async fn read_shard(
     shard: &Shard,
     control: &Control,
 ) -> Vec<(String, Result<Verifiers, String>)> {
-    let tls = match ToServer::new(&shard.tls) {
-        Ok(tls) => Arc::new(tls),
-        Err(fault) => return vec![(shard.name.clone(), Err(fault.to_string()))],
+    let targets = match control_targets(database, shard, control) {
+        Ok(targets) => targets,
+        Err(why) => return vec![(shard.name.clone(), Err(why))],
     };
     let mut all = Vec::new();
-    for address in &shard.servers {
-        let target = Target {
-            address: address.clone(),
-            dbname: control.dbname.clone(),
-            tls: tls.clone(),
-            connect_timeout: database.pool.server_connect_timeout,
-            tcp: Default::default(),
-            name: Default::default(),
-        };
+    for target in targets {
         let limit = database.pool.server_connect_timeout * 2;
         let reading = tokio::time::timeout(limit, read_server(&target, control)).await;
         let result = reading.unwrap_or_else(|_| Err(format!("no answer in {limit:?}")));
-        all.push((address.to_string(), result));
+        all.push((target.address.to_string(), result));
     }
     all
+}
+
+/// The servers of a shard, by way of the control role.
+pub(super) fn control_targets(
+    database: &Database,
+    shard: &Shard,
+    control: &Control,
+) -> Result<Vec<Target>, String> {
+    let tls = ToServer::new(&shard.tls).map_err(|fault| fault.to_string())?;
+    let tls = Arc::new(tls);
+    let target = |address: &Address| Target {
+        address: address.clone(),
+        dbname: control.dbname.clone(),
+        tls: tls.clone(),
+        connect_timeout: database.pool.server_connect_timeout,
+        tcp: Default::default(),
+        name: Default::default(),
+    };
+    Ok(shard.servers.iter().map(target).collect())
 }
 
 async fn read_server(target: &Target, control: &Control) -> Result<Verifiers, String> {

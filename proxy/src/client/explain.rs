@@ -51,10 +51,14 @@ impl Client {
         if let Some(shard) = &told.shard {
             row.shard = shard.to_string();
         }
-        if told.placed != Placed::Unsaid && reads.clusters.len() > 1 {
+        if told.placed != Placed::Unsaid && reads.clusters.len() > 1 && !told.is_gathered {
             row.because = format!("{}; {}", told.placed.words(), row.because);
         }
-        row.target = if told.is_replica { "replica" } else { "primary" }.into();
+        row.target = match (told.is_gathered, told.is_replica) {
+            (true, _) => "shards".into(),
+            (false, true) => "replica".into(),
+            (false, false) => "primary".into(),
+        };
         row.server = told.server;
         if !told.note.is_empty() {
             row.because += "; ";

@@ -18,6 +18,7 @@ use crate::net::stream::Stream;
 use crate::pool::lease::{Answer, Lease, Ticket};
 use crate::pool::settings::Mode;
 use crate::pool::{Pool, Role};
+use crate::protocol::session::from_server::ENTIRE_MAX;
 use crate::protocol::session::{Afterwards, Heard, Next, Session};
 use crate::protocol::sqlstate;
 use crate::server;
@@ -70,7 +71,12 @@ pub(super) enum Then {
     Leave,
     /// The client is gone or must go: stop the server.
     Abandon,
+    /// The server has taken too long: stop it soon, or do without it.
+    GiveUp,
 }
+
+// What is kept until it is whole fits into a buffer as it is lent.
+const _: () = assert!(ENTIRE_MAX <= BUFFER);
 
 /// Bytes waiting to be written beyond which no more are read for that direction.
 const HIGH_WATER: usize = 256 * 1024;
@@ -84,7 +90,7 @@ impl Client {
         worker.clients.borrow_mut().remove(&self.handle.id);
         self.handle.pool.clients.set(self.handle.pool.clients.get() - 1);
         if let Some(lease) = self.lease.take() {
-            let cleaning = leave::clean(worker, self.session, lease, then == Then::Leave);
+            let cleaning = leave::clean(worker, self.session, lease, then);
             tokio::task::spawn_local(cleaning);
         }
         let _ = tokio::time::timeout(
@@ -258,11 +264,11 @@ impl Client {
                 is_lost = true;
             }
         }
+        if self.session.is_on_replica() {
+            self.remember(used, &mut sink.back);
+        }
         if !sink.back.is_empty() && self.outbox.write(cx, &mut self.stream, &sink.back).is_err() {
             then = Then::Abandon;
-        }
-        if self.session.is_on_replica() {
-            self.remember(used);
         }
         self.inbox.consume(used, &worker.buffers);
         worker.recycle(sink);
@@ -467,6 +473,13 @@ impl Client {
                 return false;
             }
             Pick::Later => return false,
+            Pick::Gather => {
+                let lease = self.gathering(None);
+                if let Some(lease) = lease {
+                    self.attach(cx, lease, at);
+                }
+                return true;
+            }
             Pick::Refused(fault) => {
                 self.refuse(&fault);
                 return true;

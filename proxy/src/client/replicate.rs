@@ -91,6 +91,7 @@ pub async fn begin(
         pid,
         secret: cancel_secret,
         on_their_way: AtomicU32::new(0),
+        hail: None,
     };
     let listed = Arc::new(Listed {
         database,

@@ -104,7 +104,8 @@ impl Client {
     }
 
     pub(super) fn overdue(&mut self, cx: &mut Context<'_>) -> Then {
-        let fault = match self.handle.overdue.take() {
+        let overdue = self.handle.overdue.take();
+        let fault = match overdue {
             None => return Then::Continue,
             // It has begun something since: its turn comes again.
             Some(Overdue::Server) if !self.is_idle() => return Then::Continue,
@@ -133,7 +134,10 @@ impl Client {
         {
             self.say(cx, &fault);
         }
-        Then::Abandon
+        match overdue {
+            Some(Overdue::Query | Overdue::Transaction | Overdue::Server) => Then::GiveUp,
+            None | Some(Overdue::IdleTransaction | Overdue::Idle) => Then::Abandon,
+        }
     }
 
     pub(super) fn say(&mut self, cx: &mut Context<'_>, fault: &Fault) {

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use routing_rules::Texts;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::arrive;
@@ -140,6 +141,8 @@ pub struct Worker {
     pub common: Arc<Common>,
     /// Its spare buffers.
     pub buffers: Rc<Buffers>,
+    /// What its clients' texts were found to do.
+    pub texts: RefCell<Texts>,
     /// Source of tokens for unnamed statements.
     pub tokens: Cell<u64>,
     /// Its clients.
@@ -150,6 +153,8 @@ pub struct Worker {
     pub replications: Cell<u64>,
     /// What is known of texts on sharded databases.
     pub readings: Readings,
+    /// Do texts compare byte by byte on all of a database's shards? By the name clients give.
+    collations: RefCell<HashMap<String, Rc<Cell<Option<bool>>>>>,
     /// Is it about to end?
     pub stopping: Cell<bool>,
     /// Does it take no more clients, and end with the last one?
@@ -171,17 +176,25 @@ impl Worker {
             index,
             common,
             buffers: Rc::default(),
+            texts: RefCell::default(),
             tokens: Cell::new((index as u64) << 48),
             clients: RefCell::default(),
             logging_in: Cell::new(0),
             replications: Cell::new(0),
             readings: Readings::default(),
+            collations: RefCell::default(),
             stopping: Cell::new(false),
             draining: Cell::new(false),
             ending: Notify::new(),
             pools: RefCell::default(),
             scratch: RefCell::default(),
         })
+    }
+
+    /// Whether texts of a database compare byte by byte, once somebody has asked its shards.
+    pub fn collation(&self, database: &str) -> Rc<Cell<Option<bool>>> {
+        let mut known = self.collations.borrow_mut();
+        known.entry(database.to_owned()).or_default().clone()
     }
 
     /// Follows orders until the last client has left after [`Order::Stop`], or the door closes.

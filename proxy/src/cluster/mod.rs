@@ -33,6 +33,8 @@ pub struct Cluster {
     pub looked: Notify,
     primary: AtomicUsize,
     epoch: AtomicU64,
+    /// The system its servers are copies of; 0: not known.
+    system: AtomicU64,
     born: Instant,
 }
 
@@ -52,6 +54,19 @@ pub struct Member {
     caught_up: AtomicU64,
     standing: AtomicUsize,
     position: AtomicU64,
+    /// The system it is a copy of, by its own word; 0: it has not said.
+    system: AtomicU64,
+}
+
+impl Member {
+    /// The system it is a copy of, as far as it has said.
+    pub fn system(&self) -> Option<u64> {
+        Some(self.system.load(Ordering::Acquire)).filter(|system| *system != 0)
+    }
+
+    fn set_system(&self, system: Option<u64>) {
+        self.system.store(system.unwrap_or(0), Ordering::Release);
+    }
 }
 
 /// How fresh a replica must be for a read.
@@ -107,6 +122,7 @@ impl Cluster {
             caught_up: AtomicU64::new(0),
             standing: AtomicUsize::new(Standing::Unknown as usize),
             position: AtomicU64::new(0),
+            system: AtomicU64::new(0),
         });
         Arc::new(Cluster {
             name,
@@ -117,6 +133,7 @@ impl Cluster {
             looked: Notify::new(),
             primary: AtomicUsize::new(NOBODY),
             epoch: AtomicU64::new(0),
+            system: AtomicU64::new(0),
             born: Instant::now(),
         })
     }
@@ -138,6 +155,23 @@ impl Cluster {
     /// Grows each time another server, or another timeline, becomes the primary's.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The system its servers are copies of, once that is known. A server of another one is never used.
+    pub fn system(&self) -> Option<u64> {
+        Some(self.system.load(Ordering::Acquire)).filter(|system| *system != 0)
+    }
+
+    fn know_system(&self, system: Option<u64>) {
+        self.system.store(system.unwrap_or(0), Ordering::Release);
+    }
+
+    /// What was known of these servers under another configuration stays true, if one of them is still here.
+    pub fn goes_on_from(&self, before: &Cluster) {
+        let stays = |member: &Member| before.members.iter().any(|old| old.label == member.label);
+        if self.members.iter().any(stays) {
+            self.know_system(before.system());
+        }
     }
 
     /// Are there replicas at all?

@@ -54,7 +54,7 @@ struct Known {
 /// Starts looking; it goes on until the tasks of this thread end.
 pub fn watch(cluster: &Arc<Cluster>, watcher: &Watcher) -> Vec<tokio::task::JoinHandle<()>> {
     let known = Rc::new(RefCell::new(Known {
-        roles: Roles::new(cluster.members.len()),
+        roles: Roles::new(cluster.members.len(), cluster.system()),
         samples: Samples::default(),
     }));
     let start = |at| {
@@ -139,17 +139,16 @@ fn read(row: &Row) -> Option<Look> {
 
 /// Takes in a look.
 fn note(cluster: &Cluster, known: &mut Known, at: usize, look: &Look, sent: Instant) {
-    let (before, epoch) = (known.roles.standing(at), known.roles.epoch());
+    let before: Vec<Standing> = standings(cluster, &known.roles).collect();
+    let epoch = known.roles.epoch();
     known.roles.looked(at, look);
     if known.roles.epoch() != epoch {
         known.samples.clear();
         cluster.forget_caught_up();
     }
+    cluster.members[at].set_system(look.system);
+    tell(cluster, &known.roles, &before);
     let standing = known.roles.standing(at);
-    if standing != before {
-        let (server, shard) = (&cluster.members[at].target.address, &cluster.name);
-        tracing::info!(%server, %shard, was = before.word(), is = standing.word(), epoch = known.roles.epoch(), "a server's role");
-    }
     cluster.members[at].position.store(look.lsn.0, Ordering::Release);
     let follows = look
         .timeline
@@ -171,18 +170,43 @@ fn note(cluster: &Cluster, known: &mut Known, at: usize, look: &Look, sent: Inst
 }
 
 fn lose(cluster: &Cluster, known: &mut Known, at: usize, why: &str) {
-    if known.roles.standing(at) != Standing::Down {
+    let before: Vec<Standing> = standings(cluster, &known.roles).collect();
+    known.roles.failed(at);
+    if before[at] != Standing::Down {
         let (server, shard) = (&cluster.members[at].target.address, &cluster.name);
         tracing::warn!(%server, %shard, why, "a server does not answer");
     }
-    known.roles.failed(at);
+    tell(cluster, &known.roles, &before);
     publish(cluster, &known.roles);
+}
+
+fn standings<'a>(cluster: &Cluster, roles: &'a Roles) -> impl Iterator<Item = Standing> + 'a {
+    (0..cluster.members.len()).map(|at| roles.standing(at))
+}
+
+/// Has the log know of each role that has changed. That a server does not answer was said with the reason.
+fn tell(cluster: &Cluster, roles: &Roles, before: &[Standing]) {
+    let now = standings(cluster, roles);
+    for ((member, was), is) in cluster.members.iter().zip(before).zip(now) {
+        if *was == is || is == Standing::Down {
+            continue;
+        }
+        let (server, shard, system) = (&member.target.address, &cluster.name, member.system());
+        let (was, epoch) = (was.word(), roles.epoch());
+        match (is, system, roles.system()) {
+            (Standing::Fenced, Some(system), Some(ours)) if system != ours => {
+                tracing::warn!(%server, %shard, system, ours, "a server is of another system and is not used");
+            }
+            (is, _, _) => tracing::info!(%server, %shard, was, is = is.word(), epoch, "a server's role"),
+        }
+    }
 }
 
 fn publish(cluster: &Cluster, roles: &Roles) {
     let primary = roles.primary().unwrap_or(NOBODY);
     cluster.primary.store(primary, Ordering::Release);
     cluster.epoch.store(roles.epoch(), Ordering::Release);
+    cluster.know_system(roles.system());
     for (place, member) in cluster.members.iter().enumerate() {
         let standing = roles.standing(place);
         member.standing.store(standing as usize, Ordering::Release);

@@ -127,6 +127,8 @@ pub(super) const POOL: Keys = Keys {
         "idle_transaction_timeout",
         "transaction_timeout",
         "cancel_wait_timeout",
+        "shard_timeout",
+        "merge_memory",
     ],
     not_yet: &[],
 };

@@ -41,10 +41,18 @@ pub(super) fn narrowed(wider: &Settings, section: &Section) -> Settings {
         idle_transaction_timeout: time("idle_transaction_timeout").unwrap_or(wider.idle_transaction_timeout),
         transaction_timeout: time("transaction_timeout").unwrap_or(wider.transaction_timeout),
         cancel_wait_timeout: time("cancel_wait_timeout").unwrap_or(wider.cancel_wait_timeout),
+        shard_timeout: time("shard_timeout").unwrap_or(wider.shard_timeout),
+        merge_memory: section
+            .count("merge_memory", MERGE_MIN..=MERGE_MAX)
+            .unwrap_or(wider.merge_memory),
     };
     check(&settings, section);
     settings
 }
+
+/// The least and the most that one statement may hold, in bytes.
+const MERGE_MIN: usize = 64 << 10;
+const MERGE_MAX: usize = 1 << 30;
 
 fn check(settings: &Settings, section: &Section) {
     let sizes = section.place("min_size").or_else(|| section.place("size"));

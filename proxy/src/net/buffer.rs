@@ -107,7 +107,9 @@ impl Inbox {
         if self.buffer.is_empty() {
             self.buffer = buffers.lend();
         }
-        if self.start > 0 && self.end == self.buffer.len() {
+        // The beginning of a frame whose end is still to come: it is short of a buffer, and is moved so that a read can fill one.
+        let is_cramped = self.buffer.len() - self.end < self.start;
+        if self.start > 0 && (self.end == self.buffer.len() || is_cramped) {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;

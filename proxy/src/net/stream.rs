@@ -1,11 +1,12 @@
-//! One byte stream, whatever it runs over: TCP or a Unix socket, plain or TLS. Reads and writes; no buffers.
+//! One byte stream, whatever it runs over: TCP or a Unix socket, plain or TLS, or a pipe within the process. Reads and
+//! writes; no buffers.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
 
@@ -21,6 +22,8 @@ pub enum Stream {
     TlsFromClient(Box<server::TlsStream<Socket>>),
     /// TLS in which pgshunt is the client.
     TlsToServer(Box<client::TlsStream<Socket>>),
+    /// A pipe to what plays a server within pgshunt.
+    Within(DuplexStream),
 }
 
 /// A plain stream, below TLS or alone.
@@ -46,7 +49,7 @@ impl Stream {
     /// TLS version and cipher; empty without TLS.
     pub fn tls(&self) -> String {
         match self {
-            Stream::Tcp(_) | Stream::Unix(_) => String::new(),
+            Stream::Tcp(_) | Stream::Unix(_) | Stream::Within(_) => String::new(),
             Stream::TlsFromClient(tls) => description(tls.get_ref().1),
             Stream::TlsToServer(tls) => description(tls.get_ref().1),
         }
@@ -65,7 +68,7 @@ impl Stream {
     fn tcp(&self) -> Option<&TcpStream> {
         let socket = match self {
             Stream::Tcp(tcp) => return Some(tcp),
-            Stream::Unix(_) => return None,
+            Stream::Unix(_) | Stream::Within(_) => return None,
             Stream::TlsFromClient(tls) => tls.get_ref().0,
             Stream::TlsToServer(tls) => tls.get_ref().0,
         };
@@ -96,22 +99,22 @@ impl AsyncWrite for Socket {
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        each!(self.get_mut(), Stream { Tcp, Unix, TlsFromClient, TlsToServer },
+        each!(self.get_mut(), Stream { Tcp, Unix, TlsFromClient, TlsToServer, Within },
             inner => Pin::new(inner).poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        each!(self.get_mut(), Stream { Tcp, Unix, TlsFromClient, TlsToServer },
+        each!(self.get_mut(), Stream { Tcp, Unix, TlsFromClient, TlsToServer, Within },
             inner => Pin::new(inner).poll_write(cx, buf))
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self.get_mut(), Stream { Tcp, Unix, TlsFromClient, TlsToServer },
+        each!(self.get_mut(), Stream { Tcp, Unix, TlsFromClient, TlsToServer, Within },
             inner => Pin::new(inner).poll_flush(cx))
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self.get_mut(), Stream { Tcp, Unix, TlsFromClient, TlsToServer },
+        each!(self.get_mut(), Stream { Tcp, Unix, TlsFromClient, TlsToServer, Within },
             inner => Pin::new(inner).poll_shutdown(cx))
     }
 }

@@ -37,6 +37,11 @@ impl Lease {
         }
     }
 
+    /// A server played within pgshunt, of no pool's: `pool` is the session's own.
+    pub fn played(pool: Rc<Pool>, server: Server) -> Self {
+        Lease::new(pool, Box::new(server))
+    }
+
     /// The pool it goes back to.
     pub fn pool(&self) -> &Rc<Pool> {
         &self.pool
@@ -44,7 +49,10 @@ impl Lease {
 
     /// The server is idle, clean and owed nothing: the next client may have it.
     pub fn give_back(mut self) {
-        if let Some(server) = self.server.take() {
+        if let Some(server) = self.server.take()
+            // What is played ends with its line.
+            && server.cancel.hail.is_none()
+        {
             self.pool.give_back(server);
         }
     }
@@ -70,7 +78,10 @@ impl DerefMut for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(server) = self.server.take() {
-            self.pool.retire(server);
+            match &server.cancel.hail {
+                Some(hail) => hail.leave(),
+                None => self.pool.retire(server),
+            }
         }
     }
 }
@@ -184,5 +195,13 @@ impl Drop for Ticket {
         if let State::Served(server) = state {
             self.pool.give_back(server);
         }
+    }
+}
+
+impl Pool {
+    /// One of the servers it connects to.
+    pub fn any_target(&self) -> std::sync::Arc<crate::server::address::Target> {
+        // INVARIANT: a pool has targets.
+        self.targets.borrow()[0].clone()
     }
 }

@@ -82,6 +82,10 @@ pub struct Settings {
     pub transaction_timeout: Duration,
     /// The longest a cancel request may take.
     pub cancel_wait_timeout: Duration,
+    /// The longest one shard may take for a statement over several (0: for ever).
+    pub shard_timeout: Duration,
+    /// Bytes that one statement over several shards may hold: partial results, rows that wait for their order.
+    pub merge_memory: usize,
 }
 
 impl Default for Settings {
@@ -108,6 +112,8 @@ impl Default for Settings {
             idle_transaction_timeout: Duration::ZERO,
             transaction_timeout: Duration::ZERO,
             cancel_wait_timeout: Duration::from_secs(10),
+            shard_timeout: Duration::ZERO,
+            merge_memory: 32 << 20,
         }
     }
 }

@@ -34,6 +34,8 @@ macro_rules! states {
 states! {
     /// All is well: notices carry it.
     SUCCESSFUL_COMPLETION = b"00000";
+    /// warning
+    WARNING = b"01000";
     /// connection_exception
     CONNECTION_EXCEPTION = b"08000";
     /// sqlclient_unable_to_establish_sqlconnection
@@ -46,6 +48,8 @@ states! {
     PROTOCOL_VIOLATION = b"08P01";
     /// feature_not_supported
     FEATURE_NOT_SUPPORTED = b"0A000";
+    /// active_sql_transaction
+    ACTIVE_TRANSACTION = b"25001";
     /// no_active_sql_transaction
     NO_ACTIVE_TRANSACTION = b"25P01";
     /// in_failed_sql_transaction

@@ -70,14 +70,14 @@ pub async fn dial(target: &Target, line: Line, patience: Duration) -> Result<Str
 pub fn end_point(stream: &Stream) -> Option<Vec<u8>> {
     match stream {
         Stream::TlsToServer(tls) => tls::end_point(tls.get_ref().1.peer_certificates()?.first()?),
-        Stream::Tcp(_) | Stream::Unix(_) | Stream::TlsFromClient(_) => None,
+        Stream::Tcp(_) | Stream::Unix(_) | Stream::TlsFromClient(_) | Stream::Within(_) => None,
     }
 }
 
 /// May nobody in between listen?
 pub fn is_private(stream: &Stream) -> bool {
     match stream {
-        Stream::TlsToServer(_) | Stream::TlsFromClient(_) | Stream::Unix(_) => true,
+        Stream::TlsToServer(_) | Stream::TlsFromClient(_) | Stream::Unix(_) | Stream::Within(_) => true,
         Stream::Tcp(_) => false,
     }
 }

@@ -19,6 +19,7 @@ use crate::protocol::session::reported;
 use crate::protocol::session::settings::Settings;
 use crate::server::address::Target;
 use crate::server::connect::LoggedIn;
+use crate::server::hail::Hail;
 
 /// What is needed to cancel a statement on one server.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct CancelPoint {
     pub secret: Vec<u8>,
     /// Cancel requests on their way: while there are any, the server is lent to nobody.
     pub on_their_way: AtomicU32,
+    /// It is played within pgshunt: this is how it is told.
+    pub hail: Option<Arc<Hail>>,
 }
 
 /// What does not change about a server: it can be counted by this while a client has it in its hands.
@@ -107,6 +110,7 @@ impl Server {
             pid: logged_in.pid,
             secret: logged_in.cancel_secret,
             on_their_way: AtomicU32::new(0),
+            hail: None,
         };
         let mut backend = Backend::new(login, reported);
         backend.pid = logged_in.pid;
@@ -122,6 +126,27 @@ impl Server {
             idle_since: now,
             jitter: 0.8 + 0.4 * ((id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64 / f64::from(1 << 24)),
         }
+    }
+
+    /// A server played within pgshunt, at the other end of this line.
+    pub fn played(id: u64, target: Arc<Target>, stream: Stream, backend: Backend, hail: Arc<Hail>) -> Self {
+        let logged_in = LoggedIn {
+            stream,
+            pid: 0,
+            cancel_secret: Vec::new(),
+            parameters: Vec::new(),
+            rest: Vec::new(),
+        };
+        let mut server = Server::new((id, u64::MAX), target.clone(), backend.login.clone(), logged_in);
+        server.backend = backend;
+        server.cancel = Arc::new(CancelPoint {
+            target,
+            pid: 0,
+            secret: Vec::new(),
+            on_their_way: AtomicU32::new(0),
+            hail: Some(hail),
+        });
+        server
     }
 
     /// Is this time over for it, counted from `since`? Zero is never over.

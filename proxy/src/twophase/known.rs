@@ -1,15 +1,18 @@
 //! What is known of transactions that span shards: for the console, and for who would begin one.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+
+use super::door::Door;
 
 /// What was seen at the last look, per database.
 #[derive(Debug, Default)]
 pub struct Known {
     seen: Mutex<BTreeMap<String, Seen>>,
+    doors: Mutex<BTreeMap<String, Arc<[Door]>>>,
     /// Something was left undone: look soon.
     pub wanted: Notify,
 }
@@ -93,8 +96,17 @@ impl Known {
         self.all().insert(database.to_owned(), seen)
     }
 
-    /// Only these databases are left.
-    pub fn keep(&self, is_there: impl Fn(&str) -> bool) {
-        self.all().retain(|name, _| is_there(name));
+    /// The doors of a database's shards; `None`: it has one shard, or no control role.
+    pub fn doors(&self, database: &str) -> Option<Arc<[Door]>> {
+        let doors = self.doors.lock();
+        let doors = doors.unwrap_or_else(|poisoned| poisoned.into_inner());
+        doors.get(database).cloned()
+    }
+
+    /// These are the databases, and their doors; of others nothing is known any more.
+    pub fn follow(&self, databases: BTreeMap<String, Arc<[Door]>>) {
+        self.all().retain(|name, _| databases.contains_key(name));
+        let doors = self.doors.lock();
+        *doors.unwrap_or_else(|poisoned| poisoned.into_inner()) = databases;
     }
 }

@@ -10,8 +10,11 @@ use super::known::{Seen, State, Transaction};
 use super::machine::Verdict;
 use crate::server::ask::{Asker, Row};
 
-/// A prepared transaction without a decision is left to its coordinator for this long.
-pub const ABANDONED_AFTER: Duration = Duration::from_secs(10);
+/// A prepared transaction without a decision is left for this long to a coordinator that may be alive.
+pub const ABANDONED_AFTER: Duration = Duration::from_secs(60);
+
+/// How exactly servers tell how long ago something was.
+const BLUR: Duration = Duration::from_millis(100);
 
 /// One shard at one look.
 #[derive(Clone, Debug, Default)]
@@ -101,6 +104,21 @@ FROM pg_catalog.pg_stat_activity WHERE pid <> pg_catalog.pg_backend_pid())";
 /// The most rows of one look; where there are more, nothing is cleared away.
 const ROWS_MAX: usize = 5000;
 
+/// How long the oldest transaction has been open here; NULL for who may not see that.
+const OLDEST: &str = "\
+SELECT CASE WHEN pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') THEN pg_catalog.floor(pg_catalog.date_part('epoch', \
+pg_catalog.clock_timestamp() - coalesce(pg_catalog.min(xact_start), pg_catalog.clock_timestamp())) * 1000) END \
+FROM pg_catalog.pg_stat_activity \
+WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND backend_type = 'client backend'";
+
+/// A coordinator's own transaction is open on its anchor from before anything is prepared until it has decided. Where none is so
+/// old, its coordinator is gone. Asked of the anchor after the part was seen.
+async fn is_without_coordinator(anchor: &mut Asker, part: &Prepared) -> bool {
+    let oldest = ask(anchor, OLDEST, &[]).await;
+    let oldest = oldest.ok().and_then(|rows| text(&rows, 0)?.parse().ok());
+    oldest.is_some_and(|millis| Duration::from_millis(millis) + BLUR < part.age)
+}
+
 /// Looks once at a database's shards, and ends what can be ended.
 pub async fn sweep(doors: &[Door], abandoned_after: Duration) -> Seen {
     let mut seen = Seen::default();
@@ -184,6 +202,11 @@ async fn end_all(doors: &[Door], open: &mut [(&Door, Asker, Look)], abandoned_af
             let look = anchor.map(|_| place.map(|place| &open[place].2));
             let mut fate = fate(&part, look, abandoned_after);
             let mut why = None;
+            if let (Fate::Leave(State::Prepared), Some(place)) = (&fate, place)
+                && is_without_coordinator(&mut open[place].1, &part).await
+            {
+                fate = Fate::Decide;
+            }
             if let (Fate::Decide, Some(place), Some(gid)) = (&fate, place, &gid) {
                 fate = match door::decide_abort(&mut open[place].1, &gid.id).await {
                     Ok(Verdict::Committed) => Fate::Commit,

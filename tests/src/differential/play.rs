@@ -175,6 +175,15 @@ impl Turn {
 }
 
 impl Play {
+    /// Has any of its messages one of these words, in lower case?
+    pub fn speaks_of(&self, words: &[&str]) -> bool {
+        let mut messages = self.turns.iter().flat_map(|turn| &turn.messages);
+        messages.any(|message| {
+            let text = String::from_utf8_lossy(&message.body).to_ascii_lowercase();
+            words.iter().any(|word| text.contains(word))
+        })
+    }
+
     /// The same with one turn, or one message, less.
     pub fn smaller(&self) -> Vec<Play> {
         let mut all = Vec::new();

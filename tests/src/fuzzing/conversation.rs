@@ -311,8 +311,8 @@ fn owed(expect: &Expect) -> Owed {
         Expect::Sync => Owed::Ready,
         Expect::Parse(_) | Expect::ParseUnnamed(..) | Expect::OwnParse(_) => Owed::Parse,
         Expect::Bind | Expect::OwnBind => Owed::Bind,
-        Expect::DescribeStatement(_) => Owed::Statement,
-        Expect::DescribePortal => Owed::Portal,
+        Expect::DescribeStatement(_) | Expect::OwnDescribe(..) | Expect::Fails(_) => Owed::Statement,
+        Expect::DescribePortal(_) => Owed::Portal,
         Expect::Execute | Expect::OwnExecute => Owed::Execute,
         Expect::Close | Expect::OwnClose(_) => Owed::Close,
         Expect::SayParsed(_)

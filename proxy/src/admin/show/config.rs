@@ -297,4 +297,5 @@ fn pool(rows: &mut Rows, prefix: &str, settings: &Settings, wider: &Settings, na
         s.cancel_wait_timeout,
         d.cancel_wait_timeout,
     );
+    time("shard_timeout", s.shard_timeout, d.shard_timeout);
 }

@@ -12,7 +12,7 @@ use crate::cluster::Cluster;
 use crate::cluster::roles::Standing;
 use crate::metrics::Routes;
 
-pub(super) const REPLICAS: [Column; 11] = [
+pub(super) const REPLICAS: [Column; 12] = [
     text("database"),
     text("shard"),
     text("server"),
@@ -24,9 +24,11 @@ pub(super) const REPLICAS: [Column; 11] = [
     int("weight"),
     big("epoch"),
     text("watched"),
+    text("system"),
 ];
 
-/// Every server of every database. `lag_ms` is how long ago it had everything the primary had; NULL: not known.
+/// Every server of every database. `lag_ms` is how long ago it had everything the primary had; NULL: not known. `system` is
+/// the system identifier by the server's own word: one that differs from the primary's is fenced.
 pub(super) fn replicas(seen: &Seen) -> Vec<Row> {
     let now = Instant::now();
     let clusters: BTreeMap<_, _> = seen.clusters.iter().collect();
@@ -68,6 +70,9 @@ fn replica(database: &str, cluster: &Cluster, at: usize, now: Instant) -> Row {
         (member.weight as u64).into(),
         cluster.epoch().into(),
         if cluster.has_replicas() { "yes" } else { "no" }.into(),
+        member
+            .system()
+            .map_or(Cell::Null, |system| system.to_string().into()),
     ]
 }
 

@@ -238,8 +238,8 @@ fn columns_are_those_of_pgbouncer() {
         (Show::Version, "s", "version"),
         (
             Show::Replicas,
-            "sssssqsiiqs",
-            "database,shard,server,role,state,lag_ms,lsn,outstanding,weight,epoch,watched",
+            "sssssqsiiqss",
+            "database,shard,server,role,state,lag_ms,lsn,outstanding,weight,epoch,watched,system",
         ),
         (
             Show::Shards,

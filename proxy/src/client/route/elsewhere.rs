@@ -27,9 +27,10 @@ pub(in crate::client) enum Steer {
 
 impl Client {
     /// Bytes of the client's have been used for what was sent to a replica.
-    pub(in crate::client) fn remember(&mut self, used: usize) {
+    pub(in crate::client) fn remember(&mut self, used: usize, said: &mut Vec<u8>) {
         if self.session.is_unheard() {
             self.routing.unit.extend_from_slice(&self.inbox.bytes()[..used]);
+            self.routing.held.append(said);
         }
     }
 

@@ -7,9 +7,11 @@
 mod elsewhere;
 mod foretold;
 mod fresh;
+mod gathered;
 mod place;
 pub mod readings;
 mod refusals;
+mod sets;
 mod shard;
 mod tie;
 mod told;
@@ -22,6 +24,7 @@ use std::time::Instant;
 
 use routing_rules::{Consistency, Facts, Target as To, Transaction, Wanted, route};
 
+use super::gather::Course;
 use super::relay::Client;
 use crate::cluster::Outstanding;
 use crate::fault::Fault;
@@ -53,6 +56,10 @@ pub struct Routing {
     is_judged: bool,
     /// The tenant that was set in the transaction, as long as it lasts.
     tenant_now: Option<Option<Tenant>>,
+    /// What has been said in the transaction that another shard would have to hear.
+    said: Vec<Vec<u8>>,
+    /// What the session says to the gathering server beside its statements.
+    course: Option<Rc<Course>>,
     /// The shard that was asked for in the transaction, likewise.
     shard_now: Option<Option<Box<str>>>,
     /// A temporary table may have been made in the transaction.
@@ -65,8 +72,6 @@ pub struct Routing {
     is_woken: Rc<std::cell::Cell<bool>>,
     /// What the unit at hand asks for was found to be this.
     asked: Option<Box<Asked>>,
-    /// It can be run twice.
-    may_retry: bool,
     /// The unit sent to a replica, until something of its answer has reached the client.
     unit: Vec<u8>,
     /// That answer, as far as it has come.
@@ -90,6 +95,7 @@ struct Last {
     /// The shard's name; `None`: the only one.
     shard: Option<Arc<str>>,
     is_replica: bool,
+    is_gathered: bool,
 }
 
 /// The circumstances a route was chosen in.
@@ -128,6 +134,8 @@ pub(super) enum Pick {
     More,
     /// A replica may have caught up in a moment.
     Later,
+    /// To several shards at once.
+    Gather,
     /// Nowhere.
     Refused(Fault),
 }
@@ -151,6 +159,7 @@ impl Client {
                 let reads = primary.reads();
                 self.pick_server(primary, &reads, at)
             }
+            Verdicted::Gather => Pick::Gather,
             Verdicted::Refused(fault) => Pick::Refused(fault),
             Verdicted::More => Pick::More,
             Verdicted::Later => Pick::Later,
@@ -209,7 +218,6 @@ impl Client {
             .borrow_mut()
             .routes
             .count(kind.unwrap_or_default(), is_replica, !note.is_empty());
-        self.routing.may_retry = !asked.names_statements;
         self.routing.last = Last {
             asked: Some(asked),
             text: Vec::new(),
@@ -218,6 +226,7 @@ impl Client {
             server: None,
             shard: Some(primary.plan.key.place.shard.clone()),
             is_replica,
+            is_gathered: false,
         };
         let pool = picked.and_then(|at| {
             let shard = &primary.plan.key.place.shard;
@@ -241,6 +250,7 @@ impl Client {
         let known = found.as_ref().map(|found| Known {
             names: &found.names,
             stamp: found.stamp,
+            texts: &self.worker.texts,
         });
         match self.session.unit(self.inbox.bytes(), known, in_transaction) {
             Unit::Open => None,
@@ -253,6 +263,10 @@ impl Client {
         self.routing.to_primary = false;
         self.routing.last.server = Some(lease.facts.target.clone());
         let pool = lease.pool().clone();
+        if lease.cancel.hail.is_some() {
+            self.session.attach_shard(&mut lease.backend, back);
+            return;
+        }
         let place = &pool.plan.key.place;
         self.routing.tracks.enter(&place.shard);
         let Role::Replica(at) = place.role else {
@@ -262,8 +276,7 @@ impl Client {
             }
             return;
         };
-        let may_retry = self.routing.may_retry;
-        self.session.attach_replica(&mut lease.backend, may_retry, back);
+        self.session.attach_replica(&mut lease.backend, back);
         self.routing.unit.clear();
         self.routing.held.clear();
         self.routing.outstanding = Some(Outstanding::new(&pool.reads().cluster, at));
@@ -291,6 +304,7 @@ impl Client {
     pub(super) fn transaction_ended(&mut self) {
         self.routing.tenant_now = None;
         self.routing.shard_now = None;
+        self.routing.said = Vec::new();
         self.routing.made_temporary = false;
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use routing_rules::{Control, Effects, Guard, Parameter, PieceKind, ShardReason, Sharding, Slot, read};
+use routing_rules::{Guard, PieceKind, ShardReason, Sharding, TextKind};
 
 use super::super::handle::Signal;
 use super::super::relay::{Client, Then};
@@ -14,10 +14,10 @@ use super::elsewhere::Steer;
 use super::place::{Ground, Place, Placed, Tenant, is_of_session};
 use super::readings::Read;
 use super::refusals::{
-    bound_tenant, elsewhere, no_such_shard, not_looked_up, other_characters, refusal, sets_among_others,
+    elsewhere, no_such_shard, not_looked_up, other_characters, refusal, sets_among_others,
     several, too_long,
 };
-use super::wishes::named_shard;
+use super::sets::{Set, mentions};
 use crate::catalog::Found;
 use crate::fault::Fault;
 use crate::pool::{Pool, Reads, Role};
@@ -55,18 +55,12 @@ pub(super) struct Noted {
     pub lacks_values: bool,
     /// It sets something of pgshunt's own.
     sets: bool,
+    /// What another shard would have to hear, should the transaction go on there.
+    said: Vec<Vec<u8>>,
     /// The tenant it sets.
     tenant: Option<Option<Tenant>>,
     /// The shard it asks for.
     shard: Option<Option<Box<str>>>,
-}
-
-/// What a statement sets of pgshunt's own.
-enum Set {
-    /// `pgshunt.tenant`
-    Tenant(String),
-    /// `pgshunt.target`: a shard, or something else.
-    Shard(Option<Box<str>>),
 }
 
 /// What becomes of the next stretch of a session that holds a server.
@@ -100,7 +94,7 @@ impl Client {
             Verdict::More => return Verdicted::More,
             Verdict::Later if self.waits_for_tables(reads, at) => return Verdicted::Later,
             Verdict::Later => return self.nowhere(own, reads, not_looked_up()),
-            Verdict::Several(shards) => return self.nowhere(own, reads, several(&shards)),
+            Verdict::Several(_) => return self.gathers(noted),
             Verdict::Refused(fault) => return self.nowhere(own, reads, fault),
         };
         self.routing.looking = None;
@@ -148,6 +142,9 @@ impl Client {
         {
             return Stay::On;
         }
+        if lease.cancel.hail.is_some() {
+            return self.stay_gathered(&reads);
+        }
         let here = lease.pool().plan.key.place.shard.clone();
         let tied = self.tie(&reads);
         let (verdict, noted) = self.judge(&reads);
@@ -161,6 +158,7 @@ impl Client {
             Verdict::Shard(shard) if *shard == *here => None,
             Verdict::Later if self.waits_for_tables(&reads, Instant::now()) => return Stay::Wait,
             Verdict::Later => Some(not_looked_up()),
+            Verdict::Shard(_) | Verdict::Several(_) if self.can_go_on() => return self.goes_on(noted),
             Verdict::Shard(other) => Some(elsewhere(&here, &other, self.is_in_transaction())),
             Verdict::Several(shards) => Some(several(&shards)),
             Verdict::Refused(fault) => Some(fault),
@@ -255,16 +253,17 @@ impl Client {
     }
 
     /// The shard that `pgshunt.target` names at this moment.
-    fn target(&self) -> Option<&str> {
+    pub(super) fn target(&self) -> Option<&str> {
         match &self.routing.shard_now {
             Some(now) => now.as_deref(),
             None => self.routing.wishes.shard.as_deref(),
         }
     }
 
-    fn take_note(&mut self, noted: Noted) {
+    pub(super) fn take_note(&mut self, noted: Noted) {
         self.routing.placed = noted.placed;
         self.session.makes_temporary(noted.makes_temporary);
+        self.routing.said.extend(noted.said);
         self.routing.made_temporary |= noted.makes_temporary;
         if noted.tenant.is_some() {
             self.routing.tenant_now = noted.tenant;
@@ -275,13 +274,14 @@ impl Client {
     }
 
     /// Judges the stretch that begins the inbox.
-    fn judge(&self, reads: &Reads) -> (Verdict, Noted) {
+    pub(super) fn judge(&self, reads: &Reads) -> (Verdict, Noted) {
         let Some(sharding) = &reads.sharding else {
             return (Verdict::Anywhere, Noted::default());
         };
         let is_free = sharding.guard == Guard::Off && reads.tenant.is_none();
         let placed = Placed::Target;
-        if is_free && self.target().is_some() && self.lease.is_none() && !self.session.has_begun() {
+        let sets_ours = || mentions(self.inbox.bytes(), b"pgshunt.");
+        if is_free && !sets_ours() && self.target().is_some() && self.lease.is_none() && !self.session.has_begun() {
             // Whoever names a shard knows what is there.
             let noted = Noted {
                 placed,
@@ -369,6 +369,7 @@ impl Client {
         }
         let parameters = spoken.parameters();
         noted.lacks_values = spoken.bound.is_none();
+        noted.said.extend(super::gathered::must_be_heard(spoken.text));
         let set = self
             .sets(spoken, &read, &parameters, reads)
             .map_err(Verdict::Refused)?;
@@ -455,6 +456,15 @@ impl Client {
                 .read(spoken.text, ground.sharding, ground.found, &temporary);
             read = again.map_err(|unread| refusal(&unread.into()))?;
         }
+        if has_temporary && read.reading.kind == TextKind::Everywhere {
+            let named = named_by_definition(&read);
+            if named.iter().all(|name| ground.lacks(name)) {
+                let again = ground
+                    .readings
+                    .read(spoken.text, ground.sharding, ground.found, &named);
+                read = again.map_err(|unread| refusal(&unread.into()))?;
+            }
+        }
         Ok(read)
     }
 
@@ -474,51 +484,8 @@ impl Client {
         read.map_err(|unread| refusal(&unread.into()))
     }
 
-    /// What of pgshunt's own a statement sets, if it does. What a bound role may not do is refused.
-    fn sets(
-        &self,
-        spoken: &Spoken<'_>,
-        read: &Read<'_>,
-        parameters: &[Parameter<'_>],
-        reads: &Reads,
-    ) -> Result<Option<Set>, Fault> {
-        let bound = reads.tenant.as_deref();
-        if bound.is_none() && !read.reading.bounds.is_empty() {
-            // What it says now is learned from the server when its transaction has ended.
-            return Ok(None);
-        }
-        if !mentions(spoken.text, b"pgshunt.") && (bound.is_none() || !mentions(spoken.text, b"set_config")) {
-            return Ok(None);
-        }
-        let script = self::read(spoken.text, self.session.lex_of());
-        if bound.is_some() && script.effects.contains(Effects::COMPUTED_SETTING) {
-            return Err(bound_tenant());
-        }
-        let names = |name: &str| script.custom_settings.iter().any(|own| own == name);
-        let (of_tenant, of_target) = (names("pgshunt.tenant"), names("pgshunt.target"));
-        if !of_tenant && !of_target {
-            return Ok(None);
-        }
-        if script.statements > 1 || of_tenant && of_target {
-            return Err(sets_among_others());
-        }
-        let value = match &script.control {
-            Control::SetOurs { value, .. } => {
-                let default = bound.filter(|_| of_tenant).map(str::to_owned);
-                Some(value.clone().or(default).unwrap_or_default())
-            }
-            _ => set_by_function(read, parameters),
-        };
-        match (bound, value) {
-            (Some(bound), value) if of_tenant && value.as_deref() != Some(bound) => Err(bound_tenant()),
-            (_, Some(value)) if of_tenant => Ok(Some(Set::Tenant(value))),
-            (_, Some(value)) => Ok(Some(Set::Shard(named_shard(value.as_bytes())))),
-            (_, None) => Err(sets_among_others()),
-        }
-    }
-
     /// Waits until the tables have been looked up, if that has not taken too long already.
-    fn waits_for_tables(&mut self, reads: &Rc<Reads>, at: Instant) -> bool {
+    pub(super) fn waits_for_tables(&mut self, reads: &Rc<Reads>, at: Instant) -> bool {
         let until = *self.routing.looking.get_or_insert(at + TABLES_WITHIN);
         if at >= until {
             return false;
@@ -546,6 +513,8 @@ impl Client {
 pub(super) enum Verdicted {
     /// The pool of its primary.
     Pool(Rc<Pool>),
+    /// To several shards at once.
+    Gather,
     /// Nowhere.
     Refused(Fault),
     /// More of it must come first.
@@ -568,6 +537,28 @@ fn meets_others(text: &[u8]) -> bool {
     begins(b"listen") || begins(b"unlisten") || mentions(text, b"notify") || mentions(text, b"advisory")
 }
 
+/// Names that a change of the schema may be about: what stands behind the words that introduce them, or a comma.
+fn named_by_definition(read: &Read<'_>) -> Vec<Box<str>> {
+    let pieces = &read.pieces;
+    let introduces = |place: usize| {
+        let word = pieces.text(place).to_ascii_lowercase();
+        matches!(
+            word.as_str(),
+            "table" | "exists" | "index" | "view" | "sequence" | "on" | "only" | "truncate" | "analyze" | ","
+        )
+    };
+    let names = (1..pieces.all.len()).filter(|&place| introduces(place - 1));
+    let names = names.filter_map(|place| {
+        let text = pieces.text(place);
+        match pieces.all.get(place)?.2 {
+            PieceKind::Word => Some(text.to_ascii_lowercase()),
+            PieceKind::Quoted => Some(text.trim_matches('"').to_owned()),
+            _ => None,
+        }
+    });
+    names.map(Into::into).collect()
+}
+
 /// Where two statements of one stretch go together.
 fn together(so_far: Verdict, place: Place) -> Result<Verdict, Verdict> {
     Ok(match (so_far, place) {
@@ -579,34 +570,4 @@ fn together(so_far: Verdict, place: Place) -> Result<Verdict, Verdict> {
         (_, Place::Several(shards)) => Verdict::Several(shards),
         (so_far, Place::Shard(_)) => so_far,
     })
-}
-
-/// `set_config('pgshunt.tenant', value, …)` as a text's only call of it: the value, where it can be seen.
-fn set_by_function(read: &Read<'_>, parameters: &[Parameter<'_>]) -> Option<String> {
-    let pieces = &read.pieces;
-    let is = |place: usize, text: &str| pieces.text(place).eq_ignore_ascii_case(text);
-    let mut calls = (0..pieces.all.len()).filter(|&place| is(place, "set_config"));
-    let (at, None) = (calls.next()?, calls.next()) else {
-        return None;
-    };
-    (is(at + 1, "(") && is(at + 3, ",") && is(at + 5, ",")).then_some(())?;
-    let slot = match pieces.all.get(at + 4)?.2 {
-        PieceKind::Literal(number) => Slot::Literal(number),
-        PieceKind::Parameter => Slot::Parameter(pieces.text(at + 4).strip_prefix('$')?.parse().ok()?),
-        _ => return None,
-    };
-    match slot {
-        Slot::Literal(number) => pieces.value(number),
-        Slot::Parameter(number) => {
-            let parameter = parameters.get(usize::from(number).checked_sub(1)?)?;
-            String::from_utf8(parameter.bytes?.to_vec()).ok()
-        }
-        _ => None,
-    }
-}
-
-/// Is this word, written in small letters, in a text?
-fn mentions(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len())
-        .any(|window| window.eq_ignore_ascii_case(word))
 }

@@ -25,6 +25,8 @@ pub(in crate::client) struct Told {
     /// `host:port`
     pub server: String,
     pub is_replica: bool,
+    /// Several shards have answered together.
+    pub is_gathered: bool,
     /// The shard's name, unless there is only one.
     pub shard: Option<Arc<str>>,
     /// Why it went to that shard.
@@ -37,6 +39,7 @@ impl Client {
         let last = &mut self.routing.last;
         let bytes = self.inbox.bytes();
         last.text.clear();
+        last.is_gathered = false;
         last.shard = Some(pool.plan.key.place.shard.clone());
         last.text.extend_from_slice(&bytes[..bytes.len().min(TEXT_KEPT)]);
         (last.asked, last.note, last.is_replica) = (None, "", false);
@@ -64,6 +67,7 @@ impl Client {
                 let known = Known {
                     names: &names,
                     stamp: 0,
+                    texts: &self.worker.texts,
                 };
                 let text = last.text.clone();
                 match self.session.unit(&text, Some(known), false) {
@@ -86,6 +90,7 @@ impl Client {
                 .map(|server| server.address.to_string())
                 .unwrap_or_default(),
             is_replica: last.is_replica,
+            is_gathered: last.is_gathered,
             shard: last.shard.clone(),
             placed: self.routing.placed,
         })

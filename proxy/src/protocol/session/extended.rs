@@ -100,6 +100,9 @@ impl Session {
             return self.forward(frame, backend, sink, nothing());
         };
         if view.name.is_empty() {
+            if backend.pipeline.is_open() {
+                self.changes_unnamed();
+            }
             // Should an error come first, the one before is still there.
             let before = (backend.pipeline.is_open() && self.unnamed.token != 0)
                 .then(|| Box::new((std::mem::take(&mut self.unnamed), backend.unnamed)));
@@ -112,6 +115,7 @@ impl Session {
                 self.follow(&script.custom_settings);
             }
             if self.unnamed.effects.contains(Effects::PROBE) {
+                self.note_makes(view.text, false, backend);
                 self.vacates = vacated(view.text, self.lex());
                 let is_one_deallocate = self.unnamed.deallocates.is_some();
                 self.tell_own_names((view.text, is_one_deallocate), frame.input, backend, sink);
@@ -146,6 +150,7 @@ impl Session {
             let told = (view.text, statement.deallocates.is_some());
             self.tell_own_names(told, frame.input, backend, sink);
         }
+        self.changes_name(view.name);
         self.prepared
             .get_or_insert_default()
             .insert(view.name.into(), statement.clone());
@@ -192,18 +197,29 @@ impl Session {
         if view.statement.is_empty() {
             self.note_unnamed_reset();
             self.before_unnamed_sequences(frame.input, backend, sink);
+            self.note_unnamed_makes(!view.portal.is_empty(), backend);
             self.note(self.unnamed.effects, &[]);
             if let Some(name) = self.unnamed.deallocates.clone() {
                 self.hand_over(&name, frame.input, backend, sink);
             }
             self.hold_unnamed(frame, backend, desk, sink);
             self.forward(frame, backend, sink, Expect::Bind);
+            let body = std::mem::take(&mut self.unnamed.body);
+            self.binds_copy(&body, view.portal);
+            self.unnamed.body = body;
+            self.bound = None;
             return Went::On;
         }
         let Some(statement) = self.statement(view.statement) else {
             self.unknown_statement(view.statement, frame, backend, sink, Expect::Bind);
             return Went::On;
         };
+        if let Some(went) = self.mind_changes(&statement, frame, backend, desk, sink) {
+            return went;
+        }
+        self.binds_copy(&statement.body, view.portal);
+        let is_wanted = statement.result.borrow().is_none();
+        self.bound = is_wanted.then(|| (view.portal.into(), statement.clone()));
         let mut names = Vec::with_capacity(view.portal.len() + 32);
         reply::cstr(&mut names, view.portal);
         if statement.asks_route.get() {
@@ -225,6 +241,9 @@ impl Session {
                 self.tell_own_names(told, frame.input, backend, sink);
             }
             if let Some((text, _)) = cstr(&statement.body) {
+                if statement.effects.contains(Effects::PROBE) {
+                    self.note_makes(text, !view.portal.is_empty(), backend);
+                }
                 self.note_reset(text);
                 self.before_sequences((text, statement.effects), frame.input, backend, sink);
             }
@@ -264,6 +283,9 @@ impl Session {
                     let expect = Expect::DescribeStatement(None);
                     return self.unknown_statement(name, frame, backend, sink, expect);
                 };
+                if self.describe_alone(&statement, backend, sink) {
+                    return;
+                }
                 if statement.effects.contains(Effects::PROBE) {
                     let told = (&statement.body[..], statement.deallocates.is_some());
                     self.tell_own_names(told, frame.input, backend, sink);
@@ -272,7 +294,12 @@ impl Session {
                 write_named(sink.forward.made(frame.input), b'D', statement.id);
                 backend.pipeline.push(Expect::DescribeStatement(Some(statement)));
             }
-            Some(Named::Portal(_)) | None => self.forward(frame, backend, sink, Expect::DescribePortal),
+            Some(Named::Portal(name)) => {
+                let bound = self.bound.as_ref().filter(|(portal, _)| **portal == *name);
+                let statement = bound.map(|(_, statement)| statement.clone());
+                self.forward(frame, backend, sink, Expect::DescribePortal(statement));
+            }
+            None => self.forward(frame, backend, sink, Expect::DescribePortal(None)),
         }
     }
 
@@ -284,6 +311,7 @@ impl Session {
             self.forget_unnamed(backend);
             return self.forward(frame, backend, sink, Expect::Close);
         }
+        self.changes_name(name);
         let removed = self.prepared.as_mut().and_then(|map| map.remove_entry(name));
         let is_by_own_name = self.by_own_name.iter().any(|own| **own == *name);
         self.by_own_name.retain(|own| **own != *name);
@@ -415,7 +443,7 @@ fn write_parse_as(out: &mut Vec<u8>, name: &[u8], sql: &[u8]) {
     });
 }
 
-fn write_named(out: &mut Vec<u8>, kind: u8, id: u64) {
+pub(super) fn write_named(out: &mut Vec<u8>, kind: u8, id: u64) {
     reply::frame(out, kind, |out| {
         out.push(b'S');
         server_name(out, id);

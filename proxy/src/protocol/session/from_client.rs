@@ -309,12 +309,16 @@ impl Session {
             b'B' => return self.bind(frame, backend, desk, sink),
             b'D' => self.describe(frame, backend, desk, sink),
             b'C' => self.close(frame, backend, sink),
-            b'E' => self.forward(frame, backend, sink, Expect::Execute),
+            b'E' => {
+                self.executes_copy(frame.body());
+                self.forward(frame, backend, sink, Expect::Execute);
+            }
             b'F' => {
                 self.due = true;
                 self.forward(frame, backend, sink, Expect::FunctionCall);
             }
             b'S' if self.copy_in => self.held_syncs += 1,
+            b'S' if self.copies.may_begin => return Went::Not(Next::Drain),
             b'S' => {
                 self.forward(frame, backend, sink, Expect::Sync);
                 self.return_to_startup(frame.input, backend, sink);
@@ -440,6 +444,7 @@ impl Session {
         self.note_reset(text);
         self.note(script.effects, &script.custom_settings);
         if script.effects.contains(Effects::PROBE) {
+            self.note_makes(text, false, backend);
             // It may be a DISCARD ALL.
             backend.pipeline.may_rename();
         }
@@ -453,6 +458,7 @@ impl Session {
             // A malformed one never gets as far as to end it.
             self.forget_unnamed(backend);
         }
+        self.queries_copy(text);
         self.forward(frame, backend, sink, Expect::Query);
         self.return_to_startup(input, backend, sink);
         Went::On
@@ -461,6 +467,7 @@ impl Session {
     /// What is sent next ends the unnamed statement, unless an error comes first and it is skipped.
     pub(super) fn forget_unnamed(&mut self, backend: &mut Backend) {
         if self.unnamed.token != 0 && backend.pipeline.is_open() && !backend.pipeline.is_empty() {
+            self.changes_unnamed();
             let before = (std::mem::take(&mut self.unnamed), backend.unnamed);
             backend.pipeline.push(Expect::Forgets(Box::new(before)));
             // Whether it is skipped is known with the end of the unit.

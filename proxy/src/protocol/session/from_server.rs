@@ -1,5 +1,6 @@
 //! What a server's messages mean.
 
+use super::makes::changes_schema;
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
 use super::prepared::PREFIX;
@@ -15,7 +16,12 @@ const WHOLE_MAX: usize = 1 << 20;
 /// What is looked at of a longer error: severity and SQLSTATE stand at the front.
 const ERROR_FRONT: usize = 4096;
 
-/// The frames that are looked into, and so must be whole. All others pass as they come.
+/// The longest frame of which nothing is passed on before all of it is there: so if the server dies in the middle of it, the
+/// client's line is between two frames, and what happened can be said. A longer one is passed as it comes; cut, it can only
+/// be followed by the end of the line.
+pub const ENTIRE_MAX: usize = 32 * 1024;
+
+/// The frames that are looked into, and so must be whole.
 fn is_read(kind: u8) -> bool {
     matches!(
         kind,
@@ -71,7 +77,8 @@ impl Session {
             let have = header.total.min(input.len() - at);
             let probing = header.kind == b'D' && backend.is_probed();
             let is_long_error = header.kind == b'E' && header.total > WHOLE_MAX && have >= ERROR_FRONT;
-            if have < header.total && (is_read(header.kind) || probing) && !is_long_error {
+            let is_whole = is_read(header.kind) || probing;
+            if have < header.total && (is_whole || header.total <= ENTIRE_MAX) && !is_long_error {
                 if header.total > WHOLE_MAX && header.kind != b'E' {
                     return (at, Heard::Broken("a status message too long to be one"));
                 }
@@ -139,6 +146,7 @@ impl Session {
             b'Z' => self.ready(body, backend, desk),
             _ if own => To::Nobody,
             b'G' => {
+                self.copies.may_begin = false;
                 self.copy_in = backend.pipeline.copy_in();
                 To::Client
             }
@@ -148,11 +156,20 @@ impl Session {
                     self.forget_prepared(backend);
                 }
                 if changes_schema(body) {
-                    desk.statements.schema().changed(!self.makes_temporary);
+                    let (schema, is_seen) = (desk.statements.schema(), !self.makes_temporary);
+                    match self.changes_names(body) {
+                        true => schema.changed(is_seen),
+                        false => schema.changed_but_for_names(is_seen),
+                    }
                 }
                 self.completed(header.kind, backend)
             }
-            kind => self.completed(kind, backend),
+            kind => {
+                if matches!(kind, b'T' | b'n') && body.len() + HEADER == header.total {
+                    self.keep_description(kind, body, backend);
+                }
+                self.completed(kind, backend)
+            }
         }
     }
 
@@ -195,7 +212,9 @@ impl Session {
                 (To::Nobody, true)
             }
             (b't', Expect::DescribeStatement(_)) => (To::Client, false),
-            (b'T' | b'n', Expect::DescribeStatement(_) | Expect::DescribePortal) => (To::Client, true),
+            (b'T' | b'n', Expect::DescribeStatement(_) | Expect::DescribePortal(_)) => (To::Client, true),
+            (b't', Expect::OwnDescribe(..)) => (To::Nobody, false),
+            (b'T' | b'n', Expect::OwnDescribe(..)) => (To::Nobody, true),
             (b'C' | b'I' | b's', Expect::Execute) => (To::Client, true),
             (b'T' | b'C' | b'I', Expect::Query) => (To::Client, false),
             _ => return To::Broken("an answer out of order"),
@@ -215,7 +234,13 @@ impl Session {
 
     fn error(&mut self, frame: &Heading<'_>, backend: &mut Backend, sink: &mut Sink) -> To {
         let body = frame.body;
-        let renamed = self.in_clients_words(body, backend);
+        self.copies.may_begin = false;
+        let renamed = match backend.pipeline.head() {
+            Some(Expect::Fails(instead)) => Some(instead.to_vec()),
+            _ => self.in_clients_words(body, backend),
+        };
+        // Nobody asked but us: what it means is seen when the client's own message comes.
+        let is_ours = backend.pipeline.is_own_batch() && !is_fatal(body);
         match backend.pipeline.head() {
             Some(Expect::Own(own)) => {
                 backend.own_failed = true;
@@ -248,6 +273,7 @@ impl Session {
                     sink.back.extend_from_slice(&back);
                 }
                 match renamed {
+                    _ if is_ours => To::Nobody,
                     Some(renamed) => {
                         reply::frame(sink.forward.made(frame.input), b'E', |out| {
                             out.extend_from_slice(&renamed)
@@ -323,7 +349,9 @@ impl Session {
             Expect::SayClosed(None)
             | Expect::Bind
             | Expect::DescribeStatement(_)
-            | Expect::DescribePortal
+            | Expect::DescribePortal(_)
+            | Expect::OwnDescribe(..)
+            | Expect::Fails(_)
             | Expect::Execute
             | Expect::Close
             | Expect::OwnBind
@@ -337,11 +365,15 @@ impl Session {
     }
 
     fn ready(&mut self, body: &[u8], backend: &mut Backend, desk: &mut Desk<'_>) -> To {
+        self.copies.may_begin = false;
         let &[status @ (b'I' | b'T' | b'E')] = body else {
             return To::Broken("a ReadyForQuery without a status");
         };
         backend.status = status;
         self.was_reset = false;
+        if status == b'I' {
+            self.portals_ended();
+        }
         if status != b'I' && self.pooling == Pooling::Statements {
             return To::Broken("transaction blocks are not allowed in statement mode");
         }
@@ -422,6 +454,7 @@ impl Session {
                 let report = backend.report.take();
                 match report {
                     Some(report) if !failed => self.learn(*report, backend),
+                    _ if self.pooling != Pooling::Faithful => {}
                     _ => self.pins.insert(Pin::Unknown),
                 }
                 reported::catch_up(
@@ -459,13 +492,6 @@ const SPEAKERS: [&[u8]; 3] = [
     b"StorePreparedStatement",
     b"exec_bind_message",
 ];
-
-/// Does a command's tag say that it changed what statements may mean?
-fn changes_schema(tag: &[u8]) -> bool {
-    [&b"CREATE "[..], b"ALTER ", b"DROP ", b"SELECT INTO"]
-        .iter()
-        .any(|word| tag.starts_with(word))
-}
 
 /// Does an ErrorResponse end the session?
 fn is_fatal(body: &[u8]) -> bool {

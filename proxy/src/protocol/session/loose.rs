@@ -1,8 +1,12 @@
 //! PgBouncer's transaction and statement modes: nothing is asked, nothing is pinned, what a transaction leaves in a server is
-//! the next client's. Only the settings that servers report follow the client.
+//! the next client's. Only the settings that servers report follow the client, and pgshunt's own (`pgshunt.target`, …): where
+//! a text may have changed one of those, the server is asked for them.
 
 use std::sync::Arc;
 
+use routing_rules::Effects;
+
+use super::probe::{OURS, Report};
 use super::settings::Shared;
 use super::{Backend, Pooling, Session};
 use crate::fault::Fault;
@@ -50,9 +54,46 @@ impl Session {
         } else if tag != b"RESET\0" {
             return;
         }
-        // What changed is reported between this and ReadyForQuery.
+        // What changed is reported between this and ReadyForQuery, except for ours.
         self.was_reset = true;
+        self.ours_due |= self.has_ours();
         backend.settings = Arc::default();
+    }
+
+    /// Takes note of a statement on its way to a server: does it change a setting of ours?
+    pub(super) fn note_ours(&mut self, effects: Effects, custom: &[String]) {
+        if custom.iter().any(|name| name.starts_with(OURS)) {
+            self.follow(custom);
+        }
+        self.ours_due |= effects.contains(Effects::CUSTOM_SETTING) && self.has_ours();
+    }
+
+    fn has_ours(&self) -> bool {
+        self.custom.iter().any(|name| name.starts_with(OURS))
+    }
+
+    /// Takes in what our settings are now. One that was reset goes back to what the client asked for at startup.
+    pub(super) fn learn_ours(&mut self, report: &Report, backend: &mut Backend) {
+        for name in self.custom.iter().filter(|name| name.starts_with(OURS)) {
+            let value = report.settings.value(name.as_bytes());
+            keep(&mut backend.settings, name, value);
+            let value = value.or(self.startup.value(name.as_bytes()));
+            keep(&mut self.settings, name, value);
+            if !backend.custom.contains(name) {
+                backend.custom.push(name.clone());
+            }
+        }
+    }
+}
+
+fn keep(settings: &mut Shared, name: &str, value: Option<&[u8]>) {
+    if settings.value(name.as_bytes()) == value {
+        return;
+    }
+    let settings = Arc::make_mut(settings);
+    match value {
+        Some(value) => settings.set(name.as_bytes(), value),
+        None => settings.remove(name.as_bytes()),
     }
 }
 

@@ -4,11 +4,14 @@
 //! needed. [`Session::on_server`] says which of a server's bytes are the client's. [`Session::afterwards`] says, when a
 //! server owes nothing and sits idle, whether it may go. `Backend` is what is known of the server in hand.
 
+mod copies;
+mod described;
 mod extended;
 mod from_client;
-mod from_server;
+pub mod from_server;
 mod lazy_begin;
 mod loose;
+mod makes;
 pub mod ours;
 mod own_names;
 pub mod pin;
@@ -78,6 +81,8 @@ pub struct Backend {
     stream_passes: bool,
     /// An error came for a query of ours.
     own_failed: bool,
+    /// The statement it was last asked the result of, and under which schema.
+    asked: Option<(u64, u64)>,
     /// What was used before this moment may be given up to make room.
     batch_began: u64,
     report: Option<Box<Report>>,
@@ -247,6 +252,10 @@ pub struct Session {
     /// The rest of the frame goes nowhere.
     stream_drops: bool,
     held_syncs: u32,
+    /// A COPY FROM STDIN on its way.
+    copies: copies::Copies,
+    /// The portal bound last, and its statement, while what that returns is not known.
+    bound: Option<(Box<[u8]>, Rc<Statement>)>,
     /// A frame of the client's waits for answers to what was sent before it: the server is not free, though it is idle.
     awaits: bool,
     skip_to_sync: bool,
@@ -254,6 +263,9 @@ pub struct Session {
     due: bool,
     /// The client has reset settings of its server (in modes that keep only what is reported).
     was_reset: bool,
+    /// The client may have changed settings of pgshunt's (in those modes).
+    ours_due: bool,
+    makes: makes::Makes,
     own_done: Option<Own>,
     /// The client is about to ask for a database that nobody else is connected to.
     vacates: Option<String>,
@@ -291,7 +303,7 @@ impl Reading {
 type Prepared = HashMap<Box<[u8]>, Rc<Statement>>;
 
 /// The client's unnamed statement, kept because the next Bind may meet another server.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Unnamed {
     body: Vec<u8>,
     token: u64,
@@ -325,11 +337,15 @@ impl Session {
             stream_left: 0,
             stream_drops: false,
             held_syncs: 0,
+            copies: Default::default(),
+            bound: None,
             awaits: false,
             skip_to_sync: false,
             copy_in: false,
             due: false,
             was_reset: false,
+            ours_due: false,
+            makes: makes::Makes::default(),
             own_done: None,
             vacates: None,
             lane: Lane::Primary,
@@ -365,7 +381,7 @@ impl Session {
 
     /// May what the session left in a server be unknown?
     pub fn is_due(&self) -> bool {
-        self.due && self.pooling == Pooling::Faithful
+        self.due && self.pooling == Pooling::Faithful || self.ours_due
     }
 
     /// The transaction status a client without a server is told.
@@ -415,13 +431,18 @@ impl Session {
             self.next_unit();
             return Afterwards::InTransaction;
         }
-        if std::mem::take(&mut self.due) && self.pooling == Pooling::Faithful {
+        let is_due = self.is_due();
+        (self.due, self.ours_due) = (false, false);
+        if is_due {
             backend.report = Some(Box::default());
             backend.pipeline.push(Expect::Own(Own::Probe));
             backend.unnamed = 0;
             let custom = self.custom.iter().map(String::as_str);
             reply::frame(to_server, b'Q', |out| {
-                probe::question(out, custom);
+                match self.pooling {
+                    Pooling::Faithful => probe::question(out, custom),
+                    Pooling::Transactions | Pooling::Statements => probe::question_of_ours(out, custom),
+                }
                 out.push(0);
             });
             desk.totals.probe_count += 1;
@@ -470,6 +491,9 @@ impl Session {
 
     /// Takes in what a probe found.
     fn learn(&mut self, report: Report, backend: &mut Backend) {
+        if self.pooling != Pooling::Faithful {
+            return self.learn_ours(&report, backend);
+        }
         self.pins = self.pins.probed(report.pins);
         for name in &self.custom {
             if report.settings.value(name.as_bytes()).is_some() && !backend.custom.contains(name) {
@@ -500,7 +524,8 @@ impl Session {
     /// Takes note of what a statement on its way to a server may do.
     fn note(&mut self, effects: Effects, custom: &[String]) {
         if self.pooling != Pooling::Faithful {
-            // In those modes nothing is asked and nothing pins.
+            // In those modes nothing is asked and nothing pins, except for what is pgshunt's own.
+            self.note_ours(effects, custom);
             return;
         }
         // CLOSE ends a held cursor, and is too common a statement to ask after each.
@@ -534,7 +559,9 @@ impl Session {
                 continue;
             }
             if self.custom.len() >= CUSTOM_MAX {
-                self.pins.insert(Pin::UnknownSettings);
+                if self.pooling == Pooling::Faithful {
+                    self.pins.insert(Pin::UnknownSettings);
+                }
                 return;
             }
             self.custom.push(name.clone());

@@ -29,8 +29,12 @@ pub enum Expect {
     Bind,
     /// A client's Describe of a statement: two answers, the second ends it. The first tells its parameters' types.
     DescribeStatement(Option<Rc<Statement>>),
-    /// A client's Describe of a portal.
-    DescribePortal,
+    /// A client's Describe of a portal. Of which statement, if what that returns is of interest.
+    DescribePortal(Option<Rc<Statement>>),
+    /// A Describe of ours, under this generation of the schema.
+    OwnDescribe(Rc<Statement>, u64),
+    /// What is sure to fail, in place of something of the client's that must fail with this error.
+    Fails(&'static [u8]),
     /// A client's Execute.
     Execute,
     /// A client's Close that the server answers.
@@ -185,6 +189,12 @@ impl Pipeline {
         self.queue.front()
     }
 
+    /// Is the batch whose answers come next one of ours?
+    pub fn is_own_batch(&self) -> bool {
+        let end = self.queue.iter().find(|expect| opens(expect) == Some(false));
+        matches!(end, Some(Expect::Own(_))) && self.head().and_then(opens) == Some(true)
+    }
+
     /// The client's name for a statement of this number that it gives up further on.
     pub fn closed(&self, id: u64) -> Option<&[u8]> {
         self.queue.iter().find_map(|expect| match expect {
@@ -218,7 +228,7 @@ impl Pipeline {
             return;
         }
         while let Some(head) = self.head() {
-            if matches!(head, Expect::Sync) {
+            if matches!(head, Expect::Sync | Expect::Own(_)) {
                 return;
             }
             undo(self.pop().expect("the head was just seen"));
@@ -266,7 +276,9 @@ fn opens(expect: &Expect) -> Option<bool> {
         | Expect::OwnParse(_)
         | Expect::Bind
         | Expect::DescribeStatement(_)
-        | Expect::DescribePortal
+        | Expect::DescribePortal(_)
+        | Expect::OwnDescribe(..)
+        | Expect::Fails(_)
         | Expect::Execute
         | Expect::Close
         | Expect::OwnBind
@@ -298,7 +310,9 @@ fn changes_names(expect: &Expect) -> bool {
         | Expect::ParseUnnamed(..)
         | Expect::Bind
         | Expect::DescribeStatement(_)
-        | Expect::DescribePortal
+        | Expect::DescribePortal(_)
+        | Expect::OwnDescribe(..)
+        | Expect::Fails(_)
         | Expect::Execute
         | Expect::Close
         | Expect::OwnBind

@@ -36,6 +36,10 @@ pub struct Statement {
     /// The settings under which a server last took it. A client with the same ones need not ask again: should the
     /// schema have changed since, its first Bind meets the error.
     pub proven: RefCell<Option<Shared>>,
+    /// The columns it returned when a server first described it, as in RowDescription; `Some(None)`: no rows.
+    pub result: RefCell<Option<Option<Box<[u8]>>>>,
+    /// Under this generation of the schema its result is another one than it was.
+    pub changed: Cell<Option<u64>>,
     /// What it does to data, with the stamp of the names by which that was told.
     pub access: RefCell<Option<(u64, Access)>>,
     /// Where it belongs on a sharded database, under rules and tables with this serial number, and whether keys stand in its
@@ -45,9 +49,16 @@ pub struct Statement {
     pub described: RefCell<Option<Box<[u32]>>>,
 }
 
+impl Statement {
+    /// The schema's generation when it was prepared.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
 /// A count of the schema changes seen in one database, shared by all its pools.
 #[derive(Clone, Debug, Default)]
-pub struct Schema(Arc<[AtomicU64; 2]>);
+pub struct Schema(Arc<[AtomicU64; 3]>);
 
 impl Schema {
     /// How many changes were seen.
@@ -67,6 +78,20 @@ impl Schema {
 
     /// One more was.
     pub fn changed(&self, is_seen_by_others: bool) {
+        self.0[2].fetch_add(1, Ordering::AcqRel);
+        if is_seen_by_others {
+            self.0[1].fetch_add(1, Ordering::AcqRel);
+        }
+        self.0[0].fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many of them may have changed what names mean to everybody.
+    pub fn names_generation(&self) -> u64 {
+        self.0[2].load(Ordering::Acquire)
+    }
+
+    /// One more was, which leaves what names mean to everybody as it was.
+    pub fn changed_but_for_names(&self, is_seen_by_others: bool) {
         if is_seen_by_others {
             self.0[1].fetch_add(1, Ordering::AcqRel);
         }
@@ -120,6 +145,8 @@ impl Statements {
             asks_route: Cell::new(false),
             generation,
             proven: RefCell::default(),
+            result: RefCell::default(),
+            changed: Cell::new(None),
             access: RefCell::default(),
             reading: RefCell::default(),
             described: RefCell::default(),
@@ -180,6 +207,11 @@ impl Held {
         self.clock += 1;
         let clock = self.clock;
         self.used.get_mut(&id).map(|used| *used = clock).is_some()
+    }
+
+    /// Does the server hold it?
+    pub fn has(&self, id: u64) -> bool {
+        self.used.contains_key(&id)
     }
 
     /// The server holds it from now on.

@@ -19,7 +19,8 @@ pub struct Report {
 /// Most bytes a report may take; a session that has set more keeps its server.
 const REPORT_BYTES: usize = 1 << 20;
 
-pub(super) const QUESTION: &[u8] = b"SELECT 's', name, setting FROM pg_catalog.pg_settings \
+/// The text every probe begins with.
+pub const QUESTION: &[u8] = b"SELECT 's', name, setting FROM pg_catalog.pg_settings \
 WHERE source OPERATOR(pg_catalog.=) 'session' AND name NOT IN \
 ('transaction_isolation','transaction_read_only','transaction_deferrable','seed') \
 UNION ALL SELECT 's', 'role', pg_catalog.current_setting('role') \
@@ -38,13 +39,31 @@ WHERE from_sql OR name OPERATOR(pg_catalog.!~~) 'pgshunt:%')";
 pub fn question<'a>(out: &mut Vec<u8>, custom: impl Iterator<Item = &'a str>) {
     out.extend_from_slice(QUESTION);
     for name in custom {
-        out.extend_from_slice(b" UNION ALL SELECT 'c',");
-        quote_literal(out, name.as_bytes());
-        out.extend_from_slice(b",pg_catalog.current_setting(");
-        quote_literal(out, name.as_bytes());
-        out.extend_from_slice(b",true)");
+        out.extend_from_slice(b" UNION ALL ");
+        ask_custom(out, name);
     }
 }
+
+/// Appends a probe for nothing but settings of pgshunt's among these.
+pub fn question_of_ours<'a>(out: &mut Vec<u8>, custom: impl Iterator<Item = &'a str>) {
+    for (at, name) in custom.filter(|name| name.starts_with(OURS)).enumerate() {
+        if at > 0 {
+            out.extend_from_slice(b" UNION ALL ");
+        }
+        ask_custom(out, name);
+    }
+}
+
+fn ask_custom(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b"SELECT 'c',");
+    quote_literal(out, name.as_bytes());
+    out.extend_from_slice(b",pg_catalog.current_setting(");
+    quote_literal(out, name.as_bytes());
+    out.extend_from_slice(b",true)");
+}
+
+/// How settings of pgshunt's own begin.
+pub const OURS: &str = "pgshunt.";
 
 impl Report {
     /// Takes in one row of the answer. `login` is the role the server logged in as.

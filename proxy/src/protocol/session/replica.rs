@@ -2,13 +2,16 @@
 
 use routing_rules::{Control, read};
 
+use std::rc::Rc;
+
+use super::prepared::Statement;
 use super::shard::Pace;
-use super::{Backend, Session};
+use super::{Backend, Session, Unnamed};
 use crate::protocol::frame::HEADER;
 use crate::protocol::message::{error_field, query_text};
 
 /// Where the session's server stands, and how far its unit has gone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) enum Lane {
     /// On the primary: whatever comes is sent on.
     #[default]
@@ -20,7 +23,7 @@ pub(super) enum Lane {
 }
 
 /// A session on a replica.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct OnReplica {
     /// Part of the unit was sent.
     is_begun: bool,
@@ -32,15 +35,24 @@ pub(super) struct OnReplica {
     begin: Option<Box<[u8]>>,
     /// The transaction holds more than reads, each of which sees what is committed: it can't be begun again.
     stays: bool,
+    /// What the unheard unit has changed of the client's statements, in order.
+    changes: Vec<Change>,
+}
+
+/// A change of the client's statements, by what was there before.
+#[derive(Debug)]
+enum Change {
+    Named(Box<[u8]>, Option<Rc<Statement>>),
+    Unnamed(Unnamed),
 }
 
 impl Session {
-    /// A replica was lent for one unit. `may_retry`: should it fail for being one, the unit can be run elsewhere.
-    pub fn attach_replica(&mut self, backend: &mut Backend, may_retry: bool, back: &mut Vec<u8>) {
+    /// A replica was lent for one unit. Should it fail for being one, the unit can be run elsewhere.
+    pub fn attach_replica(&mut self, backend: &mut Backend, back: &mut Vec<u8>) {
         let begin = self.begin.clone();
         self.attach(backend, back);
         self.lane = Lane::Replica(OnReplica {
-            is_unheard: may_retry,
+            is_unheard: true,
             begin,
             ..OnReplica::default()
         });
@@ -69,6 +81,7 @@ impl Session {
         match &mut self.lane {
             Lane::Replica(on) if on.is_sent => {
                 (on.is_begun, on.is_sent, on.is_unheard) = (false, false, false);
+                on.changes.clear();
             }
             Lane::Shard(pace) if pace.is_sent => *pace = Pace::default(),
             Lane::Primary | Lane::Replica(_) | Lane::Shard(_) => {}
@@ -108,6 +121,26 @@ impl Session {
             && matches!(kind, b'D' | b'C' | b'I' | b's' | b'H' | b'G' | b'W' | b'd' | b'Z')
         {
             on.is_unheard = false;
+            on.changes.clear();
+        }
+    }
+
+    /// What the client knows by this name is about to change, by a unit that may have to be run elsewhere.
+    pub(super) fn changes_name(&mut self, name: &[u8]) {
+        if let Lane::Replica(on) = &mut self.lane
+            && on.is_unheard
+        {
+            let before = self.prepared.as_ref().and_then(|map| map.get(name)).cloned();
+            on.changes.push(Change::Named(name.into(), before));
+        }
+    }
+
+    /// The same of the unnamed statement, behind other messages that may fail.
+    pub(super) fn changes_unnamed(&mut self) {
+        if let Lane::Replica(on) = &mut self.lane
+            && on.is_unheard
+        {
+            on.changes.push(Change::Unnamed(self.unnamed.clone()));
         }
     }
 
@@ -115,16 +148,33 @@ impl Session {
     /// can begin again elsewhere: the session is as before.
     pub fn retract(&mut self) {
         let lane = std::mem::take(&mut self.lane);
-        if let Lane::Replica(on) = lane {
-            self.begin = on.begin;
-        }
         let token = self.unnamed.token;
         self.detach();
         self.unnamed.token = token;
+        if let Lane::Replica(on) = lane {
+            self.begin = on.begin;
+            // The last change is taken back first.
+            on.changes
+                .into_iter()
+                .rev()
+                .for_each(|change| self.take_back(change));
+        }
         self.stream_left = 0;
         self.stream_drops = false;
         self.script = None;
         self.due = false;
+    }
+
+    fn take_back(&mut self, change: Change) {
+        match change {
+            Change::Named(name, Some(statement)) => {
+                self.prepared.get_or_insert_default().insert(name, statement);
+            }
+            Change::Named(name, None) => {
+                self.prepared.as_mut().map(|map| map.remove(&name));
+            }
+            Change::Unnamed(unnamed) => self.unnamed = unnamed,
+        }
     }
 
     /// Could the transaction on the replica begin anew elsewhere, and nobody notice?

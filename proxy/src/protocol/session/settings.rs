@@ -47,6 +47,13 @@ impl Settings {
         }
     }
 
+    /// Takes one away.
+    pub fn remove(&mut self, name: &[u8]) {
+        if let Ok(at) = self.find(name) {
+            self.entries.remove(at);
+        }
+    }
+
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.entries.iter().map(|(name, value)| (&**name, &**value))

@@ -1,7 +1,9 @@
 //! What a client's next unit asks of a server, found out before any of it is sent: a simple query, or everything up to
 //! Sync.
 
-use routing_rules::{Access, Control, Names, Transaction, Why, access, read};
+use std::cell::RefCell;
+
+use routing_rules::{Access, Control, Names, Texts, Transaction, Why, read};
 
 use super::{Session, Unnamed};
 use crate::protocol::frame::{self, HEADER};
@@ -14,6 +16,8 @@ pub struct Known<'a> {
     pub names: &'a Names,
     /// Tells these names from others.
     pub stamp: u64,
+    /// What texts were found to do by them, or by others.
+    pub texts: &'a RefCell<Texts>,
 }
 
 /// A client's next unit.
@@ -32,8 +36,6 @@ pub struct Asked {
     pub access: Access,
     /// It is flushed before its Sync, and may still write.
     pub is_flushed: bool,
-    /// It gives or takes the names of statements, so it can't be run twice.
-    pub names_statements: bool,
     /// How many bytes it is long.
     pub bytes: usize,
     /// It is one statement, as far as it was read.
@@ -48,6 +50,8 @@ struct Reader<'a> {
     known: Option<Known<'a>>,
     /// It brought an unnamed statement itself.
     brings_unnamed: bool,
+    /// The names of the others: reads all of them, as it would have ended otherwise.
+    brings: Vec<&'a [u8]>,
     /// It has bound a portal, or its transaction may have.
     has_portal: bool,
     says_something: bool,
@@ -55,17 +59,17 @@ struct Reader<'a> {
 
 impl Session {
     /// Reads the unit that `input` begins with. `in_transaction`: one is open on a server already.
-    pub fn unit(&mut self, input: &[u8], known: Option<Known<'_>>, in_transaction: bool) -> Unit {
+    pub fn unit<'a>(&mut self, input: &'a [u8], known: Option<Known<'a>>, in_transaction: bool) -> Unit {
         let mut reader = Reader {
             known,
             brings_unnamed: false,
+            brings: Vec::new(),
             has_portal: in_transaction,
             says_something: false,
         };
         let mut asked = Asked {
             access: Access::Read,
             is_flushed: false,
-            names_statements: false,
             bytes: 0,
             is_single: true,
         };
@@ -92,11 +96,11 @@ impl Session {
         }
     }
 
-    fn read_frame(
+    fn read_frame<'a>(
         &mut self,
         kind: u8,
-        body: &[u8],
-        reader: &mut Reader<'_>,
+        body: &'a [u8],
+        reader: &mut Reader<'a>,
         asked: &mut Asked,
     ) -> Result<(), Why> {
         match kind {
@@ -110,8 +114,10 @@ impl Session {
             }
             b'P' => {
                 let parse = Parse::read(body).ok_or(Why::Unclear)?;
-                asked.names_statements |= !parse.name.is_empty();
-                reader.brings_unnamed |= parse.name.is_empty();
+                match parse.name {
+                    b"" => reader.brings_unnamed = true,
+                    name => reader.brings.push(name),
+                }
                 reader.says_something = true;
                 self.text_access(parse.text, reader.known)
             }
@@ -133,10 +139,7 @@ impl Session {
                 reader.says_something = true;
                 Ok(())
             }
-            b'C' => {
-                asked.names_statements = true;
-                Ok(())
-            }
+            b'C' => Ok(()),
             b'H' => {
                 asked.is_flushed = true;
                 Ok(())
@@ -159,6 +162,9 @@ impl Session {
             let told = self.unnamed_access(&unnamed, known);
             self.unnamed = unnamed;
             return told;
+        }
+        if reader.brings.contains(&name) {
+            return Ok(());
         }
         let statement = self.prepared.as_ref().and_then(|map| map.get(name)).cloned();
         let Some(statement) = statement else {
@@ -186,7 +192,11 @@ impl Session {
         if reading.is_unsafe {
             return Err(Why::Unclear);
         }
-        as_result(access(text, reading.lex, known.map(|known| known.names)))
+        let Some(known) = known else {
+            return Err(Why::NamesUnknown);
+        };
+        let mut texts = known.texts.borrow_mut();
+        as_result(texts.access(text, reading.lex, known.names, known.stamp))
     }
 
     /// The transaction the next unit would be the first of.

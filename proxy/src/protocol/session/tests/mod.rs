@@ -7,5 +7,6 @@ mod notation;
 mod pipelines;
 mod postgres;
 mod prepared;
+mod replicas;
 mod settings;
 mod world;

@@ -1,0 +1,390 @@
+//! The gathering server: what plays one PostgreSQL towards a session whose statement is for several shards.
+//!
+//! It speaks the protocol over a pipe (`line`), and holds one server of each shard that takes part (`part`), borrowed from the
+//! shard's own pool (`join`). `run` finds the shards of a statement; `rows` brings their rows together, `merged` in order,
+//! `finished` where PostgreSQL makes one answer of partial ones, `copied` for COPY; `block` keeps transactions and settings the
+//! same everywhere; `wait` hears all of them. How rows compare and what arrays look like is `protocol::merge`.
+//!
+//! To the session it is a server like any other, lent for as long as any other would be.
+
+mod block;
+mod copied;
+mod course;
+mod finished;
+mod join;
+mod line;
+mod merged;
+mod part;
+mod rows;
+mod run;
+mod statement;
+mod terms;
+mod wait;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use block::Block;
+pub(super) use course::Course;
+use line::{Line, PIPE_BYTES, Said};
+use part::Part;
+use rows::Kept;
+use statement::{Bound, Statement};
+pub(super) use terms::{Site, Terms};
+
+use crate::fault::Fault;
+use crate::net::stream::Stream;
+use crate::pool::Pool;
+use crate::pool::lease::Lease;
+use crate::protocol::message::{Named, Parse, cstr, query_text};
+use crate::protocol::session::Backend;
+use crate::protocol::session::reported::Reported;
+use crate::protocol::{reply, sqlstate};
+use crate::server::hail::Hail;
+use crate::server::held::Server;
+
+/// The server.
+struct Gather {
+    terms: Terms,
+    line: Line,
+    hail: Arc<Hail>,
+    /// Servers in hand, by the place of their shard among the terms'.
+    parts: Vec<Option<Part>>,
+    /// The client's transaction.
+    block: Option<Block>,
+    /// `I`, `T` or `E`.
+    status: u8,
+    /// Blocks are open on shards for a transaction nobody has begun: it ends with the unit.
+    is_implicit: bool,
+    /// A shard was lost in the middle of the transaction.
+    is_doomed: bool,
+    /// Texts that have set something for the session, for shards that come later.
+    sets: Vec<Vec<u8>>,
+    /// Cursors, and the shards they are on.
+    cursors: HashMap<String, usize>,
+    statements: HashMap<Box<[u8]>, Rc<Statement>>,
+    portals: HashMap<Box<[u8]>, Portal>,
+    /// What is reported to the session.
+    reported: Reported,
+    /// A message of the unit has failed: nothing is done up to Sync.
+    skips: bool,
+    /// The client has asked for a cancel of what runs, and the shards have been.
+    wants_cancel: bool,
+    deadline: Option<Instant>,
+    /// Positions in errors are those of the client's text.
+    keeps_position: bool,
+    /// The last notice passed on.
+    notice: Vec<u8>,
+    turn: usize,
+    /// Where rows go, if not to the session.
+    kept: Option<Kept>,
+}
+
+/// A bound statement.
+struct Portal {
+    statement: Rc<Statement>,
+    bound: Rc<Bound>,
+    /// It was run, and its rows wait.
+    kept: Option<Kept>,
+    is_done: bool,
+}
+
+/// Why a message could not be done.
+#[derive(Debug)]
+enum Halt {
+    /// With this ErrorResponse.
+    Failed(Vec<u8>),
+    /// The session is gone.
+    Gone,
+}
+
+impl Halt {
+    fn of(fault: &Fault) -> Halt {
+        let mut bytes = Vec::new();
+        fault.write(&mut bytes);
+        Halt::Failed(bytes)
+    }
+
+    fn refused(what: impl Into<String>) -> Halt {
+        Halt::of(&Fault::error(sqlstate::FEATURE_NOT_SUPPORTED, what))
+    }
+}
+
+/// What the gathering server takes over from the session's transaction.
+pub(super) struct Begun {
+    /// The place of the shard it is on.
+    pub at: usize,
+    /// The server it is on.
+    pub lease: Lease,
+    /// What has been said in it that a server must hear before it can take part, in order: savepoints and their ends, settings,
+    /// cursors.
+    pub said: Vec<Vec<u8>>,
+}
+
+/// Lends a gathering server.
+pub(super) fn lend(own: &Rc<Pool>, terms: Terms, begun: Option<Begun>, reported: &Reported) -> Lease {
+    let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+    let hail = Arc::new(Hail::default());
+    let mut backend = Backend::new(own.plan.key.user.as_bytes().into(), reported.clone());
+    backend.settings = terms.settings.clone();
+    let target = own.any_target();
+    let mut parts: Vec<Option<Part>> = Vec::new();
+    parts.resize_with(terms.shards.len(), || None);
+    let mut gather = Gather {
+        terms,
+        line: Line::new(theirs),
+        hail: hail.clone(),
+        parts,
+        block: None,
+        status: b'I',
+        is_implicit: false,
+        is_doomed: false,
+        sets: Vec::new(),
+        cursors: HashMap::new(),
+        statements: HashMap::new(),
+        portals: HashMap::new(),
+        reported: reported.clone(),
+        skips: false,
+        wants_cancel: false,
+        deadline: None,
+        keeps_position: false,
+        notice: Vec::new(),
+        turn: 0,
+        kept: None,
+    };
+    if let Some(begun) = begun {
+        backend.status = b'T';
+        gather.take_over(begun);
+    }
+    tokio::task::spawn_local(gather.serve());
+    let id = own.plan.ledger.next_id();
+    Lease::played(
+        own.clone(),
+        Server::played(id, target, Stream::Within(ours), backend, hail),
+    )
+}
+
+impl Gather {
+    /// Serves the session until it gives the server back.
+    async fn serve(mut self) {
+        while let Some(said) = self.line.frame().await {
+            if said.kind == b'X' {
+                break;
+            }
+            self.hail.begin();
+            self.wants_cancel = false;
+            match self.hear(said).await {
+                Ok(()) => {}
+                Err(Halt::Failed(error)) => {
+                    self.fail(&error).await;
+                    self.skips = true;
+                }
+                Err(Halt::Gone) => {
+                    self.cancel_all();
+                    self.drain().await;
+                    break;
+                }
+            }
+        }
+        for part in self.parts.into_iter().flatten() {
+            let buffers = self.terms.worker.buffers.clone();
+            tokio::task::spawn_local(async move { part.release(&buffers).await });
+        }
+    }
+
+    async fn hear(&mut self, said: Said) -> Result<(), Halt> {
+        let body = &said.body[..];
+        match said.kind {
+            b'S' => return self.sync().await,
+            b'H' | b'd' | b'c' | b'f' => return Ok(()),
+            // As a PostgreSQL does, up to the Sync.
+            _ if self.skips => return Ok(()),
+            b'Q' => return self.query(body).await,
+            b'P' => self.parse(body)?,
+            b'B' => self.bind(body).await?,
+            b'D' => self.describe(body).await?,
+            b'E' => self.execute(body).await?,
+            b'C' => self.close(body),
+            _ => {
+                let text = "this kind of message can't be answered by several shards";
+                return Err(Halt::refused(text));
+            }
+        }
+        self.line.press().await
+    }
+
+    /// A statement has failed: no shard works on, and the transaction is a failed one.
+    async fn fail(&mut self, error: &[u8]) {
+        self.kept = None;
+        self.drain().await;
+        self.line.out.extend_from_slice(error);
+        if self.block.is_some() {
+            self.status = b'E';
+        } else {
+            self.roll_back().await;
+        }
+    }
+
+    async fn sync(&mut self) -> Result<(), Halt> {
+        let was_skipping = std::mem::take(&mut self.skips);
+        if !was_skipping
+            && self.block.is_none()
+            && let Err(halt) = self.end_implicit().await
+        {
+            match halt {
+                Halt::Failed(error) => self.fail(&error).await,
+                Halt::Gone => return Err(Halt::Gone),
+            }
+        }
+        if self.block.is_none() {
+            self.portals.clear();
+        }
+        self.ready();
+        self.line.flush().await
+    }
+
+    fn ready(&mut self) {
+        reply::ready_for_query(&mut self.line.out, self.status);
+    }
+
+    async fn query(&mut self, body: &[u8]) -> Result<(), Halt> {
+        // A simple query ends the unnamed statement and portal.
+        self.statements.remove(&b""[..]);
+        self.portals.remove(&b""[..]);
+        let text = query_text(body).unwrap_or_default();
+        let statement = Statement {
+            text: text.into(),
+            ..Statement::default()
+        };
+        let done = self.run(&Rc::new(statement), &Rc::default(), true).await;
+        let done = match done {
+            Ok(tag) if self.block.is_none() => self.end_implicit().await.map(|()| tag),
+            done => done,
+        };
+        match done {
+            Ok(tag) => self.line.out.extend_from_slice(&tag),
+            Err(Halt::Failed(error)) => self.fail(&error).await,
+            Err(Halt::Gone) => return Err(Halt::Gone),
+        }
+        if self.block.is_none() {
+            self.portals.clear();
+        }
+        self.ready();
+        self.line.flush().await
+    }
+
+    fn parse(&mut self, body: &[u8]) -> Result<(), Halt> {
+        let view = Parse::read(body).ok_or_else(malformed)?;
+        let statement = Statement::read(view.rest).ok_or_else(malformed)?;
+        if self.statements.len() >= STATEMENTS_MAX {
+            let text = "too many prepared statements in one transaction over several shards";
+            return Err(Halt::of(&Fault::error(sqlstate::PROGRAM_LIMIT, text)));
+        }
+        self.statements.insert(view.name.into(), Rc::new(statement));
+        reply::parse_complete(&mut self.line.out);
+        Ok(())
+    }
+
+    async fn bind(&mut self, body: &[u8]) -> Result<(), Halt> {
+        let (portal, rest) = cstr(body).ok_or_else(malformed)?;
+        let (name, rest) = cstr(rest).ok_or_else(malformed)?;
+        let statement = self.statement(name)?;
+        let bound = Bound::read(rest).ok_or_else(malformed)?;
+        self.tell(&statement).await?;
+        let expected = statement.types_known().len();
+        if bound.values.len() != expected {
+            let text = format!(
+                "bind message supplies {} parameters, but prepared statement \"{}\" requires {expected}",
+                bound.values.len(),
+                String::from_utf8_lossy(name)
+            );
+            return Err(Halt::of(&Fault::error(sqlstate::PROTOCOL_VIOLATION, text)));
+        }
+        let portal_new = Portal {
+            statement,
+            bound: Rc::new(bound),
+            kept: None,
+            is_done: false,
+        };
+        self.portals.insert(portal.into(), portal_new);
+        reply::frame(&mut self.line.out, b'2', |_| ());
+        Ok(())
+    }
+
+    async fn describe(&mut self, body: &[u8]) -> Result<(), Halt> {
+        let (statement, formats) = match Named::read(body).ok_or_else(malformed)? {
+            Named::Statement(name) => (self.statement(name)?, None),
+            Named::Portal(name) => {
+                let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
+                (portal.statement.clone(), Some(portal.bound.results.clone()))
+            }
+        };
+        self.tell(&statement).await?;
+        let told = statement.told.borrow();
+        let told = told.as_ref();
+        let out = &mut self.line.out;
+        if formats.is_none() {
+            let types = told.map_or(&[][..], |told| &told.types);
+            reply::frame(out, b't', |out| {
+                out.extend_from_slice(&(types.len() as u16).to_be_bytes());
+                types
+                    .iter()
+                    .for_each(|oid| out.extend_from_slice(&oid.to_be_bytes()));
+            });
+        }
+        match told.and_then(|told| told.rows.as_ref()) {
+            Some(rows) => rows.write(out, &formats.unwrap_or_default()),
+            None => reply::frame(out, b'n', |_| ()),
+        }
+        Ok(())
+    }
+
+    async fn execute(&mut self, body: &[u8]) -> Result<(), Halt> {
+        let (name, rest) = cstr(body).ok_or_else(malformed)?;
+        let rows_max: [u8; 4] = rest.try_into().map_err(|_| malformed())?;
+        let rows_max = usize::try_from(i32::from_be_bytes(rows_max)).unwrap_or(0);
+        let mut portal = self.portals.remove(name).ok_or_else(|| no_portal(name))?;
+        let done = self.execute_portal(&mut portal, rows_max).await;
+        self.portals.insert(name.into(), portal);
+        done
+    }
+
+    fn close(&mut self, body: &[u8]) {
+        match Named::read(body) {
+            Some(Named::Statement(name)) => drop(self.statements.remove(name)),
+            Some(Named::Portal(name)) => drop(self.portals.remove(name)),
+            None => {}
+        }
+        reply::close_complete(&mut self.line.out);
+    }
+
+    fn statement(&self, name: &[u8]) -> Result<Rc<Statement>, Halt> {
+        self.statements.get(name).cloned().ok_or_else(|| {
+            let text = match name {
+                b"" => "unnamed prepared statement does not exist".to_owned(),
+                name => format!(
+                    "prepared statement \"{}\" does not exist",
+                    String::from_utf8_lossy(name)
+                ),
+            };
+            Halt::of(&Fault::error(sqlstate::NO_SUCH_STATEMENT, text))
+        })
+    }
+}
+
+/// Statements one gathering server keeps.
+const STATEMENTS_MAX: usize = 10_000;
+
+fn malformed() -> Halt {
+    Halt::of(&Fault::error(
+        sqlstate::PROTOCOL_VIOLATION,
+        "invalid message format",
+    ))
+}
+
+fn no_portal(name: &[u8]) -> Halt {
+    let text = format!("portal \"{}\" does not exist", String::from_utf8_lossy(name));
+    Halt::of(&Fault::error(sqlstate::NO_SUCH_PORTAL, text))
+}

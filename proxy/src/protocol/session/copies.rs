@@ -1,0 +1,81 @@
+//! COPY FROM STDIN and the Syncs around it. A server that reads COPY data takes no notice of a Sync; one that has met an
+//! error before does. Which of both it was can't be told afterwards, so no Sync is sent before the server has said whether
+//! the COPY begins.
+
+use super::Session;
+use crate::protocol::message::cstr;
+
+/// A COPY on its way.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    /// The portal bound last, if it is of a COPY FROM STDIN.
+    bound: Option<Box<[u8]>>,
+    /// One was sent, and the server has not said yet what becomes of it.
+    pub(super) may_begin: bool,
+}
+
+impl Session {
+    /// A Bind is sent: of this text, to this portal.
+    pub(super) fn binds_copy(&mut self, text: &[u8], portal: &[u8]) {
+        self.copies.bound = reads_data(text).then(|| portal.into());
+    }
+
+    /// An Execute is sent. It runs what was bound, or fails: the server speaks in either case.
+    pub(super) fn executes_copy(&mut self, body: &[u8]) {
+        if let Some(bound) = &self.copies.bound {
+            self.copies.may_begin = cstr(body).is_some_and(|(portal, _)| *portal == **bound);
+        }
+    }
+
+    /// A Query is sent.
+    pub(super) fn queries_copy(&mut self, text: &[u8]) {
+        self.copies.may_begin = reads_data(text);
+    }
+}
+
+/// Is it `COPY … FROM STDIN`? Only plain forms are known; of others a Sync is not held back.
+fn reads_data(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    let (Some(first), Some(rest)) = (text.get(..4), text.get(4..)) else {
+        return false;
+    };
+    if !first.eq_ignore_ascii_case(b"copy") {
+        return false;
+    }
+    let is_space = |byte: &u8| byte.is_ascii_whitespace();
+    // A query in brackets is copied out.
+    let is_table = rest.first().is_some_and(is_space) && !rest.trim_ascii_start().starts_with(b"(");
+    let mut words = rest
+        .split(|byte| is_space(byte) || matches!(byte, b'(' | b')' | b';'))
+        .filter(|word| !word.is_empty());
+    let from = words.find(|word| word.eq_ignore_ascii_case(b"from") || word.eq_ignore_ascii_case(b"to"));
+    is_table
+        && from.is_some_and(|word| word.eq_ignore_ascii_case(b"from"))
+        && words
+            .next()
+            .is_some_and(|word| word.eq_ignore_ascii_case(b"stdin"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_forms_are_known() {
+        for (text, reads) in [
+            (&b"COPY t FROM STDIN"[..], true),
+            (b" copy t (a, b) from\n stdin (FORMAT csv)", true),
+            (b"COPY t FROM STDIN; SELECT 1", true),
+            (b"COPY t(a)FROM STDIN", false),
+            (b"COPY t TO STDOUT", false),
+            (b"COPY t FROM '/tmp/x'", false),
+            (b"COPY (SELECT 1 FROM stdin) TO STDOUT", false),
+            (b"SELECT 'COPY t FROM STDIN'", false),
+            (b"copying", false),
+            (b"COPY", false),
+            (b"", false),
+        ] {
+            assert_eq!(reads_data(text), reads, "{}", String::from_utf8_lossy(text));
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What CREATE and its like make. Temporary relations concern their session alone, which keeps its server as long as it has
+//! some: what the names of the database mean to others stays as it was, and reads stay on replicas.
+
+use routing_rules::{Effects, makes_temporary_only};
+
+use super::{Backend, Session};
+use crate::protocol::message::cstr;
+
+/// What the texts on their way to the server make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Makes {
+    /// Anything.
+    #[default]
+    Anything,
+    /// Nothing but temporary relations.
+    Temporary,
+    /// Anything, and when, the client says with the name of a portal.
+    AtAnyTime,
+}
+
+impl Session {
+    /// A text that may make something is sent. `has_name`: it waits in a portal with a name.
+    pub(super) fn note_makes(&mut self, text: &[u8], has_name: bool, backend: &Backend) {
+        let is_first = backend.pipeline.is_empty() && !backend.pipeline.is_open();
+        let is_temporary = makes_temporary_only(text, self.lex());
+        self.makes = match (is_temporary, self.makes) {
+            (_, Makes::AtAnyTime) => Makes::AtAnyTime,
+            (false, _) if has_name => Makes::AtAnyTime,
+            (true, Makes::Temporary) => Makes::Temporary,
+            (true, Makes::Anything) if is_first => Makes::Temporary,
+            (_, Makes::Anything | Makes::Temporary) => Makes::Anything,
+        };
+    }
+
+    /// The same of the unnamed statement, which is bound.
+    pub(super) fn note_unnamed_makes(&mut self, has_name: bool, backend: &Backend) {
+        if !self.unnamed.effects.contains(Effects::PROBE) {
+            return;
+        }
+        let body = std::mem::take(&mut self.unnamed.body);
+        if let Some((text, _)) = cstr(&body) {
+            self.note_makes(text, has_name, backend);
+        }
+        self.unnamed.body = body;
+    }
+
+    /// The transaction is over, and with it all portals.
+    pub(super) fn portals_ended(&mut self) {
+        if self.makes == Makes::AtAnyTime {
+            self.makes = Makes::Anything;
+        }
+    }
+
+    /// Does a command's tag say that it changed what the database's names mean? What is dropped makes no read a write, nor
+    /// does an index.
+    pub(super) fn changes_names(&self, tag: &[u8]) -> bool {
+        self.makes != Makes::Temporary && !tag.starts_with(b"DROP ") && tag != b"CREATE INDEX\0"
+    }
+}
+
+/// Does a command's tag say that it changed what statements may mean?
+pub(super) fn changes_schema(tag: &[u8]) -> bool {
+    [&b"CREATE "[..], b"ALTER ", b"DROP ", b"IMPORT FOREIGN SCHEMA"]
+        .iter()
+        .any(|word| tag.starts_with(word))
+}
