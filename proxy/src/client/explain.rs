@@ -5,6 +5,7 @@ use std::task::Context;
 use routing_rules::{Access, Facts, Names, Rules, Transaction, access, route};
 
 use super::relay::Client;
+use super::route::{Foretold, Placed, why_several};
 use crate::pool::Reads;
 use crate::protocol::reply::{self, ErrorFields};
 use crate::protocol::session::ours::{Ours, RouteRow};
@@ -53,6 +54,9 @@ impl Client {
         if let Some(shard) = &told.shard {
             row.shard = shard.to_string();
         }
+        if told.placed != Placed::Unsaid && reads.clusters.len() > 1 && !told.is_gathered {
+            row.because = format!("{}; {}", told.placed.words(), row.because);
+        }
         row.target = match (told.is_gathered, told.is_replica) {
             (true, _) => "shards".into(),
             (false, true) => "replica".into(),
@@ -94,7 +98,10 @@ impl Client {
         };
         let mut row = row(&reads.rules, &facts, &reads);
         row.cache = self.would_be_cached(text);
-        row
+        match self.foretell(text) {
+            None => row,
+            Some(foretold) => on_shards(row, foretold),
+        }
     }
 
     /// Tells the client the route its statement has taken, if it asked for that.
@@ -124,6 +131,26 @@ impl Client {
         let (outbox, stream) = (&mut self.outbox, &mut self.stream);
         // A broken line shows at the next write.
         let _ = outbox.write(cx, stream, &notice);
+    }
+}
+
+/// The same row, the database being sharded.
+fn on_shards(row: RouteRow, foretold: Foretold) -> RouteRow {
+    let (target, shard, because) = match foretold {
+        Foretold::Shard(shard, placed) => (row.target, shard, format!("{}; {}", placed.words(), row.because)),
+        Foretold::Shards(shards) => ("shards".into(), shards, why_several()),
+        Foretold::Bound => (
+            row.target,
+            String::new(),
+            format!("what is bound to it says which shard; {}", row.because),
+        ),
+        Foretold::Refused(fault) => ("pgshunt".into(), String::new(), fault.message),
+    };
+    RouteRow {
+        target,
+        shard,
+        because,
+        ..row
     }
 }
 

@@ -9,7 +9,8 @@ use routing_rules::Guard;
 use super::super::gather::{self, Begun, Course, Site, Terms};
 use super::super::relay::Client;
 use super::place::Tenant;
-use super::shard::{Noted, Stay, Verdict, Verdicted, not_looked_up};
+use super::refusals::not_looked_up;
+use super::shard::{Noted, Stay, Verdict, Verdicted};
 use crate::fault::Fault;
 use crate::pool::lease::Lease;
 use crate::pool::{Reads, Role};
@@ -109,10 +110,11 @@ impl Client {
             Verdict::Later => Some(not_looked_up()),
             // What has no place is for the server to say; what the tenant may not see is not.
             Verdict::Refused(fault)
-                if reads
-                    .sharding
-                    .as_ref()
-                    .is_some_and(|rules| rules.guard != Guard::Off) =>
+                if reads.tenant.is_some()
+                    || reads
+                        .sharding
+                        .as_ref()
+                        .is_some_and(|rules| rules.guard != Guard::Off) =>
             {
                 Some(fault)
             }

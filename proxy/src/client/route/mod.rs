@@ -5,10 +5,13 @@
 //! seen, `elsewhere` the way back from a replica, and `told` remembers for whoever asks.
 
 mod elsewhere;
+mod foretold;
 mod fresh;
 mod gathered;
 mod place;
 pub mod readings;
+mod refusals;
+mod sets;
 mod shard;
 mod tie;
 mod told;
@@ -32,11 +35,14 @@ use crate::protocol::session::Session;
 use crate::protocol::session::unit::{Asked, Known, Unit};
 use crate::server::address::Target;
 pub(super) use elsewhere::Steer;
+pub(super) use foretold::{Foretold, why_several};
+pub(super) use place::Placed;
 use place::Tenant;
 pub(super) use shard::Stay;
 use shard::Verdicted;
 use track::Tracks;
 use wishes::Wishes;
+pub(super) use wishes::named_shard;
 
 /// What routing remembers of one session.
 #[derive(Default)]
@@ -45,6 +51,8 @@ pub struct Routing {
     tracks: Tracks,
     /// The next unit goes to the primary, whatever it asks for.
     to_primary: bool,
+    /// Why the last stretch went to its shard.
+    placed: Placed,
     /// What begins the inbox was judged to go where it goes.
     is_judged: bool,
     /// The tenant that was set in the transaction, as long as it lasts.

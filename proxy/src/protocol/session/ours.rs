@@ -151,6 +151,15 @@ impl Session {
         self.answer.take().map(|row| row.sql())
     }
 
+    /// Is it a statement that pgshunt answers, whatever it is about?
+    pub fn asks_us(&self, text: &[u8]) -> bool {
+        let control = self.ours(text);
+        matches!(
+            control,
+            Some(Control::ShowOurs { .. } | Control::ExplainRoute { .. })
+        )
+    }
+
     /// What a text is, if it may concern pgshunt. Others are told apart by their first letters.
     pub(super) fn ours(&self, text: &[u8]) -> Option<Control> {
         let begin = text.iter().position(|byte| !byte.is_ascii_whitespace())?;
