@@ -242,6 +242,7 @@ fn pool(rows: &mut Rows, prefix: &str, settings: &Settings, wider: &Settings, na
     number("reserve_pool_size", s.reserve_pool_size, d.reserve_pool_size);
     number("queue_size", s.queue_size, d.queue_size);
     number("connect_parallel", s.connect_parallel, d.connect_parallel);
+    number("merge_memory", s.merge_memory, d.merge_memory);
     number(
         "max_prepared_statements",
         s.max_prepared_statements,

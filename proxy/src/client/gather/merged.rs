@@ -6,7 +6,7 @@ use std::ops::Range;
 use routing_rules::{Count, Merge, Pieces, SortColumn, TextOrder};
 
 use super::block::complete;
-use super::rows::too_much;
+use super::rows::{changed, too_much};
 use super::run::Job;
 use super::{Gather, Halt};
 use crate::fault::Fault;
@@ -191,10 +191,17 @@ impl Gather {
                     Some(first) if !first.fits(&description) => return Err(self.unlike(at)),
                     Some(_) => {}
                     None => {
+                        let visible = description
+                            .columns
+                            .len()
+                            .saturating_sub(merging.merge.hidden);
+                        let columns = description.columns[..visible].to_vec();
+                        let own = Description { columns };
+                        if merging.job.told().is_some_and(|told| !told.fits(&own)) {
+                            return Err(changed());
+                        }
                         if merging.job.is_simple {
-                            let visible = description.columns.len().saturating_sub(merging.merge.hidden);
-                            let columns = description.columns[..visible].to_vec();
-                            Description { columns }.write(self.rows_out(), &Formats::default());
+                            own.write(self.rows_out(), &Formats::default());
                         }
                         merging.first = Some(description);
                     }

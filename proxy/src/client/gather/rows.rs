@@ -117,25 +117,29 @@ impl Gather {
         for &at in on {
             self.send(at, messages, 1).await?;
         }
-        self.gathered(on, job.is_simple, is_one).await
+        self.gathered(on, job, is_one).await
     }
 
     /// Hears these shards out, each of them having been sent one statement.
     pub(super) async fn gathered(
         &mut self,
         on: &[usize],
-        is_described: bool,
+        job: Job<'_>,
         is_one: bool,
     ) -> Result<Vec<u8>, Halt> {
         let mut among = on.to_vec();
         let mut first: Option<Description> = None;
+        let told = job.told();
         let mut tags: Vec<(usize, Vec<u8>)> = Vec::new();
         while let Some((at, header)) = self.next(&mut among).await? {
             match header.kind {
                 b'T' => {
                     let description = self.description(at, header)?;
+                    if told.as_ref().is_some_and(|told| !told.fits(&description)) {
+                        return Err(changed());
+                    }
                     match &first {
-                        None if is_described => description.write(self.rows_out(), &Default::default()),
+                        None if job.is_simple => description.write(self.rows_out(), &Default::default()),
                         None => {}
                         Some(first) if !first.fits(&description) => return Err(self.unlike(at)),
                         Some(_) => {}
@@ -357,8 +361,23 @@ impl Gather {
             let messages = bound.messages(part.text.as_bytes(), &types, &job.bound.results);
             self.send(at, &messages, 1).await?;
         }
-        self.gathered(on, job.is_simple, false).await
+        self.gathered(on, job, false).await
     }
+}
+
+impl Job<'_> {
+    /// The rows that the client was told to expect, if it was.
+    pub(super) fn told(&self) -> Option<Description> {
+        match self.is_simple {
+            true => None,
+            false => self.statement.told.borrow().as_ref()?.rows.clone(),
+        }
+    }
+}
+
+/// The rows are not what the client was told; in PostgreSQL's words.
+pub(super) fn changed() -> Halt {
+    Halt::refused("cached plan must not change result type")
 }
 
 /// More was to be held than may be.
