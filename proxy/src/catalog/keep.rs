@@ -40,7 +40,6 @@ pub async fn ask(
     rules: &Rules,
     wanted: Wanted,
     catalogued: &Catalogued,
-    for_cache: bool,
 ) -> Result<(), String> {
     let as_of = catalogued.as_of();
     let at = cluster.primary_or_only().ok_or("no primary is known")?;
