@@ -2,9 +2,7 @@
 
 mod table;
 
-use routing_rules::cache::{
-    Catalog, Class, Found, NotCached, Relations, Rules, Touches, admit, effect,
-};
+use routing_rules::cache::{Catalog, Class, Found, NotCached, Relations, Rules, Touches, admit, effect};
 use routing_rules::{Kind, Lex, Names};
 use table::sql;
 
@@ -52,8 +50,14 @@ fn catalog() -> Catalog {
         names.add(kind, name.as_bytes());
     }
     let mut rows = vec![
-        Found::Inherits { parent: 20_001, child: 20_002 },
-        Found::Cascades { parent: 20_001, child: 20_003 },
+        Found::Inherits {
+            parent: 20_001,
+            child: 20_002,
+        },
+        Found::Cascades {
+            parent: 20_001,
+            child: 20_003,
+        },
         trigger(20_007, "BEGIN INSERT INTO log VALUES (1); RETURN NEW; END"),
         trigger(20_008, "BEGIN NEW.at := now(); RETURN NEW; END"),
         function(20_100, "own", false),
@@ -68,8 +72,8 @@ fn catalog() -> Catalog {
         function(1217, "date_trunc", false),
     ];
     let tables = [
-        "orders", "orders_1", "items", "config", "secret", "scratch", "audited", "stamped", "Mixed", "mv", "totals",
-        "recent",
+        "orders", "orders_1", "items", "config", "secret", "scratch", "audited", "stamped", "Mixed", "mv",
+        "totals", "recent",
     ];
     for (place, name) in tables.into_iter().enumerate() {
         let kind = match name {
@@ -160,7 +164,12 @@ fn without_a_catalog_every_write_may_change_anything() {
 fn the_first_class_that_takes_all_tables_wins() {
     let mut rules = rules();
     rules.classes[0].tables = vec!["*".into()];
-    let kept = admit(b"select * from orders, config", Lex::default(), &catalog(), &rules);
+    let kept = admit(
+        b"select * from orders, config",
+        Lex::default(),
+        &catalog(),
+        &rules,
+    );
     assert_eq!(kept.map(|kept| kept.class), Ok(0));
     rules.classes.clear();
     let none = admit(b"select * from orders", Lex::default(), &catalog(), &rules);

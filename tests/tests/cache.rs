@@ -79,17 +79,42 @@ fn prepared_statements_and_formats_are_answered_in_their_place() {
         ];
         body.concat()
     };
-    let prepare = Messages::new().parse_typed("s", sql, &[23]).describe(b'S', "s").sync();
+    let prepare = Messages::new()
+        .parse_typed("s", sql, &[23])
+        .describe(b'S', "s")
+        .sync();
     let units = [
         Messages::new().bind("", "s", &["4"]).execute("", 0).sync(),
-        Messages::new().bind("", "s", &["4"]).describe(b'P', "").execute("", 0).sync(),
-        Messages::new().bind("p", "s", &["5"]).describe(b'P', "p").execute("p", 0).sync(),
-        Messages::new().raw(b'B', &binary("")).describe(b'P', "").execute("", 0).sync(),
+        Messages::new()
+            .bind("", "s", &["4"])
+            .describe(b'P', "")
+            .execute("", 0)
+            .sync(),
+        Messages::new()
+            .bind("p", "s", &["5"])
+            .describe(b'P', "p")
+            .execute("p", 0)
+            .sync(),
+        Messages::new()
+            .raw(b'B', &binary(""))
+            .describe(b'P', "")
+            .execute("", 0)
+            .sync(),
         // The unnamed statement is still there.
-        Messages::new().once("SELECT v FROM t WHERE id = 1", &[]).sync().bind("", "", &[]).execute("", 0).sync(),
+        Messages::new()
+            .once("SELECT v FROM t WHERE id = 1", &[])
+            .sync()
+            .bind("", "", &[])
+            .execute("", 0)
+            .sync(),
         // Some of the rows only, two portals, a Flush: these are a server's.
         Messages::new().bind("", "s", &["4"]).execute("", 1).sync(),
-        Messages::new().bind("", "s", &["4"]).execute("", 0).bind("", "s", &["5"]).execute("", 0).sync(),
+        Messages::new()
+            .bind("", "s", &["4"])
+            .execute("", 0)
+            .bind("", "s", &["5"])
+            .execute("", 0)
+            .sync(),
         Messages::new().query("SELECT id, v FROM t WHERE id = 4"),
         Messages::new().query("SELECT v FROM t WHERE id = 11"),
         Messages::new().once(sql, &["4"]).sync(),
@@ -141,17 +166,38 @@ fn a_write_through_pgshunt_is_seen_by_the_next_read_of_whoever() {
     let mut reader = proxy.door(&database).wire();
     let mut writer = proxy.door(&database).wire();
     let writes = [
-        ("SELECT v FROM t WHERE id = 1", "UPDATE t SET v = v || 'x' WHERE id = 1"),
+        (
+            "SELECT v FROM t WHERE id = 1",
+            "UPDATE t SET v = v || 'x' WHERE id = 1",
+        ),
         ("SELECT n FROM parted", "UPDATE parted_1 SET n = n + 1"),
         ("SELECT n FROM parted_1", "UPDATE parted SET n = n + 1"),
-        ("SELECT n FROM v", "DELETE FROM t WHERE id = (SELECT max(id) FROM t)"),
+        (
+            "SELECT n FROM v",
+            "DELETE FROM t WHERE id = (SELECT max(id) FROM t)",
+        ),
         ("SELECT count(*) FROM logged", "INSERT INTO noisy VALUES (1)"),
         ("SELECT count(*) FROM logged", "SELECT writes()"),
-        ("SELECT count(*) FROM logged", "DO 'BEGIN INSERT INTO logged VALUES (1); END'"),
-        ("SELECT count(*) FROM logged", "WITH i AS (INSERT INTO logged VALUES (1) RETURNING *) SELECT * FROM i"),
-        ("SELECT v FROM t WHERE id = 1", "BEGIN; UPDATE t SET v = v || 'y'; COMMIT"),
-        ("SELECT * FROM mv", "DELETE FROM t WHERE id = (SELECT max(id) FROM t); REFRESH MATERIALIZED VIEW mv"),
-        ("SELECT count(*) FROM t", "ALTER TABLE t ADD COLUMN IF NOT EXISTS c int; INSERT INTO t VALUES (100 + (SELECT count(*) FROM t))"),
+        (
+            "SELECT count(*) FROM logged",
+            "DO 'BEGIN INSERT INTO logged VALUES (1); END'",
+        ),
+        (
+            "SELECT count(*) FROM logged",
+            "WITH i AS (INSERT INTO logged VALUES (1) RETURNING *) SELECT * FROM i",
+        ),
+        (
+            "SELECT v FROM t WHERE id = 1",
+            "BEGIN; UPDATE t SET v = v || 'y'; COMMIT",
+        ),
+        (
+            "SELECT * FROM mv",
+            "DELETE FROM t WHERE id = (SELECT max(id) FROM t); REFRESH MATERIALIZED VIEW mv",
+        ),
+        (
+            "SELECT count(*) FROM t",
+            "ALTER TABLE t ADD COLUMN IF NOT EXISTS c int; INSERT INTO t VALUES (100 + (SELECT count(*) FROM t))",
+        ),
         ("SELECT count(*) FROM logged", "TRUNCATE logged"),
     ];
     for (read, write) in writes {
@@ -198,7 +244,10 @@ fn a_session_reads_its_own_writes_and_none_of_its_open_transaction_is_kept() {
     let read = "SELECT v FROM t WHERE id = 2";
     hit(&mut wire, read);
     wire.run("BEGIN");
-    assert_eq!((wire.rows(read), said(&mut wire).as_str()), (vec!["v2".to_owned()], "hit"));
+    assert_eq!(
+        (wire.rows(read), said(&mut wire).as_str()),
+        (vec!["v2".to_owned()], "hit")
+    );
     wire.run("UPDATE t SET v = 'mine' WHERE id = 2");
     assert_eq!(wire.rows(read), ["mine"]);
     assert_eq!(other.rows(read), ["v2"]);
@@ -329,7 +378,10 @@ fn a_right_taken_away_is_gone_at_once_or_within_two_seconds() {
     direct.run(&grant);
     let proxy = start(&database);
     let mut owner = proxy.door(&database).wire();
-    let door = pgshunt_tests::Door { user: role.clone(), ..proxy.door(&database) };
+    let door = pgshunt_tests::Door {
+        user: role.clone(),
+        ..proxy.door(&database)
+    };
     let mut reader = door.wire();
     let read = "SELECT v FROM t WHERE id = 1";
     hit(&mut owner, read);

@@ -92,7 +92,13 @@ fn ask(wire: &mut Wire, sql: &str, way: usize) -> Vec<String> {
                 .execute("", 0)
                 .sync(),
         ),
-        _ => wire.exchange(&Messages::new().parse("", sql).bind("", "", &[]).execute("", 0).sync()),
+        _ => wire.exchange(
+            &Messages::new()
+                .parse("", sql)
+                .bind("", "", &[])
+                .execute("", 0)
+                .sync(),
+        ),
     }
 }
 
@@ -101,14 +107,23 @@ fn whoever_asks_hears_what_postgresql_would_have_said() {
     let database = pgshunt_tests::cluster::database();
     let (a, b) = made(&database);
     let proxy = Config::new(&database).rules(EVERYTHING).pool("size = 4").start();
-    let users = [database.name.clone(), a.clone(), b.clone(), database.superuser().user];
+    let users = [
+        database.name.clone(),
+        a.clone(),
+        b.clone(),
+        database.superuser().user,
+    ];
     let mut pairs = Vec::new();
     for user in &users {
         for said in SESSIONS {
             let said = said.replace("{a}", &a).replace("{b}", &b);
             let doors = [database.door(), proxy.door(&database)];
             let wires = doors.map(|door| {
-                let mut wire = Door { user: user.clone(), ..door }.wire();
+                let mut wire = Door {
+                    user: user.clone(),
+                    ..door
+                }
+                .wire();
                 // What is refused to this role is refused on both sides.
                 wire.query(&said);
                 wire
@@ -138,12 +153,18 @@ fn whoever_asks_hears_what_postgresql_would_have_said() {
             hits = fields[3].parse().expect("a number");
         }
     }
-    assert!(hits > asked / 3, "{hits} of {asked} were answered from the cache: {shown:#?}");
+    assert!(
+        hits > asked / 3,
+        "{hits} of {asked} were answered from the cache: {shown:#?}"
+    );
 }
 
 #[test]
 fn databases_are_strangers_to_each_other() {
-    let (one, other) = (pgshunt_tests::cluster::database(), pgshunt_tests::cluster::database());
+    let (one, other) = (
+        pgshunt_tests::cluster::database(),
+        pgshunt_tests::cluster::database(),
+    );
     let second = format!(
         "[[database]]\nname = \"{}\"\ncontrol = \"postgres://postgres@/postgres\"\nrules = \"rules.toml\"\n\
          [[database.shard]]\nservers = [\"127.0.0.1:{}\"]\n",
@@ -152,7 +173,9 @@ fn databases_are_strangers_to_each_other() {
     let proxy = Config::new(&one).rules(EVERYTHING).section(&second).start();
     for (database, value) in [(&one, 1), (&other, 2)] {
         let mut wire = database.superuser().wire();
-        wire.run(&format!("CREATE TABLE t AS SELECT {value} AS n; GRANT SELECT ON t TO PUBLIC"));
+        wire.run(&format!(
+            "CREATE TABLE t AS SELECT {value} AS n; GRANT SELECT ON t TO PUBLIC"
+        ));
     }
     let doors = [&one, &other].map(|database| Door {
         user: database.superuser().user,

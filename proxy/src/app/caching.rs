@@ -42,8 +42,10 @@ pub async fn serve(common: Arc<Common>) {
             .map(|(name, cache)| (name.clone(), cache.clone()))
             .collect();
         heard.retain(|name, known| {
-            let is_same = |(other, cache): &(String, Arc<Cache>)| other == name && Arc::ptr_eq(cache, &known.cache);
-            caches.iter().any(is_same) && cluster_of(&common, name).is_some_and(|now| Arc::ptr_eq(&now, &known.cluster))
+            let is_same =
+                |(other, cache): &(String, Arc<Cache>)| other == name && Arc::ptr_eq(cache, &known.cache);
+            caches.iter().any(is_same)
+                && cluster_of(&common, name).is_some_and(|now| Arc::ptr_eq(&now, &known.cluster))
         });
         for (name, cache) in caches {
             if !heard.contains_key(&name)

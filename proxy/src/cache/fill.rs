@@ -64,7 +64,9 @@ impl Recorder {
             match header.kind {
                 // What a server reports is for this client alone.
                 b'1' | b'2' | b'S' if self.rows.is_none() && self.complete.is_none() => {}
-                b'T' if self.description.is_none() && self.rows.is_none() => self.description = Some((from, to)),
+                b'T' if self.description.is_none() && self.rows.is_none() => {
+                    self.description = Some((from, to))
+                }
                 b'D' if self.complete.is_none() => {
                     self.rows.get_or_insert(from);
                 }
@@ -98,7 +100,9 @@ impl Recorder {
         if !is_query {
             return Recorded::No("it is no answer");
         }
-        let description = self.description.map_or(&[][..], |(from, to)| &self.bytes[from..to]);
+        let description = self
+            .description
+            .map_or(&[][..], |(from, to)| &self.bytes[from..to]);
         Recorded::Whole {
             description: description.into(),
             rows: self.bytes[from..complete].into(),
@@ -107,7 +111,10 @@ impl Recorder {
 
     /// Where the CommandComplete that ends there begins.
     fn tag(&self, complete: usize) -> Option<usize> {
-        let from = self.rows.or(self.description.map(|(_, to)| to)).unwrap_or_default();
+        let from = self
+            .rows
+            .or(self.description.map(|(_, to)| to))
+            .unwrap_or_default();
         let mut at = from;
         while at < complete {
             let header = frame::header(&self.bytes[at..]).ok()??;
@@ -124,7 +131,8 @@ impl Recorder {
 mod tests {
     use super::*;
 
-    const ANSWER: &[u8] = b"1\0\0\0\x042\0\0\0\x04T\0\0\0\x06\0\0D\0\0\0\x06\0\0C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I";
+    const ANSWER: &[u8] =
+        b"1\0\0\0\x042\0\0\0\x04T\0\0\0\x06\0\0D\0\0\0\x06\0\0C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I";
 
     fn whole(bytes: &[u8], step: usize) -> Recorded {
         let mut recorder = Recorder::new(1000, b'I');
@@ -168,7 +176,11 @@ mod tests {
             b"Z\0\0\0\x05I",
             b"\0\0\0\0\0",
         ] {
-            assert!(matches!(whole(bytes, 1000), Recorded::No(_)), "{}", bytes.escape_ascii());
+            assert!(
+                matches!(whole(bytes, 1000), Recorded::No(_)),
+                "{}",
+                bytes.escape_ascii()
+            );
         }
         let mut recorder = Recorder::new(10, b'I');
         assert_eq!(recorder.pass(ANSWER), Recorded::No("it is too long"));

@@ -48,9 +48,7 @@ impl Flights {
     }
 }
 
-fn lock(
-    flights: &Mutex<HashMap<u128, Arc<Flight>>>,
-) -> MutexGuard<'_, HashMap<u128, Arc<Flight>>> {
+fn lock(flights: &Mutex<HashMap<u128, Arc<Flight>>>) -> MutexGuard<'_, HashMap<u128, Arc<Flight>>> {
     flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 

@@ -66,7 +66,10 @@ impl Ear {
                 Ok(Ok(())) => tokio::time::sleep(RIGHTS_EVERY).await,
                 failed => {
                     if asker.take().is_some() {
-                        let why = failed.map_or_else(|_| "no answer in time".to_owned(), |why| why.err().unwrap_or_default());
+                        let why = failed.map_or_else(
+                            |_| "no answer in time".to_owned(),
+                            |why| why.err().unwrap_or_default(),
+                        );
                         let database = &self.cache.database;
                         tracing::warn!(database, why, "the cache steps aside: rights can't be looked at");
                     }
@@ -116,7 +119,11 @@ impl Ear {
             self.cache.heard.lose_writes();
             if why != last {
                 let database = &self.cache.database;
-                tracing::warn!(database, why, "the cache steps aside: writes from elsewhere can't be heard of");
+                tracing::warn!(
+                    database,
+                    why,
+                    "the cache steps aside: writes from elsewhere can't be heard of"
+                );
                 last = why;
             }
             tokio::time::sleep(PAUSE).await;

@@ -26,13 +26,21 @@ impl Context {
         for name in REPORTED {
             add(&mut bytes, session.reported.value(name).unwrap_or_default());
         }
-        for (name, value) in session.settings.iter().filter(|(name, _)| matters(name, &session.settings)) {
+        for (name, value) in session
+            .settings
+            .iter()
+            .filter(|(name, _)| matters(name, &session.settings))
+        {
             add(&mut bytes, name);
             add(&mut bytes, value);
         }
         Context {
             bytes: bytes.into(),
-            tenant: session.settings.value(b"pgshunt.tenant").unwrap_or_default().into(),
+            tenant: session
+                .settings
+                .value(b"pgshunt.tenant")
+                .unwrap_or_default()
+                .into(),
             under: (session.settings.clone(), session.reported.clone()),
         }
     }
@@ -161,9 +169,16 @@ mod tests {
         ] {
             assert_ne!(context(user, settings).bytes, plain.bytes, "{user} {settings:?}");
         }
-        for settings in [("application_name", "x"), ("pgshunt.target", "primary"), ("PGSHUNT.CACHE", "auto")] {
+        for settings in [
+            ("application_name", "x"),
+            ("pgshunt.target", "primary"),
+            ("PGSHUNT.CACHE", "auto"),
+        ] {
             assert_eq!(context("u", &[settings]).bytes, plain.bytes, "{settings:?}");
         }
-        assert_ne!(context("u", &[("a", "bc")]).bytes, context("u", &[("ab", "c")]).bytes);
+        assert_ne!(
+            context("u", &[("a", "bc")]).bytes,
+            context("u", &[("ab", "c")]).bytes
+        );
     }
 }

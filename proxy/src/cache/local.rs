@@ -103,7 +103,11 @@ impl Local {
     /// Forgets an answer, if it is still this one.
     pub fn forget(&self, entry: &Arc<Entry>) {
         let mut part = self.part(entry.key.hash);
-        if part.entries.get(&entry.key.hash).is_some_and(|known| Arc::ptr_eq(known, entry)) {
+        if part
+            .entries
+            .get(&entry.key.hash)
+            .is_some_and(|known| Arc::ptr_eq(known, entry))
+        {
             part.remove(entry.key.hash);
         }
     }
@@ -151,11 +155,18 @@ impl Part {
             false => self.bytes_max / 100 * tenant_max,
         };
         let mut evicted = 0;
-        while self.tenants.get(&whose).is_some_and(|tenant| tenant.bytes + bytes > share) && self.evict(&whose) {
+        while self
+            .tenants
+            .get(&whose)
+            .is_some_and(|tenant| tenant.bytes + bytes > share)
+            && self.evict(&whose)
+        {
             evicted += 1;
         }
         while self.bytes + bytes > self.bytes_max {
-            let Some(other) = self.turns.pop_front() else { break };
+            let Some(other) = self.turns.pop_front() else {
+                break;
+            };
             self.turns.push_back(other.clone());
             if self.evict(&other) {
                 evicted += 1;
@@ -180,7 +191,9 @@ impl Part {
         let mut victim = None;
         // Twice around, and none is without a mark any more.
         for _ in 0..tenant.entries.len() * 2 {
-            let Some(hash) = tenant.entries.pop_front() else { break };
+            let Some(hash) = tenant.entries.pop_front() else {
+                break;
+            };
             match self.entries.get(&hash) {
                 None => {}
                 Some(entry) if entry.tenant != *whose => {}

@@ -151,6 +151,8 @@ impl Reader {
 
     /// Why nothing may be answered from the cache at this moment, if so: nobody knows what has changed elsewhere.
     pub fn is_deaf(&self, at: Instant) -> Option<&'static str> {
-        self.cache.heard.is_deaf(at, self.rules.elsewhere, self.rules.max_delay)
+        self.cache
+            .heard
+            .is_deaf(at, self.rules.elsewhere, self.rules.max_delay)
     }
 }

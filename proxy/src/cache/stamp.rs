@@ -23,7 +23,10 @@ impl Stamp {
         let anything = generations.anything.count();
         let tables: Box<[_]> = reads.iter().map(|table| (table.clone(), table.count())).collect();
         let changes = tables.iter().map(|(table, _)| table.at());
-        let changed_at = changes.chain([generations.anything.at()]).max().unwrap_or_default();
+        let changed_at = changes
+            .chain([generations.anything.at()])
+            .max()
+            .unwrap_or_default();
         Stamp {
             anything,
             tables,

@@ -89,22 +89,32 @@ async fn begin<'a>(ear: &'a Ear, target: &Target) -> Result<Hearing<'a>, String>
     let slot = slot_name();
     let make = format!("CREATE_REPLICATION_SLOT {slot} TEMPORARY LOGICAL test_decoding NOEXPORT_SNAPSHOT");
     let made = hearing.command(&make, b'Z');
-    tokio::time::timeout(SLOT_PATIENCE, made).await.map_err(|_| "no slot in time")??;
+    tokio::time::timeout(SLOT_PATIENCE, made)
+        .await
+        .map_err(|_| "no slot in time")??;
     // Whatever was written before the slot was made is seen by whoever asks from here on.
     ear.cache.generations.all_changed();
-    let start = format!(
-        "START_REPLICATION SLOT {slot} LOGICAL 0/0 (\"include-xids\" '1', \"skip-empty-xacts\" '1')"
-    );
+    let start =
+        format!("START_REPLICATION SLOT {slot} LOGICAL 0/0 (\"include-xids\" '1', \"skip-empty-xacts\" '1')");
     let started = hearing.command(&start, b'W');
-    tokio::time::timeout(PATIENCE, started).await.map_err(|_| "no stream in time")??;
+    tokio::time::timeout(PATIENCE, started)
+        .await
+        .map_err(|_| "no stream in time")??;
     Ok(hearing)
 }
 
 /// A name no other slot has.
 fn slot_name() -> String {
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let nanos = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
     let number = SLOT.fetch_add(1, Ordering::Relaxed);
-    format!("pgshunt_cache_{}_{}_{number}", std::process::id(), nanos % 1_000_000_000_000)
+    format!(
+        "pgshunt_cache_{}_{}_{number}",
+        std::process::id(),
+        nanos % 1_000_000_000_000
+    )
 }
 
 impl Hearing<'_> {
@@ -210,7 +220,10 @@ impl Hearing<'_> {
             Some(Change::Commit) => {
                 let tables = std::mem::take(&mut self.tables);
                 if !tables.is_empty() {
-                    self.unsettled.push(Unsettled { xid: self.xid, tables });
+                    self.unsettled.push(Unsettled {
+                        xid: self.xid,
+                        tables,
+                    });
                 }
             }
             Some(Change::Nothing) => {}
@@ -223,7 +236,9 @@ impl Hearing<'_> {
     async fn sample(&mut self) -> Result<(), String> {
         let sent = Instant::now();
         let asked = tokio::time::timeout(PATIENCE, self.asker.ask(QUESTION, &[])).await;
-        let rows = asked.map_err(|_| "no answer in time")?.map_err(|fault| fault.to_string())?;
+        let rows = asked
+            .map_err(|_| "no answer in time")?
+            .map_err(|fault| fault.to_string())?;
         let value = |at: usize| rows.first()?.get(at)?.as_deref();
         let lsn = value(0).and_then(Lsn::parse);
         let snapshot = value(1).and_then(Snapshot::parse);

@@ -101,7 +101,9 @@ mod tests {
     use super::*;
 
     fn tables(names: &[&str]) -> Option<Change> {
-        Some(Change::Tables(names.iter().map(|name| name.as_bytes().to_vec()).collect()))
+        Some(Change::Tables(
+            names.iter().map(|name| name.as_bytes().to_vec()).collect(),
+        ))
     }
 
     #[test]
@@ -109,11 +111,23 @@ mod tests {
         for (line, meant) in [
             ("BEGIN 529", Some(Change::Begin(529))),
             ("COMMIT 529", Some(Change::Commit)),
-            ("table public.t: INSERT: id[integer]:1 x[text]:'a, b: c'", tables(&["t"])),
-            ("table public.\"odd: \"\"name\": UPDATE: a[text]:'x'", tables(&["odd: \"name"])),
+            (
+                "table public.t: INSERT: id[integer]:1 x[text]:'a, b: c'",
+                tables(&["t"]),
+            ),
+            (
+                "table public.\"odd: \"\"name\": UPDATE: a[text]:'x'",
+                tables(&["odd: \"name"]),
+            ),
             ("table \"S.\".t: DELETE: (no-tuple-data)", tables(&["t"])),
-            ("table public.a, public.b: TRUNCATE: restart_seqs cascade", tables(&["a", "b"])),
-            ("message: transactional: 1 prefix: p, sz: 1 content:x", Some(Change::Nothing)),
+            (
+                "table public.a, public.b: TRUNCATE: restart_seqs cascade",
+                tables(&["a", "b"]),
+            ),
+            (
+                "message: transactional: 1 prefix: p, sz: 1 content:x",
+                Some(Change::Nothing),
+            ),
             ("BEGIN x", None),
             ("table public.", None),
             ("table public.t", None),

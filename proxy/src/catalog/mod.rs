@@ -176,7 +176,12 @@ mod tests {
     fn a_temporary_table_makes_no_table_doubtful() {
         let schema = Schema::default();
         let catalogued = Catalogued::new(schema.clone());
-        catalogued.learn(catalogued.as_of(), Names::default(), Some(Tables::default()), None);
+        catalogued.learn(
+            catalogued.as_of(),
+            Names::default(),
+            Some(Tables::default()),
+            None,
+        );
         schema.changed(false);
         assert!(catalogued.is_outdated() && catalogued.tables().is_some());
         schema.changed(true);

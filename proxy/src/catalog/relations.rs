@@ -129,20 +129,49 @@ mod tests {
     use super::*;
 
     fn row(values: [Option<&str>; 7]) -> Row {
-        values.map(|value| value.map(|text| text.as_bytes().to_vec())).to_vec()
+        values
+            .map(|value| value.map(|text| text.as_bytes().to_vec()))
+            .to_vec()
     }
 
     #[test]
     fn rows_become_what_was_found_or_nothing() {
-        let view = row([Some("relation"), Some("20000"), Some("v"), Some("v"), Some("true"), Some("false"), Some("relid16400 funcid1299")]);
+        let view = row([
+            Some("relation"),
+            Some("20000"),
+            Some("v"),
+            Some("v"),
+            Some("true"),
+            Some("false"),
+            Some("relid16400 funcid1299"),
+        ]);
         let Some(Found::Relation { reads, .. }) = found(&view) else {
             panic!("no relation")
         };
         assert_eq!(reads, Some((vec![16400], vec![1299])));
-        let timed = row([Some("relation"), Some("20000"), Some("v"), Some("v"), Some("true"), Some("false"), Some("-")]);
+        let timed = row([
+            Some("relation"),
+            Some("20000"),
+            Some("v"),
+            Some("v"),
+            Some("true"),
+            Some("false"),
+            Some("-"),
+        ]);
         assert!(matches!(found(&timed), Some(Found::Relation { reads: None, .. })));
         assert!(read(&[row([Some("fish"), None, None, None, None, None, None])]).is_none());
         assert!(read(&[vec![]]).is_none());
-        assert!(read(&[row([Some("inherits"), Some("x"), Some("1"), None, None, None, None])]).is_none());
+        assert!(
+            read(&[row([
+                Some("inherits"),
+                Some("x"),
+                Some("1"),
+                None,
+                None,
+                None,
+                None
+            ])])
+            .is_none()
+        );
     }
 }

@@ -97,22 +97,41 @@ pub(super) fn run(args: &Args) -> ExitCode {
 
 async fn warm(snapshot: &Snapshot, args: &Warm) -> Result<(), String> {
     let door = snapshot.listen.clients.first().ok_or("pgshunt listens nowhere")?;
-    let named = |database: &&Database| args.common.database.as_ref().is_none_or(|name| *name == database.name);
+    let named = |database: &&Database| {
+        args.common
+            .database
+            .as_ref()
+            .is_none_or(|name| *name == database.name)
+    };
     let began = Instant::now();
     let (mut run, mut failed) = (0, 0);
     for database in snapshot.databases.iter().filter(named) {
         let classes = database.cache.iter().flat_map(|cache| &cache.classes);
-        let statements: Vec<_> = classes.flat_map(|class| class.statements.iter().map(|text| (&class.name, text))).collect();
+        let statements: Vec<_> = classes
+            .flat_map(|class| class.statements.iter().map(|text| (&class.name, text)))
+            .collect();
         let nobody = [String::new()];
-        let tenants = if args.tenant.is_empty() { &nobody[..] } else { &args.tenant[..] };
+        let tenants = if args.tenant.is_empty() {
+            &nobody[..]
+        } else {
+            &args.tenant[..]
+        };
         for tenant in tenants.iter().filter(|_| !statements.is_empty()) {
-            let mut session = Session::open(door, &args.common.user, &database.name, &settings(args, tenant)?).await?;
+            let mut session =
+                Session::open(door, &args.common.user, &database.name, &settings(args, tenant)?).await?;
             for (class, text) in &statements {
-                let (asked, whose) = (Instant::now(), if tenant.is_empty() { "" } else { " for tenant " });
+                let (asked, whose) = (
+                    Instant::now(),
+                    if tenant.is_empty() { "" } else { " for tenant " },
+                );
                 match session.query(text).await {
                     Ok(rows) => {
                         let rows = counted(rows.len(), "row");
-                        println!("{} {class}{whose}{tenant}: {rows} in {:.1?}", database.name, asked.elapsed());
+                        println!(
+                            "{} {class}{whose}{tenant}: {rows} in {:.1?}",
+                            database.name,
+                            asked.elapsed()
+                        );
                     }
                     Err(why) => {
                         failed += 1;
@@ -123,7 +142,11 @@ async fn warm(snapshot: &Snapshot, args: &Warm) -> Result<(), String> {
             }
         }
     }
-    println!("{}, {failed} failed, in {:.1?}", counted(run, "statement"), began.elapsed());
+    println!(
+        "{}, {failed} failed, in {:.1?}",
+        counted(run, "statement"),
+        began.elapsed()
+    );
     match failed {
         0 => Ok(()),
         _ => Err("not every statement could be run".into()),
@@ -137,7 +160,9 @@ fn settings(args: &Warm, tenant: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String
         settings.push((b"pgshunt.tenant".to_vec(), tenant.into()));
     }
     for written in &args.settings {
-        let (name, value) = written.split_once('=').ok_or(format!("--set {written}: write NAME=VALUE"))?;
+        let (name, value) = written
+            .split_once('=')
+            .ok_or(format!("--set {written}: write NAME=VALUE"))?;
         settings.push((name.into(), value.into()));
     }
     Ok(settings)
@@ -145,7 +170,11 @@ fn settings(args: &Warm, tenant: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String
 
 async fn stats(snapshot: &Snapshot, args: &Common) -> Result<(), String> {
     for row in console(snapshot, args).await?.query("SHOW CACHE").await? {
-        if args.database.as_ref().is_none_or(|name| row.first() == Some(name)) {
+        if args
+            .database
+            .as_ref()
+            .is_none_or(|name| row.first() == Some(name))
+        {
             println!("{}", row.join("  "));
         }
     }
@@ -153,7 +182,10 @@ async fn stats(snapshot: &Snapshot, args: &Common) -> Result<(), String> {
 }
 
 async fn clear(snapshot: &Snapshot, args: &Common) -> Result<(), String> {
-    let name = args.database.as_ref().map(|name| format!(" \"{}\"", name.replace('"', "\"\"")));
+    let name = args
+        .database
+        .as_ref()
+        .map(|name| format!(" \"{}\"", name.replace('"', "\"\"")));
     let command = format!("CLEAR_CACHE{}", name.unwrap_or_default());
     console(snapshot, args).await?.query(&command).await?;
     Ok(())
@@ -188,7 +220,9 @@ impl Session {
             name: Default::default(),
         };
         let password = std::env::var("PGPASSWORD").ok();
-        let secret = password.map_or(Secret::None, |password| Secret::Password(password.as_str().into()));
+        let secret = password.map_or(Secret::None, |password| {
+            Secret::Password(password.as_str().into())
+        });
         let server = connect(&target, user, &secret, settings).await;
         let server = server.map_err(|fault| format!("{door}: {fault}"))?;
         Ok(Session {
@@ -212,7 +246,9 @@ impl Session {
             let (kind, body) = message.map_err(|error| error.to_string())?;
             match kind {
                 b'D' => {
-                    let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+                    let text = |value: Option<&[u8]>| {
+                        String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+                    };
                     rows.push(row_values(&body).map(text).collect());
                 }
                 b'E' => refused = Some(ServerError::parse(&body).to_string()),

@@ -129,7 +129,10 @@ mod tests {
             ("check -c f.toml --offline", true),
             ("route -c f.toml --database d --tenant t select", true),
             ("route -c f.toml", false),
-            ("cache warm -c f.toml -U app --tenant a --tenant b --set TimeZone=UTC", true),
+            (
+                "cache warm -c f.toml -U app --tenant a --tenant b --set TimeZone=UTC",
+                true,
+            ),
             ("cache stats -c f.toml -U ops", true),
             ("cache clear -c f.toml -U ops --database d", true),
             ("cache", false),

@@ -210,8 +210,13 @@ impl Client {
             return;
         }
         let text = |name: &[u8]| {
-            let value = session.settings.value(name).and_then(|value| std::str::from_utf8(value).ok());
-            value.map(|value| value.trim().to_ascii_lowercase()).filter(|value| !value.is_empty())
+            let value = session
+                .settings
+                .value(name)
+                .and_then(|value| std::str::from_utf8(value).ok());
+            value
+                .map(|value| value.trim().to_ascii_lowercase())
+                .filter(|value| !value.is_empty())
         };
         let key = &self.handle.pool.plan.key;
         *known = Some(Asker {
@@ -244,7 +249,10 @@ impl Client {
             Found::Nothing => None,
         };
         if let Some(word) = question.values().find_map(says_a_time) {
-            return Err(("depends on the moment", format!("a parameter says '{word}'").into()));
+            return Err((
+                "depends on the moment",
+                format!("a parameter says '{word}'").into(),
+            ));
         }
         let counts = &reader.cache.counts.classes[kept.class];
         let leader = match leader {
@@ -292,7 +300,10 @@ impl Client {
         let Some(entry) = entry.filter(|_| asker.wish != Wish::Refresh) else {
             return Found::Nothing;
         };
-        let (class, counts) = (&reader.rules.classes[entry.class], &cache.counts.classes[entry.class]);
+        let (class, counts) = (
+            &reader.rules.classes[entry.class],
+            &cache.counts.classes[entry.class],
+        );
         if !entry.stamp.holds(&cache.generations) {
             count(&counts.invalidated);
             cache.local.forget(&entry);
@@ -325,7 +336,10 @@ impl Client {
     /// May the answer to the question be kept?
     fn admitted(&mut self, reader: &Rc<Reader>, question: &Question) -> Result<Rc<Kept>, Refusal> {
         let Some(catalog) = reader.catalog() else {
-            return Err(("other", "the database's tables have not been looked up yet".into()));
+            return Err((
+                "other",
+                "the database's tables have not been looked up yet".into(),
+            ));
         };
         if self.session.is_begun() && catalog.relations.isolates_by_default() {
             return Err(("session", "its transaction may read from one snapshot".into()));
@@ -351,11 +365,12 @@ impl Client {
             Consistency::Session | Consistency::Eventual => Ok(()),
             Consistency::Strong => Err(("consistency", "the consistency is strong".into())),
             Consistency::Bounded(within) => {
-                let is_heard = reader.rules.elsewhere == Elsewhere::Follow
-                    && reader.cache.heard.behind(at) <= within;
-                is_heard
-                    .then_some(())
-                    .ok_or(("consistency", "the consistency is stricter than what was heard".into()))
+                let is_heard =
+                    reader.rules.elsewhere == Elsewhere::Follow && reader.cache.heard.behind(at) <= within;
+                is_heard.then_some(()).ok_or((
+                    "consistency",
+                    "the consistency is stricter than what was heard".into(),
+                ))
             }
         }
     }
@@ -446,7 +461,8 @@ impl Client {
             let hash = reader.cache.hasher.hash(&asker.context.bytes, &question.body);
             let entry = reader.cache.local.find(hash);
             Ok(entry.is_some_and(|entry| {
-                entry.stamp.holds(&reader.cache.generations) && entry.key.is(&asker.context.bytes, &question.body)
+                entry.stamp.holds(&reader.cache.generations)
+                    && entry.key.is(&asker.context.bytes, &question.body)
             }))
         });
         match self.admitted(&reader, &question).and(fresh.unwrap_or(Ok(false))) {

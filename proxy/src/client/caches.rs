@@ -10,7 +10,9 @@ use crate::cache::{Cache, Reader};
 impl Common {
     /// The caches there are, by the name clients give.
     pub fn caches(&self) -> MutexGuard<'_, HashMap<String, Arc<Cache>>> {
-        self.caches.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.caches
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// The cache of a database, made when first asked for; `None`: its rules name no class. Other rules make another one,
@@ -18,7 +20,9 @@ impl Common {
     pub fn cache(&self, database: &str) -> Option<Arc<Cache>> {
         let snapshot = self.snapshot.load();
         // One generation of a table on several shards would need all their streams.
-        let found = snapshot.database(database).filter(|found| found.shards.len() == 1);
+        let found = snapshot
+            .database(database)
+            .filter(|found| found.shards.len() == 1);
         let rules = found.and_then(|found| found.cache.clone());
         let mut caches = self.caches();
         let Some(rules) = rules else {
@@ -42,7 +46,10 @@ impl Worker {
             return known.clone();
         }
         let catalogued = || self.common.catalogued(database);
-        let reader = self.common.cache(database).map(|cache| Reader::new(cache, catalogued()));
+        let reader = self
+            .common
+            .cache(database)
+            .map(|cache| Reader::new(cache, catalogued()));
         readers.insert(database.to_owned(), reader.clone());
         reader
     }

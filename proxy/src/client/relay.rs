@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use super::handle::{Doing, Handle};
 use super::cached::Looked;
+use super::handle::{Doing, Handle};
 use super::leave;
 use super::route::{Pick, Routing, Stay, Steer};
 use super::worker::Worker;

@@ -18,7 +18,10 @@ pub(super) fn cache(section: &Section) -> Option<Rules> {
         .collect();
     for (at, one) in classes.iter().enumerate() {
         if classes[..at].iter().any(|other| other.name == one.name) {
-            section.wrong(Wrong::new(format!("two classes of [cache] have the name \"{}\"", one.name)));
+            section.wrong(Wrong::new(format!(
+                "two classes of [cache] have the name \"{}\"",
+                one.name
+            )));
         }
     }
     let bytes = section.count("max_bytes", BYTES_MIN..=BYTES_MAX);
@@ -32,7 +35,10 @@ pub(super) fn cache(section: &Section) -> Option<Rules> {
             .count("tenant_share", 1..=100)
             .unwrap_or(default.tenant_share),
         elsewhere: section
-            .word("elsewhere", &[("follow", Elsewhere::Follow), ("ttl", Elsewhere::Ttl)])
+            .word(
+                "elsewhere",
+                &[("follow", Elsewhere::Follow), ("ttl", Elsewhere::Ttl)],
+            )
             .unwrap_or(default.elsewhere),
         max_delay: time(section, "max_delay", DELAY_MIN).unwrap_or(default.max_delay),
         classes,
@@ -52,7 +58,11 @@ fn class(section: &Section) -> Class {
     }
     if section.is_empty_list("tables") {
         let at = section.place("tables").unwrap_or(section.at);
-        section.wrong_value("tables", at, Wrong::new("is empty: no statement would belong to it"));
+        section.wrong_value(
+            "tables",
+            at,
+            Wrong::new("is empty: no statement would belong to it"),
+        );
     }
     let ttl = time(section, "ttl", Duration::from_millis(1)).unwrap_or(Duration::from_secs(60));
     let refresh_ahead = section.time("refresh_ahead").unwrap_or_default();
@@ -65,7 +75,10 @@ fn class(section: &Section) -> Class {
         written.into_iter().map(|text| text.value.to_owned()).collect()
     };
     Class {
-        name: section.name("name").map(|text| text.value.to_owned()).unwrap_or_default(),
+        name: section
+            .name("name")
+            .map(|text| text.value.to_owned())
+            .unwrap_or_default(),
         tables: texts("tables"),
         ttl,
         stale: section.time("stale").unwrap_or_default(),

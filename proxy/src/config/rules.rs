@@ -228,7 +228,11 @@ mod tests {
     fn the_examples_in_the_text_have_no_mistakes() {
         let file = Path::new(SHIPPED).join("README.md");
         let text = std::fs::read_to_string(&file).expect("a text");
-        let begins = |part: &&str| ["    [s", "    [cache", "    [[cache"].iter().any(|head| part.starts_with(head));
+        let begins = |part: &&str| {
+            ["    [s", "    [cache", "    [[cache"]
+                .iter()
+                .any(|head| part.starts_with(head))
+        };
         let examples = text.split("\n\n").filter(begins);
         let mut count = 0;
         for example in examples {

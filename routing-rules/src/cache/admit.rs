@@ -119,7 +119,9 @@ fn is_one_query(tokens: &[Token<'_>]) -> Result<(), NotCached> {
         .map_or(0, |last| last + 1);
     let is_one = !tokens[..end].contains(&Token::Mark(b';'));
     let first = tokens.iter().find(|token| **token != Token::Mark(b'('));
-    let is_query = ["select", "with", "values", "table"].iter().any(|word| is(first, word));
+    let is_query = ["select", "with", "values", "table"]
+        .iter()
+        .any(|word| is(first, word));
     (is_one && is_query).then_some(()).ok_or(NotCached::NotAQuery)
 }
 
@@ -131,7 +133,9 @@ fn class(named: &BTreeSet<Name>, rules: &Rules) -> Result<usize, NotCached> {
     }
     let is_in_none = |name: &&Name| !rules.classes.iter().any(|class| class.takes(name));
     let name = named.iter().find(is_in_none).or_else(|| named.first());
-    Err(NotCached::NoClass(name.map(|name| lossy(name)).unwrap_or_default()))
+    Err(NotCached::NoClass(
+        name.map(|name| lossy(name)).unwrap_or_default(),
+    ))
 }
 
 fn of_the_moment(token: &Token<'_>, name: &[u8]) -> Result<(), NotCached> {

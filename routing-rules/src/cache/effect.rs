@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::Catalog;
 use super::relations::Name;
 use super::text::{self, is, is_harmless_call, tokens};
+use crate::calls::{DEPTH_MAX, Place, Seen};
 use crate::lexer::Token;
+use crate::words::WORDS;
 use crate::{Lex, access};
 
 /// What running a text does to what may be kept.
@@ -91,15 +93,29 @@ fn defines(statement: &[Token<'_>]) -> bool {
 /// May the statement end the transaction it is in?
 fn ends(statement: &[Token<'_>]) -> bool {
     let first = statement.first();
-    !["select", "insert", "update", "delete", "with", "values", "table", "fetch", "set", "savepoint", "copy"]
-        .iter()
-        .any(|word| is(first, word))
+    ![
+        "select",
+        "insert",
+        "update",
+        "delete",
+        "with",
+        "values",
+        "table",
+        "fetch",
+        "set",
+        "savepoint",
+        "copy",
+    ]
+    .iter()
+    .any(|word| is(first, word))
 }
 
 /// Could [`access`] say of it that it reads?
 fn is_proven_read(statement: &[Token<'_>]) -> bool {
     let first = statement.iter().find(|token| **token != Token::Mark(b'('));
-    ["select", "with", "values", "table"].iter().any(|word| is(first, word))
+    ["select", "with", "values", "table"]
+        .iter()
+        .any(|word| is(first, word))
 }
 
 fn is_read(text: &[u8], lex: Lex, catalog: Option<&Catalog>) -> bool {
@@ -110,7 +126,9 @@ fn words(statement: &[Token<'_>], catalog: Option<&Catalog>) -> Touches {
     let first = statement.iter().find(|token| **token != Token::Mark(b'('));
     let is_first = |words: &str| words.split_ascii_whitespace().any(|word| is(first, word));
     let second = statement.get(1);
-    if is_first("commit rollback") && is(second, "prepared") || is_first("prepare") && is(second, "transaction") {
+    if is_first("commit rollback") && is(second, "prepared")
+        || is_first("prepare") && is(second, "transaction")
+    {
         return Touches::Anything;
     }
     if is_first(HARMLESS) {
@@ -141,7 +159,12 @@ fn scan(statement: &[Token<'_>], catalog: &Catalog) -> Touches {
         return Touches::Anything;
     }
     let (mut writes, mut names) = (false, BTreeSet::new());
+    let mut place = Place::new();
+    place.copy = is(statement.first(), "copy");
     for (at, token) in statement.iter().enumerate() {
+        if !calls_known(&mut place, *token, catalog) {
+            return Touches::Anything;
+        }
         if let Token::Operator(run) = token
             && catalog.names.is_volatile_operator(run)
         {
@@ -162,11 +185,8 @@ fn scan(statement: &[Token<'_>], catalog: &Catalog) -> Touches {
             // What it is called in the catalog depends on the client's encoding.
             names.insert(None);
         }
-        let known = catalog.names.look_up(&name).is_safe_function;
-        let is_call = statement.get(at + 1) == Some(&Token::Mark(b'('));
-        let is_unknown_call =
-            is_call && known.is_none() && !catalog.relations.has(&name) && !is_harmless_call(&name);
-        if known == Some(false) || is_unknown_call {
+        // Named, it may be called: `row.function`.
+        if catalog.names.look_up(&name).is_safe_function == Some(false) {
             return Touches::Anything;
         }
         writes |= WRITES.iter().any(|word| is(Some(token), word)) && !locks(token, before);
@@ -178,10 +198,39 @@ fn scan(statement: &[Token<'_>], catalog: &Catalog) -> Touches {
     }
 }
 
+/// Takes in a token; false if it opens the parenthesis of a function that may write.
+fn calls_known<'a>(place: &mut Place<'a>, token: Token<'a>, catalog: &Catalog) -> bool {
+    match token {
+        Token::Word(text) => place.word(text, WORDS.folded(text)),
+        Token::Quoted(text) => place.quoted(text, &WORDS),
+        Token::Mark(b'(') => {
+            let is_known = place.function().is_none_or(|function| {
+                let name = match function.is_quoted {
+                    true => function.name.to_vec(),
+                    false => function.name.to_ascii_lowercase(),
+                };
+                let is_safe = catalog.names.look_up(&name).is_safe_function == Some(true);
+                is_safe || function.may_be_builtin && is_harmless_call(&name)
+            });
+            if !is_known || place.depth + 1 >= DEPTH_MAX {
+                return false;
+            }
+            place.open();
+        }
+        Token::Mark(b')') => place.close(),
+        Token::Mark(mark) => place.mark(mark),
+        Token::Number(_) | Token::Text(_) | Token::Body(_) | Token::Coded(_) => place.other(Seen::Constant),
+        Token::Operator(_) | Token::Broken => place.other(Seen::Other),
+    }
+    true
+}
+
 /// FOR UPDATE, FOR NO KEY UPDATE.
 fn locks(token: &Token<'_>, before: Option<&Token<'_>>) -> bool {
     is(Some(token), "update") && (is(before, "for") || is(before, "key"))
 }
 
 /// Words without which no row is written.
-const WRITES: [&str; 7] = ["insert", "update", "delete", "merge", "copy", "truncate", "refresh"];
+const WRITES: [&str; 7] = [
+    "insert", "update", "delete", "merge", "copy", "truncate", "refresh",
+];

@@ -193,11 +193,6 @@ impl Relations {
         self.isolates_by_default
     }
 
-    /// Is there a relation of this name?
-    pub fn has(&self, name: &[u8]) -> bool {
-        self.relations.contains_key(name)
-    }
-
     pub(super) fn relation(&self, name: &[u8]) -> Option<(&Name, &Relation)> {
         self.relations.get_key_value(name)
     }
@@ -211,7 +206,11 @@ impl Graph {
     fn add(&mut self, row: &Found, made: &Relations, is_safe: impl Fn(&[u8]) -> bool) {
         match row {
             Found::Relation {
-                oid, name, kind, reads, ..
+                oid,
+                name,
+                kind,
+                reads,
+                ..
             } => {
                 self.names.insert(*oid, name.as_slice().into());
                 if let Some((relations, _)) = reads {

@@ -69,7 +69,11 @@ pub(super) fn is_quiet(body: &[u8], is_own_function: impl Fn(&[u8]) -> bool) -> 
     };
     tokens.iter().enumerate().all(|(at, token)| {
         let Some(name) = name(token) else { return true };
-        let is_one_of = |words: &str| words.split_ascii_whitespace().any(|word| word.as_bytes() == &*name);
+        let is_one_of = |words: &str| {
+            words
+                .split_ascii_whitespace()
+                .any(|word| word.as_bytes() == &*name)
+        };
         let calls = tokens.get(at + 1) == Some(&Token::Mark(b'('));
         let is_harmless = !calls || is_one_of(BEFORE_PARENTHESIS) || is_harmless_call(&name);
         is_harmless && !is_one_of(LOUD) && !is_own_function(&name)

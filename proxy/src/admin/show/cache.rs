@@ -39,7 +39,12 @@ pub(super) fn cache(seen: &Seen) -> Vec<Row> {
 
 fn of_one(database: &str, cache: &Cache) -> Vec<Row> {
     let sum = |of: fn(&crate::cache::counts::OfClass) -> &AtomicU64| {
-        cache.counts.classes.iter().map(|class| load(of(class))).sum::<u64>()
+        cache
+            .counts
+            .classes
+            .iter()
+            .map(|class| load(of(class)))
+            .sum::<u64>()
     };
     let (entries, bytes) = cache.local.size();
     let state = cache
@@ -85,7 +90,13 @@ fn of_one(database: &str, cache: &Cache) -> Vec<Row> {
         rows.push(row);
     }
     for (reason, count) in cache.counts.refusals().filter(|(_, count)| *count > 0) {
-        let mut row: Row = vec![database.to_owned().into(), Cell::Null, reason.into(), Cell::Null, count.into()];
+        let mut row: Row = vec![
+            database.to_owned().into(),
+            Cell::Null,
+            reason.into(),
+            Cell::Null,
+            count.into(),
+        ];
         row.resize(CACHE.len(), Cell::Null);
         rows.push(row);
     }

@@ -20,6 +20,7 @@ pub mod pipeline;
 pub mod prepared;
 pub mod probe;
 pub mod question;
+mod reading;
 pub mod replica;
 pub mod reported;
 mod returns;
@@ -47,6 +48,7 @@ use pin::{Pin, Pins};
 use pipeline::{Expect, Own, Pipeline};
 use prepared::{Held, Statement, Statements};
 use probe::Report;
+use reading::Reading;
 use replica::Lane;
 use reported::Reported;
 use run::Run;
@@ -276,30 +278,6 @@ pub struct Session {
     makes_temporary: bool,
     answer: Option<Box<RouteRow>>,
     touched: Touched,
-}
-
-/// How texts are read.
-#[derive(Debug, Default)]
-struct Reading {
-    /// What was reported when this was found out.
-    under: Reported,
-    lex: Lex,
-    /// A byte of the client's encoding can look like a quote's end: what texts do is not told by reading them.
-    is_unsafe: bool,
-}
-
-impl Reading {
-    fn new(reported: &Reported) -> Self {
-        let off = reported.value(b"standard_conforming_strings") == Some(b"off");
-        let encoding = reported.value(b"client_encoding").unwrap_or_default();
-        Reading {
-            under: reported.clone(),
-            lex: Lex {
-                standard_conforming_strings: !off,
-            },
-            is_unsafe: UNSAFE_ENCODINGS.contains(&encoding),
-        }
-    }
 }
 
 /// A client's prepared statements by its own names.
@@ -578,17 +556,6 @@ impl Session {
         backend.held.clear();
     }
 }
-
-/// Client encodings in which the second byte of a character may be a backslash or another ASCII sign.
-const UNSAFE_ENCODINGS: [&[u8]; 7] = [
-    b"SJIS",
-    b"SHIFT_JIS_2004",
-    b"BIG5",
-    b"GBK",
-    b"UHC",
-    b"GB18030",
-    b"JOHAB",
-];
 
 /// Custom settings one session may name before it keeps its server.
 const CUSTOM_MAX: usize = 64;

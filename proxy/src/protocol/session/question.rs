@@ -244,7 +244,9 @@ impl Session {
             *desk.tokens += 1;
             self.unnamed.token = *desk.tokens;
             self.unnamed.body.clear();
-            self.unnamed.body.extend_from_slice(&question.body[..question.statement_len]);
+            self.unnamed
+                .body
+                .extend_from_slice(&question.body[..question.statement_len]);
             self.unnamed.effects = Effects::EMPTY;
             self.unnamed.deallocates = None;
             desk.totals.client_parse_count += 1;

@@ -85,7 +85,9 @@ impl Generations {
     }
 
     fn tables(&self) -> std::sync::MutexGuard<'_, HashMap<Name, Arc<Generation>>> {
-        self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.tables
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -303,6 +305,10 @@ mod tests {
         drop(session);
         assert_eq!((table.count(), generations.anything.count()), (1, 0));
         generations.changed([&b"unread"[..]]);
-        assert_eq!(generations.tables().len(), 1, "what nobody reads is not remembered");
+        assert_eq!(
+            generations.tables().len(),
+            1,
+            "what nobody reads is not remembered"
+        );
     }
 }

@@ -55,7 +55,9 @@ fn warm(stage: &mut Stage) -> Result<String, Failure> {
     let warm = began.elapsed() / WARM;
     let said = client.query("SHOW pgshunt.last_route")?.rows;
     let said = said.first().map(|row| row.join("|")).unwrap_or_default();
-    ensure(said.starts_with("cache|"), || format!("the last one was answered by {said}"))?;
+    ensure(said.starts_with("cache|"), || {
+        format!("the last one was answered by {said}")
+    })?;
     Ok(format!(
         "cold {cold:.1?}, warm {warm:.1?} for {} rows of 200,000; SHOW pgshunt.last_route: {said}",
         rows.len()
@@ -81,9 +83,13 @@ fn written_through(stage: &mut Stage) -> Result<String, Failure> {
         let before: u64 = reader.value(COUNT)?.parse()?;
         writer.query("INSERT INTO tour_report VALUES ('2025-12-31', 1, 1)")?;
         let after: u64 = reader.value(COUNT)?.parse()?;
-        ensure(after == before + 1, || format!("{before} and one more gave {after}"))?;
+        ensure(after == before + 1, || {
+            format!("{before} and one more gave {after}")
+        })?;
     }
-    Ok(format!("{WRITES} writes by one client, each in the other's next count"))
+    Ok(format!(
+        "{WRITES} writes by one client, each in the other's next count"
+    ))
 }
 
 fn written_past(stage: &mut Stage) -> Result<String, Failure> {
