@@ -246,6 +246,7 @@ fn columns_are_those_of_pgbouncer() {
             "ssssqiiiiiqqqq",
             "database,shard,primary,state,replicas,sv_active,sv_idle,sv_login,waiting,maxwait_ms,assignments,wait_time,connects,connect_failures",
         ),
+        (Show::Tenants, "ssss", "database,tenant,shard,because"),
         (Show::Routes, "ssqs", "database,target,count,about"),
         (Show::Reasons, "ssq", "database,reason,count"),
         (Show::Pins, "ssqis", "database,user,client_id,server_pid,reason"),
@@ -263,7 +264,7 @@ fn every_row_has_a_cell_for_every_column() {
         let rows = show.rows(&seen());
         // There is no server in what these tests see.
         assert!(
-            !rows.is_empty() || matches!(show, Show::Replicas | Show::Reasons | Show::Shards),
+            !rows.is_empty() || matches!(show, Show::Replicas | Show::Reasons | Show::Shards | Show::Tenants),
             "{show:?}"
         );
         for row in rows {
