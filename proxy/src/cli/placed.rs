@@ -1,8 +1,8 @@
 //! Where a statement belongs on a sharded database, without any server: what only the catalog knows is assumed, and said.
 
 use routing_rules::{
-    Column, Context, Guard, Key, Lex, Reading, ShardReason, Sharding, Shards, Table, TableKind, Tables, Use, Values,
-    cut, rewrite,
+    Column, Context, Guard, Key, Lex, Reading, ShardReason, Sharding, Shards, Table, TableKind, Tables, Use,
+    Values, cut, rewrite,
 };
 
 /// What was found out.
@@ -35,7 +35,9 @@ pub(super) fn place(sharding: &Sharding, sql: &str, tenant: Option<&str>) -> Res
         let context = context(sharding, &tables);
         let reading = Reading::new(&pieces, &context);
         match &reading.refused {
-            Some(ShardReason::UnknownTable(name)) if notes.len() < ASSUMED_MAX && tables.named(name).is_empty() => {
+            Some(ShardReason::UnknownTable(name))
+                if notes.len() < ASSUMED_MAX && tables.named(name).is_empty() =>
+            {
                 notes.push(format!(
                     "{name} is taken to have column {}; pgshunt asks the catalog",
                     sharding.column
@@ -50,7 +52,9 @@ pub(super) fn place(sharding: &Sharding, sql: &str, tenant: Option<&str>) -> Res
         bound.used == Use::Insert && behind != "(" && !notes.is_empty() && reading.copy_key.is_none()
     });
     if is_blind {
-        return Err("an INSERT without a list of columns: only the catalog knows where the key stands".into());
+        return Err(
+            "an INSERT without a list of columns: only the catalog knows where the key stands".into(),
+        );
     }
     let values = Values {
         pieces: &pieces,
@@ -60,7 +64,13 @@ pub(super) fn place(sharding: &Sharding, sql: &str, tenant: Option<&str>) -> Res
     if let Some(tenant) = &tenant {
         guarded(sharding, &reading, &values, lex, &tables, tenant)?;
     }
-    let told = |reason: ShardReason| match reading.bounds.iter().flat_map(|bound| &bound.ties).flatten().any(is_bound) {
+    let told = |reason: ShardReason| match reading
+        .bounds
+        .iter()
+        .flat_map(|bound| &bound.ties)
+        .flatten()
+        .any(is_bound)
+    {
         true => "what is bound to it says which shard".to_owned(),
         false => reason.to_string(),
     };
@@ -148,7 +158,8 @@ mod tests {
 
     #[test]
     fn what_the_catalog_knows_is_assumed_and_said() {
-        let text = "column = 'tenant_id'\ntype = 'bigint'\nfunction = 'list'\nothers = 's0'\n[list]\ns1 = ['1']";
+        let text =
+            "column = 'tenant_id'\ntype = 'bigint'\nfunction = 'list'\nothers = 's0'\n[list]\ns1 = ['1']";
         let raw: RawSharding = toml::from_str(text).expect("a section");
         let sharding = raw.check(&["s0", "s1"]).expect("right");
         let one = place(&sharding, "SELECT * FROM orders WHERE tenant_id = 1", None).expect("placed");
@@ -157,7 +168,11 @@ mod tests {
         assert_eq!(all.shards.as_deref(), Some("s0, s1"));
         let own = place(&sharding, "SELECT * FROM orders", Some("1")).expect("placed");
         assert_eq!(own.shard.as_deref(), Some("s1"));
-        for refused in ["INSERT INTO orders VALUES (1, 2)", "SELECT * FROM orders WHERE tenant_id = $1", "CALL f()"] {
+        for refused in [
+            "INSERT INTO orders VALUES (1, 2)",
+            "SELECT * FROM orders WHERE tenant_id = $1",
+            "CALL f()",
+        ] {
             assert!(place(&sharding, refused, None).is_err(), "{refused}");
         }
     }

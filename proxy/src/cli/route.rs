@@ -78,12 +78,25 @@ fn explain(database: &Database, args: &Args) -> ExitCode {
         None => None,
     };
     let shard = match (&placed, database.shards.as_slice()) {
-        (Some(Offline { shards: Some(shards), because, notes, .. }), _) => {
+        (
+            Some(Offline {
+                shards: Some(shards),
+                because,
+                notes,
+                ..
+            }),
+            _,
+        ) => {
             println!("target   shards\nshard    {shards}\nbecause  {because}");
             notes.iter().for_each(|note| println!("         ({note})"));
             return ExitCode::SUCCESS;
         }
-        (Some(Offline { shard: Some(name), .. }), all) => all.iter().find(|shard| shard.name == *name),
+        (
+            Some(Offline {
+                shard: Some(name), ..
+            }),
+            all,
+        ) => all.iter().find(|shard| shard.name == *name),
         (_, all) => all.first(),
     };
     let Some(shard) = shard else {

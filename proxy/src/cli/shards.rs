@@ -51,7 +51,9 @@ fn compare_reached(sharding: &Sharding, reached: &[Reached]) -> usize {
     let mut wrong = 0;
     for other in others {
         let own = described(&other.tables);
-        let names = known.keys().chain(own.keys().filter(|name| !known.contains_key(*name)));
+        let names = known
+            .keys()
+            .chain(own.keys().filter(|name| !known.contains_key(*name)));
         for name in names {
             let how = match (known.get(name), own.get(name)) {
                 (Some(_), None) => format!("is on {} only", first.shard),
@@ -86,7 +88,12 @@ fn compare_reached(sharding: &Sharding, reached: &[Reached]) -> usize {
 /// Each relation and its columns, in words that are equal where they are.
 fn described(tables: &Tables) -> BTreeMap<String, String> {
     let column = |column: &routing_rules::Column| {
-        format!("{}:{}:{}", column.name, known_type(column.type_oid), column.has_own_collation)
+        format!(
+            "{}:{}:{}",
+            column.name,
+            known_type(column.type_oid),
+            column.has_own_collation
+        )
     };
     let one = |table: &Table| {
         let columns: Vec<String> = table.columns.iter().map(column).collect();
@@ -133,7 +140,10 @@ pub(super) async fn reach(
             }
         };
         let standby = asker.ask("SELECT pg_catalog.pg_is_in_recovery()", &[]).await;
-        let is_standby = standby.is_ok_and(|rows| rows.first().is_some_and(|row| row.first() == Some(&Some(b"t".to_vec()))));
+        let is_standby = standby.is_ok_and(|rows| {
+            rows.first()
+                .is_some_and(|row| row.first() == Some(&Some(b"t".to_vec())))
+        });
         if !is_standby {
             let tables = tables::ask(&mut asker).await?;
             let shard = shard.name.clone();

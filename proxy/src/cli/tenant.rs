@@ -133,7 +133,9 @@ fn list(sharding: &Sharding) -> ExitCode {
         Function::List(_, Some(others)) => format!("on {others}"),
         Function::List(_, None) => "nowhere".into(),
         Function::Range(bounds, last) => {
-            let below = bounds.iter().map(|(bound, shard)| format!("below {bound} on {shard}"));
+            let below = bounds
+                .iter()
+                .map(|(bound, shard)| format!("below {bound} on {shard}"));
             let last = last.iter().map(|shard| format!("the rest on {shard}"));
             below.chain(last).collect::<Vec<_>>().join(", ")
         }
@@ -160,7 +162,11 @@ fn verify(snapshot: &Snapshot, database: &Database, sharding: &Sharding) -> Exit
         });
         match looked {
             Ok(Counts { rows, misplaced }) => {
-                println!("shard {}: {misplaced} of {} misplaced", shard.name, counted(rows as usize, "row"));
+                println!(
+                    "shard {}: {misplaced} of {} misplaced",
+                    shard.name,
+                    counted(rows as usize, "row")
+                );
                 wrong += usize::from(misplaced > 0);
             }
             Err(why) => {
@@ -190,7 +196,11 @@ async fn audit(sharding: &Sharding, reached: &mut Reached) -> Result<Counts, Str
         .filter(keyed)
         .filter_map(
             |table| match sharding.role(Some(&table.schema), &table.name, Some(table)) {
-                Role::Keyed(column) => Some((table.schema.to_string(), table.name.to_string(), column.to_owned())),
+                Role::Keyed(column) => Some((
+                    table.schema.to_string(),
+                    table.name.to_string(),
+                    column.to_owned(),
+                )),
                 Role::Reference | Role::Home(_) | Role::Unknown => None,
             },
         )
@@ -234,7 +244,11 @@ async fn audit_table(
         let rows = rows.map_err(|fault| format!("{table}: {fault}"))?;
         turn = "next";
         for row in &rows {
-            let text = |at: usize| row.get(at)?.as_deref().and_then(|text| std::str::from_utf8(text).ok());
+            let text = |at: usize| {
+                row.get(at)?
+                    .as_deref()
+                    .and_then(|text| std::str::from_utf8(text).ok())
+            };
             let count: u64 = text(1).and_then(|digits| digits.parse().ok()).unwrap_or(0);
             counts.rows += count;
             let belongs = text(0).and_then(|key| place(sharding, key));
@@ -245,7 +259,10 @@ async fn audit_table(
             if named < NAMED {
                 named += 1;
                 let (key, to) = (text(0).unwrap_or("NULL"), belongs.unwrap_or("no shard"));
-                println!("  {table}: {} of tenant {key} belong on {to}", counted(count as usize, "row"));
+                println!(
+                    "  {table}: {} of tenant {key} belong on {to}",
+                    counted(count as usize, "row")
+                );
             }
         }
         match rows.last().and_then(|row| row.first().cloned().flatten()) {

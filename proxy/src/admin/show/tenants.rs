@@ -18,7 +18,9 @@ pub(super) fn tenants(seen: &Seen) -> Vec<Row> {
         let entries = sharding.placement.entries.iter();
         known.extend(entries.map(|(key, shard)| (key, &**shard, "entry")));
         if let Function::List(list, _) = &sharding.placement.function {
-            let listed = list.iter().filter(|(key, _)| !sharding.placement.entries.contains_key(*key));
+            let listed = list
+                .iter()
+                .filter(|(key, _)| !sharding.placement.entries.contains_key(*key));
             known.extend(listed.map(|(key, shard)| (key, &**shard, "list")));
         }
         known.sort();

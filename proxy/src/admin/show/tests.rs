@@ -264,7 +264,11 @@ fn every_row_has_a_cell_for_every_column() {
         let rows = show.rows(&seen());
         // There is no server in what these tests see.
         assert!(
-            !rows.is_empty() || matches!(show, Show::Replicas | Show::Reasons | Show::Shards | Show::Tenants),
+            !rows.is_empty()
+                || matches!(
+                    show,
+                    Show::Replicas | Show::Reasons | Show::Shards | Show::Tenants
+                ),
             "{show:?}"
         );
         for row in rows {
