@@ -95,7 +95,12 @@ fn seen(frames: &[Frame], is_sorted: bool) -> (Vec<Vec<u8>>, Vec<String>) {
     // Nor is whether columns are described before it.
     let is_left_out = |frame: &&Frame| frame.kind == b'D' || has_failed && frame.kind == b'T';
     let others = frames.iter().filter(|frame| !is_left_out(frame));
-    (rows, others.map(|frame| without_own_types(&frame.to_string())).collect())
+    (
+        rows,
+        others
+            .map(|frame| without_own_types(&frame.to_string()))
+            .collect(),
+    )
 }
 
 /// Types that users made have other numbers in other databases.

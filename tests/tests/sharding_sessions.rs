@@ -50,7 +50,14 @@ fn the_first_keyed_statement_binds_a_transaction() {
 fn a_refused_statement_fails_its_transaction_as_at_postgresql() {
     let (sharded, proxy) = four(RULES);
     let mut wire = proxy.door(&sharded.first).wire();
-    let script = ["BEGIN", FIRST, "SELECT 1 FROM keyless", "SELECT 1", "ROLLBACK", "SELECT 1"];
+    let script = [
+        "BEGIN",
+        FIRST,
+        "SELECT 1 FROM keyless",
+        "SELECT 1",
+        "ROLLBACK",
+        "SELECT 1",
+    ];
     let answers: Vec<String> = script.iter().flat_map(|sql| outcome(&wire.query(sql))).collect();
     let expected = ["Z T", "Z T", "0A000", "Z E", "25P02", "Z E", "Z I", "Z I"];
     assert_eq!(answers, expected);
@@ -93,12 +100,22 @@ fn by_the_extended_protocol_a_refusal_skips_to_the_sync() {
     let mut wire = proxy.door(&sharded.first).wire();
     wire.run("BEGIN");
     wire.run(FIRST);
-    let answer = wire.exchange(&Messages::new().once("SELECT 1 FROM keyless", &[]).once("SELECT 1", &[]).sync());
+    let answer = wire.exchange(
+        &Messages::new()
+            .once("SELECT 1 FROM keyless", &[])
+            .once("SELECT 1", &[])
+            .sync(),
+    );
     assert_eq!(outcome(&answer), ["0A000", "Z E"], "{answer:?}");
     assert_eq!(answer.len(), 2, "nothing else is answered: {answer:?}");
     let answer = wire.exchange(&Messages::new().once("ROLLBACK", &[]).sync());
     assert_eq!(outcome(&answer), ["Z I"], "{answer:?}");
-    let answer = wire.exchange(&Messages::new().once("SELECT 1 FROM keyless", &[]).sync().query("SELECT 1"));
+    let answer = wire.exchange(
+        &Messages::new()
+            .once("SELECT 1 FROM keyless", &[])
+            .sync()
+            .query("SELECT 1"),
+    );
     assert_eq!(outcome(&answer), ["0A000", "Z I", "Z I"], "{answer:?}");
 }
 
@@ -111,9 +128,14 @@ fn what_follows_a_flush_is_looked_at_too() {
     let first = wire.until(b'C');
     assert!(first.iter().any(|frame| frame.to_string() == "D of 1"));
     let answer = wire.exchange(&Messages::new().once(sql, &["2"]).sync());
-    let is_wrong = answer.iter().any(|line| line.starts_with('D') && line != "D of 2");
+    let is_wrong = answer
+        .iter()
+        .any(|line| line.starts_with('D') && line != "D of 2");
     assert!(!is_wrong, "{answer:?}");
-    assert_eq!(wire.value("SELECT note FROM orders WHERE tenant_id = 2 AND id = 1"), "of 2");
+    assert_eq!(
+        wire.value("SELECT note FROM orders WHERE tenant_id = 2 AND id = 1"),
+        "of 2"
+    );
 }
 
 #[test]
@@ -125,9 +147,13 @@ fn the_tenant_routes_what_has_no_key() {
     assert_eq!(shard(&mut wire), "s2");
     assert_eq!(wire.value("SELECT current_setting('pgshunt.tenant')"), "2");
     wire.run("RESET pgshunt.tenant");
-    let mut wire = proxy.door(&sharded.first).wire_with(&[("options", "-c pgshunt.tenant=3")]);
+    let mut wire = proxy
+        .door(&sharded.first)
+        .wire_with(&[("options", "-c pgshunt.tenant=3")]);
     assert_eq!(wire.value("SELECT DISTINCT note FROM orders"), "of 3");
-    let mut wire = proxy.door(&sharded.first).wire_with(&[("options", "-c pgshunt.tenant=nobody")]);
+    let mut wire = proxy
+        .door(&sharded.first)
+        .wire_with(&[("options", "-c pgshunt.tenant=nobody")]);
     assert_eq!(wire.sqlstate("SELECT count(*) FROM orders"), "22023");
 }
 
@@ -135,12 +161,18 @@ fn the_tenant_routes_what_has_no_key() {
 fn a_tenant_for_one_transaction() {
     let (sharded, proxy) = four(RULES);
     let mut wire = proxy.door(&sharded.first).wire();
-    for set in ["SET LOCAL pgshunt.tenant = '3'", "SELECT set_config('pgshunt.tenant', '3', true)"] {
+    for set in [
+        "SET LOCAL pgshunt.tenant = '3'",
+        "SELECT set_config('pgshunt.tenant', '3', true)",
+    ] {
         wire.run("BEGIN");
         wire.run(set);
         assert_eq!(wire.value("SELECT DISTINCT note FROM orders"), "of 3", "{set}");
         wire.run("COMMIT");
-        assert_eq!(wire.value("SELECT note FROM orders WHERE tenant_id = 1 AND id = 1"), "of 1");
+        assert_eq!(
+            wire.value("SELECT note FROM orders WHERE tenant_id = 1 AND id = 1"),
+            "of 1"
+        );
     }
     wire.run("BEGIN");
     wire.extended("SELECT set_config('pgshunt.tenant', $1, true)", &["2"]);
@@ -155,8 +187,13 @@ fn a_tenant_for_one_transaction() {
 #[test]
 fn the_guard_refuses_other_tenants() {
     let (sharded, proxy) = four(&guarded("enforce"));
-    let mut wire = proxy.door(&sharded.first).wire_with(&[("options", "-c pgshunt.tenant=4")]);
-    assert_eq!(wire.value("SELECT note FROM orders WHERE tenant_id = 4 AND id = 1"), "of 4");
+    let mut wire = proxy
+        .door(&sharded.first)
+        .wire_with(&[("options", "-c pgshunt.tenant=4")]);
+    assert_eq!(
+        wire.value("SELECT note FROM orders WHERE tenant_id = 4 AND id = 1"),
+        "of 4"
+    );
     // Tenant 5 is on the same shard.
     for sql in [
         "SELECT * FROM orders WHERE tenant_id = 5",
@@ -167,7 +204,10 @@ fn the_guard_refuses_other_tenants() {
     ] {
         assert_eq!(wire.sqlstate(sql), "42501", "{sql}");
         let answer = wire.extended(sql, &[]);
-        assert!(answer.iter().any(|line| line.contains("42501")), "{sql}: {answer:?}");
+        assert!(
+            answer.iter().any(|line| line.contains("42501")),
+            "{sql}: {answer:?}"
+        );
     }
     let answer = wire.extended("SELECT note FROM orders WHERE tenant_id = $1", &["5"]);
     assert!(answer.iter().any(|line| line.contains("42501")), "{answer:?}");
@@ -176,16 +216,25 @@ fn the_guard_refuses_other_tenants() {
 #[test]
 fn the_guard_ties_statements_to_the_tenant() {
     let (sharded, proxy) = four(&guarded("rewrite"));
-    let mut wire = proxy.door(&sharded.first).wire_with(&[("options", "-c pgshunt.tenant=4")]);
+    let mut wire = proxy
+        .door(&sharded.first)
+        .wire_with(&[("options", "-c pgshunt.tenant=4")]);
     assert_eq!(wire.value("SELECT DISTINCT note FROM orders"), "of 4");
     let answer = wire.extended("SELECT DISTINCT note FROM orders WHERE id = $1", &["1"]);
     assert!(answer.iter().any(|line| line == "D of 4"), "{answer:?}");
-    let prepare = Messages::new().parse("p", "SELECT DISTINCT note FROM orders WHERE id >= $1").describe(b'S', "p");
+    let prepare = Messages::new()
+        .parse("p", "SELECT DISTINCT note FROM orders WHERE id >= $1")
+        .describe(b'S', "p");
     wire.exchange(&prepare.sync());
     let answer = wire.exchange(&Messages::new().run("p", &["1"]).sync());
     assert!(answer.iter().any(|line| line == "D of 4"), "{answer:?}");
     wire.run("UPDATE orders SET note = 'mine'");
-    assert_eq!(sharded.shard(0).psql("SELECT DISTINCT note FROM orders WHERE tenant_id = 5"), "of 5");
+    assert_eq!(
+        sharded
+            .shard(0)
+            .psql("SELECT DISTINCT note FROM orders WHERE tenant_id = 5"),
+        "of 5"
+    );
     assert_eq!(wire.sqlstate("SELECT * FROM orders WHERE tenant_id = 5"), "42501");
 }
 
@@ -193,12 +242,18 @@ fn the_guard_ties_statements_to_the_tenant() {
 fn a_bound_tenant_is_not_changed() {
     let sharded = Sharded::databases(4).filled();
     let config = sharded.config(&guarded("enforce"));
-    let bound = format!("[[database.user]]\nname = \"{}\"\ntenant = \"2\"\n", sharded.first.name);
+    let bound = format!(
+        "[[database.user]]\nname = \"{}\"\ntenant = \"2\"\n",
+        sharded.first.name
+    );
     let proxy = config.section(&bound).start();
     let door = proxy.door(&sharded.first);
     let mut wire = door.wire();
     assert_eq!(wire.value("SELECT current_setting('pgshunt.tenant')"), "2");
-    assert_eq!(wire.value("SELECT DISTINCT note FROM orders WHERE tenant_id = 2"), "of 2");
+    assert_eq!(
+        wire.value("SELECT DISTINCT note FROM orders WHERE tenant_id = 2"),
+        "of 2"
+    );
     for sql in [
         "SET pgshunt.tenant = '1'",
         "SET LOCAL pgshunt.tenant = '1'",
@@ -225,17 +280,32 @@ fn what_a_session_owns_keeps_it_on_one_shard() {
     wire.run("CREATE TEMP TABLE mine (id bigint)");
     wire.run("INSERT INTO mine SELECT id FROM orders WHERE tenant_id = 1");
     assert_eq!(wire.value("SELECT count(*) FROM mine"), "2");
-    assert_eq!(wire.sqlstate("SELECT note FROM orders WHERE tenant_id = 2"), "0A000");
-    assert_eq!(wire.sqlstate("SELECT 1 FROM mine m, orders o WHERE o.tenant_id = 2"), "0A000");
-    assert_eq!(wire.value("SELECT count(*) FROM mine, orders o WHERE o.tenant_id = 1 AND o.id = mine.id"), "2");
+    assert_eq!(
+        wire.sqlstate("SELECT note FROM orders WHERE tenant_id = 2"),
+        "0A000"
+    );
+    assert_eq!(
+        wire.sqlstate("SELECT 1 FROM mine m, orders o WHERE o.tenant_id = 2"),
+        "0A000"
+    );
+    assert_eq!(
+        wire.value("SELECT count(*) FROM mine, orders o WHERE o.tenant_id = 1 AND o.id = mine.id"),
+        "2"
+    );
     wire.run("DROP TABLE mine");
-    assert_eq!(wire.value("SELECT note FROM orders WHERE tenant_id = 2 AND id = 1"), "of 2");
+    assert_eq!(
+        wire.value("SELECT note FROM orders WHERE tenant_id = 2 AND id = 1"),
+        "of 2"
+    );
 }
 
 #[test]
 fn locks_and_notifications_meet_in_one_place() {
     let (sharded, proxy) = four(RULES);
-    let (mut one, mut other) = (proxy.door(&sharded.first).wire(), proxy.door(&sharded.first).wire());
+    let (mut one, mut other) = (
+        proxy.door(&sharded.first).wire(),
+        proxy.door(&sharded.first).wire(),
+    );
     one.run("SELECT 1 FROM orders WHERE tenant_id = 1");
     other.run("SELECT 1 FROM orders WHERE tenant_id = 2");
     assert_eq!(one.value("SELECT pg_try_advisory_lock(7)"), "t");
@@ -245,7 +315,11 @@ fn locks_and_notifications_meet_in_one_place() {
     one.run("LISTEN news");
     other.run("NOTIFY news, 'hear'");
     let heard = one.until(b'A');
-    assert!(heard.last().is_some_and(|frame| frame.to_string().contains("news")));
+    assert!(
+        heard
+            .last()
+            .is_some_and(|frame| frame.to_string().contains("news"))
+    );
 }
 
 #[test]
@@ -257,10 +331,19 @@ fn tables_without_keys() {
     wire.run("INSERT INTO audit_log VALUES (1, 'seen')");
     assert_eq!(sharded.shard(0).psql("SELECT note FROM audit_log"), "seen");
     let answer = wire.query("SELECT * FROM keyless");
-    assert!(answer[0].contains("0A000") && answer[0].contains("keyless"), "{answer:?}");
+    assert!(
+        answer[0].contains("0A000") && answer[0].contains("keyless"),
+        "{answer:?}"
+    );
     assert_eq!(wire.sqlstate("SELECT * FROM nowhere"), "42P01");
-    assert_eq!(wire.sqlstate("SELECT note FROM orders WHERE tenant_id = 'x'"), "22P02");
-    assert_eq!(wire.value("SELECT count(*) FROM pg_class WHERE relname = 'orders'"), "1");
+    assert_eq!(
+        wire.sqlstate("SELECT note FROM orders WHERE tenant_id = 'x'"),
+        "22P02"
+    );
+    assert_eq!(
+        wire.value("SELECT count(*) FROM pg_class WHERE relname = 'orders'"),
+        "1"
+    );
     assert_eq!(wire.value("SELECT 1 + 1"), "2");
     wire.run("SET pgshunt.target = 'shard:s2'");
     assert_eq!(wire.value("SELECT DISTINCT note FROM orders"), "of 2");
@@ -277,10 +360,16 @@ fn a_shard_that_is_down_is_its_own_tenants_trouble() {
     let config = sharded.config(&rules).pool("query_wait_timeout = \"2s\"");
     let proxy = config.pool("server_login_retry = \"100ms\"").start();
     let mut wire = proxy.door(&sharded.first).wire();
-    assert_eq!(wire.value("SELECT DISTINCT note FROM orders WHERE tenant_id = 2"), "of 2");
+    assert_eq!(
+        wire.value("SELECT DISTINCT note FROM orders WHERE tenant_id = 2"),
+        "of 2"
+    );
     drop(sharded.nodes.remove(1));
     let state = wire.sqlstate("SELECT DISTINCT note FROM orders WHERE tenant_id = 2");
-    assert!(state.starts_with("08") || state.starts_with("57") || state == "53300", "{state}");
+    assert!(
+        state.starts_with("08") || state.starts_with("57") || state == "53300",
+        "{state}"
+    );
     for tenant in [1, 4] {
         let sql = format!("SELECT DISTINCT note FROM orders WHERE tenant_id = {tenant}");
         assert_eq!(wire.value(&sql), format!("of {tenant}"));
@@ -312,7 +401,10 @@ fn a_cancel_reaches_the_shard_that_works() {
     until("the statement to run", || watcher.value(&count) == "1");
     wire.cancel();
     let answer = wire.until_ready();
-    assert!(answer.iter().any(|frame| frame.to_string().contains("57014")), "{answer:?}");
+    assert!(
+        answer.iter().any(|frame| frame.to_string().contains("57014")),
+        "{answer:?}"
+    );
 }
 
 #[test]
@@ -328,7 +420,10 @@ fn explain_says_where_and_why() {
     let bound = route(&mut wire, "SELECT * FROM orders WHERE tenant_id = $1");
     assert!(bound.contains("bound"), "{bound}");
     let refused = route(&mut wire, "SELECT * FROM keyless");
-    assert!(refused.starts_with("pgshunt||") && refused.contains("keyless"), "{refused}");
+    assert!(
+        refused.starts_with("pgshunt||") && refused.contains("keyless"),
+        "{refused}"
+    );
     wire.run("BEGIN");
     wire.run(FIRST);
     let other = route(&mut wire, OTHER);

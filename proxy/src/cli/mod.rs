@@ -4,10 +4,13 @@ mod cache;
 mod check;
 pub mod demo;
 mod import;
+mod placed;
 mod route;
 mod serve;
 mod setup;
+mod shards;
 mod systems;
+mod tenant;
 mod twophase;
 mod verifiers;
 
@@ -37,6 +40,7 @@ pub fn run() -> ExitCode {
         Verb::Cache(args) => cache::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Setup(args) => setup::run(&args),
+        Verb::Tenant(args) => tenant::run(&args),
         Verb::Import(args) => import::run(&args),
     }
 }
@@ -66,6 +70,8 @@ enum Verb {
     Cache(cache::Args),
     /// Make the role pgshunt itself uses on the servers, or show the SQL
     Setup(setup::Args),
+    /// Say where tenants are, and whether their rows are there
+    Tenant(tenant::Args),
     /// Turn a PgBouncer configuration into ours
     Import(import::Args),
     /// Start a PostgreSQL and pgshunt on this machine and show what it does
@@ -145,6 +151,11 @@ mod tests {
             ("setup --print", true),
             ("setup", false),
             ("import pgbouncer.ini --users userlist.txt --secrets s", true),
+            ("tenant where -c f.toml 7", true),
+            ("tenant list -c f.toml --database d", true),
+            ("tenant verify -c f.toml", true),
+            ("tenant where -c f.toml", false),
+            ("tenant", false),
             ("import", false),
             ("", false),
         ] {

@@ -11,6 +11,7 @@ mod pools;
 mod routes;
 mod shards;
 mod stats;
+mod tenants;
 mod transactions;
 
 use super::lookout::Seen;
@@ -66,6 +67,7 @@ shows! {
     Users = "USERS", "roles: limits, connections", &databases::USERS, databases::users;
     Replicas = "REPLICAS", "servers: role, how fresh, what they do", &routes::REPLICAS, routes::replicas;
     Shards = "SHARDS", "shards: where they are, what they do", &shards::SHARDS, shards::shards;
+    Tenants = "TENANTS", "tenants that have a shard by name", &tenants::TENANTS, tenants::tenants;
     Routes = "ROUTES", "where statements went", &routes::ROUTES, routes::routes;
     Reasons = "REASONS", "why they went there", &routes::REASONS, routes::reasons;
     Transactions = "TRANSACTIONS", "prepared transactions on several shards, and why they are", &transactions::TRANSACTIONS, transactions::transactions;

@@ -247,6 +247,7 @@ fn columns_are_those_of_pgbouncer() {
             "ssssqiiiiiqqqq",
             "database,shard,primary,state,replicas,sv_active,sv_idle,sv_login,waiting,maxwait_ms,assignments,wait_time,connects,connect_failures",
         ),
+        (Show::Tenants, "ssss", "database,tenant,shard,because"),
         (Show::Routes, "ssqs", "database,target,count,about"),
         (
             Show::Cache,
@@ -269,7 +270,11 @@ fn every_row_has_a_cell_for_every_column() {
         let rows = show.rows(&seen());
         // There is no server in what these tests see.
         assert!(
-            !rows.is_empty() || matches!(show, Show::Replicas | Show::Reasons | Show::Shards | Show::Cache),
+            !rows.is_empty()
+                || matches!(
+                    show,
+                    Show::Replicas | Show::Reasons | Show::Shards | Show::Tenants | Show::Cache
+                ),
             "{show:?}"
         );
         for row in rows {

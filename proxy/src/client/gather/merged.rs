@@ -191,10 +191,7 @@ impl Gather {
                     Some(first) if !first.fits(&description) => return Err(self.unlike(at)),
                     Some(_) => {}
                     None => {
-                        let visible = description
-                            .columns
-                            .len()
-                            .saturating_sub(merging.merge.hidden);
+                        let visible = description.columns.len().saturating_sub(merging.merge.hidden);
                         let columns = description.columns[..visible].to_vec();
                         let own = Description { columns };
                         if merging.job.told().is_some_and(|told| !told.fits(&own)) {

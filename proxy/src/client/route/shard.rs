@@ -14,8 +14,7 @@ use super::elsewhere::Steer;
 use super::place::{Ground, Place, Placed, Tenant, is_of_session};
 use super::readings::Read;
 use super::refusals::{
-    elsewhere, no_such_shard, not_looked_up, other_characters, refusal, sets_among_others,
-    several, too_long,
+    elsewhere, no_such_shard, not_looked_up, other_characters, refusal, sets_among_others, several, too_long,
 };
 use super::sets::{Set, mentions};
 use crate::catalog::Found;
@@ -281,7 +280,12 @@ impl Client {
         let is_free = sharding.guard == Guard::Off && reads.tenant.is_none();
         let placed = Placed::Target;
         let sets_ours = || mentions(self.inbox.bytes(), b"pgshunt.");
-        if is_free && !sets_ours() && self.target().is_some() && self.lease.is_none() && !self.session.has_begun() {
+        if is_free
+            && !sets_ours()
+            && self.target().is_some()
+            && self.lease.is_none()
+            && !self.session.has_begun()
+        {
             // Whoever names a shard knows what is there.
             let noted = Noted {
                 placed,
