@@ -75,6 +75,23 @@ fn a_transaction_that_begins_with_a_refusal_has_failed() {
 }
 
 #[test]
+fn what_follows_a_rollback_in_one_text_is_looked_at() {
+    let (sharded, proxy) = four(RULES);
+    let mut wire = proxy.door(&sharded.first).wire();
+    wire.run("BEGIN");
+    wire.run(FIRST);
+    assert_eq!(wire.sqlstate("SELECT 1 / 0"), "22012");
+    let two = "ROLLBACK; SELECT note FROM orders WHERE tenant_id = 2 AND id = 1";
+    let answer = wire.query(two);
+    let is_right = answer.iter().any(|line| line == "D of 2");
+    let is_refused = answer.iter().any(|line| line.starts_with('E'));
+    assert!(is_right || is_refused, "never no row: {answer:?}");
+    wire.query("ROLLBACK");
+    let set = "SET pgshunt.tenant = '2'; SELECT DISTINCT note FROM orders";
+    assert_eq!(wire.sqlstate(set), "0A000");
+}
+
+#[test]
 fn savepoints_survive_a_refusal() {
     let (sharded, proxy) = four(RULES);
     let mut wire = proxy.door(&sharded.first).wire();

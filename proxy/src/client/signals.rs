@@ -47,7 +47,8 @@ impl Client {
         if self.handle.take(Signal::Fenced) && self.is_fenced() {
             return self.fenced(cx);
         }
-        if self.handle.take(Signal::Caught) && self.lease.is_none() {
+        let waits = self.lease.is_none() || self.session.is_between_stretches();
+        if self.handle.take(Signal::Caught) && waits {
             return self.hear_client(cx);
         }
         if self.handle.take(Signal::Cancel) {

@@ -28,7 +28,7 @@ impl Client {
         reads: &Reads,
     ) -> Result<Option<Set>, Fault> {
         let bound = reads.tenant.as_deref();
-        if bound.is_none() && !read.reading.bounds.is_empty() {
+        if bound.is_none() && !read.reading.bounds.is_empty() && read.reading.statements == 1 {
             // What it says now is learned from the server when its transaction has ended.
             return Ok(None);
         }

@@ -137,8 +137,9 @@ impl Client {
         let Some(lease) = &self.lease else {
             return Stay::On;
         };
-        if self.inbox.is_empty() || self.inbox.bytes().first() == Some(&b'X') || lease.backend.status == b'E'
-        {
+        // A failed transaction refuses all but its end, and what stands behind that in the same text must be looked at.
+        let is_for_gathering = lease.backend.status == b'E' && self.is_gathered();
+        if self.inbox.is_empty() || self.inbox.bytes().first() == Some(&b'X') || is_for_gathering {
             return Stay::On;
         }
         if self.is_gathered() {
