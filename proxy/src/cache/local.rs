@@ -244,7 +244,7 @@ mod tests {
             },
             tenant: tenant.into(),
             class: 0,
-            stamp: Stamp::now(&generations, &Box::new([]) as &super::super::stamp::Reads),
+            stamp: Stamp::now(&generations, &Box::default()),
             asked_at: Instant::now(),
             description: Box::new([]),
             rows: vec![0; bytes - ENTRY_BYTES].into(),

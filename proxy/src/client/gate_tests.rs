@@ -42,6 +42,7 @@ fn snapshot() -> Snapshot {
             rules: None,
             split: Default::default(),
             sharding: None,
+            cache: None,
         }],
         auth: Auth {
             mode: AuthMode::Trust,

@@ -42,6 +42,7 @@ fn database(name: &str) -> Database {
         rules: None,
         split: Default::default(),
         sharding: None,
+        cache: None,
     }
 }
 
