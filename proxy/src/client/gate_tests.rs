@@ -43,7 +43,6 @@ fn snapshot() -> Snapshot {
             split: Default::default(),
             cache: None,
             sharding: None,
-            cache: None,
         }],
         auth: Auth {
             mode: AuthMode::Trust,

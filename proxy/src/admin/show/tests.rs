@@ -43,7 +43,6 @@ fn database(name: &str) -> Database {
         split: Default::default(),
         cache: None,
         sharding: None,
-        cache: None,
     }
 }
 

@@ -37,7 +37,6 @@ fn database(name: &str, has_control: bool) -> Database {
         split: Default::default(),
         cache: None,
         sharding: None,
-        cache: None,
     }
 }
 
