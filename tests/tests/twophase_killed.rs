@@ -93,7 +93,7 @@ fn killed_while_a_shard_prepares_or_decides() {
         shard.superuser().psql(TABLE);
     }
     let mut proxy = config(&world).start();
-    for at in 0..NAMES.len() {
+    for (at, name) in NAMES.iter().enumerate() {
         let working = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
         let mut watcher = world.shards[at].superuser().wire();
         let was_told = round(&world, proxy, at, Some(at), || {
@@ -103,7 +103,7 @@ fn killed_while_a_shard_prepares_or_decides() {
         let is_committed;
         (proxy, is_committed) = judge(&world, at, was_told);
         // The last shard is the anchor: its COMMIT goes on without pgshunt, and it is the decision.
-        assert_eq!(is_committed, at == 2, "{}", NAMES[at]);
+        assert_eq!(is_committed, at == 2, "{name}");
     }
 }
 

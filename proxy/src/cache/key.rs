@@ -95,7 +95,7 @@ fn matters(name: &[u8], settings: &Settings) -> bool {
         // Which server of a shard answers makes no difference; which shard does.
         return settings.value(name).is_some_and(|value| value.contains(&b':'));
     }
-    !HARMLESS.iter().any(|other| is(other))
+    !HARMLESS.iter().any(is)
 }
 
 /// A question and who asks it.

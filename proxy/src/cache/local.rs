@@ -232,6 +232,7 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::stamp::Reads;
     use crate::protocol::session::touched::Generations;
 
     fn entry(hash: u128, tenant: &[u8], bytes: usize) -> Arc<Entry> {
@@ -244,7 +245,7 @@ mod tests {
             },
             tenant: tenant.into(),
             class: 0,
-            stamp: Stamp::now(&generations, &Box::new([]) as &super::super::stamp::Reads),
+            stamp: Stamp::now(&generations, &Reads::default()),
             asked_at: Instant::now(),
             description: Box::new([]),
             rows: vec![0; bytes - ENTRY_BYTES].into(),

@@ -154,7 +154,9 @@ async fn warm(snapshot: &Snapshot, args: &Warm) -> Result<(), String> {
 }
 
 /// What the session says at startup.
-fn settings(args: &Warm, tenant: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+type Startup = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn settings(args: &Warm, tenant: &str) -> Result<Startup, String> {
     let mut settings = vec![(b"pgshunt.cache".to_vec(), b"refresh".to_vec())];
     if !tenant.is_empty() {
         settings.push((b"pgshunt.tenant".to_vec(), tenant.into()));

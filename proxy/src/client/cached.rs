@@ -177,7 +177,7 @@ impl Filling {
 
 impl Client {
     /// Asks the cache for the unit that begins the inbox. The session holds no server.
-    pub(super) fn from_cache(&mut self, cx: &mut Waking<'_>, at: Instant) -> Looked {
+    pub(super) fn look_in_cache(&mut self, cx: &mut Waking<'_>, at: Instant) -> Looked {
         let epoch = self.worker.cache_epoch.get();
         if self.routing.cache.as_of != epoch {
             self.routing.cache.reader = self.worker.cache_reader(&self.handle.pool.plan.key.database);

@@ -470,7 +470,7 @@ impl Client {
         if self.lease.is_some() {
             return true;
         }
-        match self.from_cache(cx, at) {
+        match self.look_in_cache(cx, at) {
             Looked::No => {}
             Looked::Answered => return true,
             Looked::More => {

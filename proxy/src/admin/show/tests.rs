@@ -41,6 +41,7 @@ fn database(name: &str) -> Database {
         max_db_connections: 40,
         rules: None,
         split: Default::default(),
+        cache: None,
         sharding: None,
     }
 }

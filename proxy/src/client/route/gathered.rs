@@ -202,20 +202,3 @@ pub(super) fn must_be_heard(text: &[u8]) -> Option<Vec<u8>> {
     ];
     words.into_iter().any(begins).then(|| text.to_vec())
 }
-
-/// It is on one shard, and can't be on another.
-pub(super) fn elsewhere(here: &str, other: &str, in_transaction: bool) -> Fault {
-    let what = match in_transaction {
-        true => "transaction",
-        false => "session",
-    };
-    let fault = Fault::error(
-        sqlstate::FEATURE_NOT_SUPPORTED,
-        format!("this statement is for shard {other}, and the {what} is on shard {here}"),
-    );
-    match in_transaction {
-        true => fault.hint("End the transaction first: one transaction is on one shard."),
-        false => fault
-            .hint("The session keeps its server; SHOW PINS at the console says why. Use another session."),
-    }
-}

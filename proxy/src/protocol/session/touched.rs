@@ -281,8 +281,10 @@ mod tests {
     #[test]
     fn a_change_inside_a_transaction_is_told_with_its_end() {
         let (mut session, generations, _) = session();
-        let mut backend = Backend::default();
-        backend.status = b'T';
+        let mut backend = Backend {
+            status: b'T',
+            ..Backend::default()
+        };
         backend.pipeline.push(Expect::Query);
         session.touched.anything = true;
         session.tell_changes(&backend);
