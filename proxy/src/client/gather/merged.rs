@@ -40,6 +40,8 @@ struct Merging<'a> {
     formats: Formats,
     limit: u64,
     offset: u64,
+    /// The shard that names types, and may be asked for an order.
+    leader: usize,
     first: Option<Description>,
 }
 
@@ -82,6 +84,7 @@ impl Gather {
             formats,
             limit: limit.unwrap_or(u64::MAX),
             offset,
+            leader: on[0],
             first: None,
         };
         let count = self.merge_rows(on, &mut merging).await?;
@@ -189,12 +192,11 @@ impl Gather {
                 let description = self.description(at, header)?;
                 match &merging.first {
                     Some(first) if !first.fits(&description) => return Err(self.unlike(at)),
+                    // Types that users made have numbers of their own on each shard.
+                    Some(_) if at == merging.leader => merging.first = Some(description),
                     Some(_) => {}
                     None => {
-                        let visible = description
-                            .columns
-                            .len()
-                            .saturating_sub(merging.merge.hidden);
+                        let visible = description.columns.len().saturating_sub(merging.merge.hidden);
                         let columns = description.columns[..visible].to_vec();
                         let own = Description { columns };
                         if merging.job.told().is_some_and(|told| !told.fits(&own)) {
