@@ -391,6 +391,15 @@ impl Gather {
             return Ok(0);
         }
         self.name_types(on[0], &mut keys).await?;
+        // An array of arrays is another thing.
+        if keys
+            .iter()
+            .any(|key| key.is_binary && key.type_name.ends_with(']'))
+        {
+            return Err(Halt::refused(
+                "ORDER BY an array in binary over several shards: ask for it in text",
+            ));
+        }
         self.send(on[0], &held.question(&keys), 1).await?;
         let mut among = vec![on[0]];
         let (mut skipped, mut count) = (0, 0);
