@@ -512,6 +512,30 @@ pub struct Process {
     pub open_fds: u64,
 }
 
+/// The result cache of one database, or one class of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheRow {
+    /// Statements answered from it.
+    pub hits: u64,
+    /// Statements looked for and not found.
+    pub misses: u64,
+    /// Answers kept.
+    pub fills: u64,
+    /// Answers found old because of a change.
+    pub invalidated: u64,
+}
+
+/// What is measured of each class of a result cache.
+pub static OF_CACHE: &[Metric<CacheRow>] = metrics! { CacheRow:
+    Counter "pgshunt_cache_hits_total" "Statements answered from the result cache." |c| c.hits as f64;
+    Counter "pgshunt_cache_misses_total" "Statements looked for in the result cache and not found." |c| c.misses as f64;
+    Counter "pgshunt_cache_fills_total" "Answers kept." |c| c.fills as f64;
+    Counter "pgshunt_cache_invalidated_total" "Answers found old because a table was changed." |c| c.invalidated as f64;
+};
+
+/// The labels of [`OF_CACHE`].
+pub const CACHE_LABELS: [&str; 2] = ["database", "class"];
+
 /// What is measured of the process, without labels.
 pub static OF_PROCESS: &[Metric<Process>] = metrics! { Process:
     Gauge "pgshunt_connections" "Client connections, logged in or not." |p| p.connections as f64;

@@ -175,6 +175,8 @@ pub struct Database {
     pub split: routing_rules::Rules,
     /// Which shard what belongs to; `None`: there is one shard, and everything is on it.
     pub sharding: Option<Arc<routing_rules::Sharding>>,
+    /// What answers are kept; `None`: none.
+    pub cache: Option<routing_rules::cache::Rules>,
 }
 
 impl Database {

@@ -7,11 +7,14 @@
 //! [`access`] proves that a text only reads, with the [`Names`] of its database (remembered by [`Texts`]); [`route`] decides with that, the user's
 //! [`Rules`] and the session's [`Facts`] which kind of server it is for, and says why.
 //!
+//! [`cache`] tells whose answer may be kept, and what makes it old.
+//!
 //! Where a database is sharded, [`Sharding`] says how. [`cut`] makes pieces of a text, a [`Reading`] (remembered by
 //! [`Shapes`]) finds every table in it and what its key is tied to, [`Reading::spread`] places one execution of it with its
 //! [`Values`], and a [`Plan`] says how several shards answer together. [`rewrite`] ties a statement to a tenant.
 
 mod access;
+pub mod cache;
 mod calls;
 mod control;
 mod effects;

@@ -11,7 +11,7 @@ use crate::settings::{Found, Source};
 use crate::words::{Call, Keyword, WORDS, Words};
 
 /// How text is to be lexed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lex {
     /// Off: backslashes escape in plain strings.
     pub standard_conforming_strings: bool,

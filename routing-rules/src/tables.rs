@@ -55,6 +55,13 @@ impl Tables {
         self.by_name.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// All of them, by schema and name.
+    pub fn iter(&self) -> impl Iterator<Item = &Table> {
+        let mut all: Vec<&Table> = self.by_name.values().flatten().collect();
+        all.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        all.into_iter()
+    }
+
     /// Is nothing known?
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()

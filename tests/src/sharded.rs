@@ -132,7 +132,11 @@ impl Sharded {
         self.on_all(TABLES);
         self.on_all("INSERT INTO currency VALUES ('EUR', 'Euro'), ('USD', 'Dollar')");
         for tenant in 1..=5 {
-            let shard = self.shard(if tenant <= 3 { tenant } else { 0 });
+            let shard = self.shard(if tenant <= 3 && tenant < self.count() {
+                tenant
+            } else {
+                0
+            });
             shard.psql(&format!(
                 "INSERT INTO tenants VALUES ({tenant}, 'tenant {tenant}');\
                  INSERT INTO accounts SELECT n, {tenant}, 'account ' || n FROM generate_series(1, 2) n;\

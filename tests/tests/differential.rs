@@ -283,6 +283,26 @@ fn a_skipped_close_of_the_unnamed_statement_and_a_bind_right_behind() {
 }
 
 #[test]
+fn a_sync_before_or_behind_data_that_fails() {
+    let data = |data: &[u8]| Message::raw(b'd', data);
+    let done = || Message::raw(b'c', b"");
+    let copy = || [p("", "COPY t (a, b) FROM STDIN (FORMAT csv)"), b("", ""), e("")];
+    let [parse, bind, execute] = copy();
+    same(&[
+        &[parse, bind, execute, data(b"not a number\n"), s()],
+        &[q("SELECT 1")],
+    ]);
+    let [parse, bind, execute] = copy();
+    same(&[
+        &[parse, bind, execute, s(), data(b"nothing,\n"), done(), s()],
+        &[q("SELECT 1")],
+    ]);
+    let begins = q("COPY t (a, b) FROM STDIN (FORMAT csv)");
+    same(&[&[begins.clone(), data(b"words,\n"), s()], &[q("SELECT 1")]]);
+    same(&[&[begins, s(), data(b"70,\n"), done()], &[q("SELECT 1")]]);
+}
+
+#[test]
 fn a_name_taken_by_sql_right_before() {
     same(&[
         &[p("a", "SET TRANSACTION READ ONLY"), s()],

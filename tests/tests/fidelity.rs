@@ -149,3 +149,32 @@ fn a_search_path_with_pg_temp_and_two_phase_commit() {
         "0"
     );
 }
+
+/// The same of a session that has written before it asks for the first time, in this transaction or in one before.
+#[test]
+fn a_strangers_sequence_value_is_not_told_after_a_write() {
+    let database = cluster::database();
+    database.door().psql(
+        "CREATE SEQUENCE s START 1000; CREATE TABLE t (id serial, a int); INSERT INTO t (a) VALUES (1)",
+    );
+    let unknown = "E ERROR 55000 lastval is not yet defined in this session";
+    for (writes, expected) in [
+        (&["UPDATE t SET a = 2"][..], unknown),
+        (&["BEGIN", "DELETE FROM t WHERE a = 7"], unknown),
+        (&["INSERT INTO t (a) VALUES (2)"], "D 2"),
+        (&["BEGIN", "INSERT INTO t (a) VALUES (3)"], "D 3"),
+        (
+            &["BEGIN", "UPDATE t SET a = 4", "INSERT INTO t (a) VALUES (4)"],
+            "D 4",
+        ),
+    ] {
+        // Nobody has ever asked of this pgshunt.
+        let proxy = one(&database);
+        let door = proxy.door(&database);
+        door.wire().run("SELECT nextval('s')");
+        let mut client = door.wire();
+        writes.iter().for_each(|sql| client.run(sql));
+        let heard = client.query("SELECT lastval()");
+        assert!(heard.iter().any(|line| line == expected), "{writes:?}: {heard:?}");
+    }
+}

@@ -49,6 +49,8 @@ pub enum Command {
     Kill(Option<String>),
     /// `WAIT_CLOSE`
     WaitClose(Option<String>),
+    /// `CLEAR_CACHE`
+    ClearCache(Option<String>),
     /// `SHUTDOWN`
     Shutdown(Patience),
     /// `SET key = value`
@@ -83,6 +85,7 @@ pub enum Verb {
     Kill,
     KillClient,
     WaitClose,
+    ClearCache,
     Shutdown,
 }
 
@@ -99,7 +102,7 @@ pub struct Entry {
 }
 
 /// Every verb and who may use it. A verb that is not here nobody may use.
-pub const COMMANDS: [Entry; 13] = {
+pub const COMMANDS: [Entry; 14] = {
     use Role::{Admin, Watcher};
     [
         entry(Verb::Show, Watcher, "SHOW word", "show what the list below says"),
@@ -155,6 +158,12 @@ pub const COMMANDS: [Entry; 13] = {
             "WAIT_CLOSE [database]",
             "wait until the servers that RECONNECT or RELOAD replaced are gone",
         ),
+        entry(
+            Verb::ClearCache,
+            Admin,
+            "CLEAR_CACHE [database]",
+            "forget every answer that was kept",
+        ),
     ]
 };
 
@@ -201,6 +210,7 @@ impl Command {
             Command::Reconnect(_) => Verb::Reconnect,
             Command::Kill(_) => Verb::Kill,
             Command::WaitClose(_) => Verb::WaitClose,
+            Command::ClearCache(_) => Verb::ClearCache,
             Command::Shutdown(_) => Verb::Shutdown,
             Command::Set(_, _) => Verb::Set,
         }
@@ -267,6 +277,7 @@ fn command(words: &[Word]) -> Option<Command> {
         "RESUME" => database_or_all(rest).map(Command::Resume),
         "RECONNECT" => database_or_all(rest).map(Command::Reconnect),
         "WAIT_CLOSE" => database_or_all(rest).map(Command::WaitClose),
+        "CLEAR_CACHE" => database_or_all(rest).map(Command::ClearCache),
         "DISABLE" => database_or_all(rest)?.map(Command::Disable),
         "ENABLE" => database_or_all(rest)?.map(Command::Enable),
         word => driver::without_effect(word, rest).map(Command::Nothing),

@@ -8,7 +8,7 @@ fn one(text: &str) -> Command {
     commands.remove(0)
 }
 
-const EVERY_VERB: [Verb; 13] = [
+const EVERY_VERB: [Verb; 14] = [
     Verb::Show,
     Verb::Driver,
     Verb::Set,
@@ -21,6 +21,7 @@ const EVERY_VERB: [Verb; 13] = [
     Verb::Kill,
     Verb::KillClient,
     Verb::WaitClose,
+    Verb::ClearCache,
     Verb::Shutdown,
 ];
 
@@ -50,6 +51,7 @@ fn a_watcher_can_run_no_command_but_show() {
         "ENABLE app",
         "RECONNECT",
         "WAIT_CLOSE",
+        "CLEAR_CACHE app",
         "SET default_pool_size = 5",
         "SET SESSION verbose TO 1",
     ];

@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use super::lookout::Seen;
-use crate::metrics::{BUCKETS_S, Histogram, Kind, Metric, OF_POOL, OF_PROCESS, POOL_LABELS, PoolRow, TIMES};
+use crate::metrics::{
+    BUCKETS_S, CACHE_LABELS, CacheRow, Histogram, Kind, Metric, OF_CACHE, OF_POOL, OF_PROCESS, POOL_LABELS,
+    PoolRow, TIMES,
+};
 
 /// The media type of [`text`].
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,6 +33,13 @@ pub fn text(seen: &Seen) -> String {
             line(&mut out, metric.name, labels, (metric.value)(pool));
         }
     }
+    let caches = caches(seen);
+    for metric in OF_CACHE.iter().filter(|_| !caches.is_empty()) {
+        head(&mut out, metric.name, kind(metric), metric.help);
+        for (labels, cache) in &caches {
+            line(&mut out, metric.name, labels, (metric.value)(cache));
+        }
+    }
     for times in &TIMES {
         head(&mut out, times.name, "histogram", times.help);
         for (labels, pool) in &pools {
@@ -37,6 +47,24 @@ pub fn text(seen: &Seen) -> String {
         }
     }
     out
+}
+
+/// Every class of every cache.
+fn caches(seen: &Seen) -> Vec<(String, CacheRow)> {
+    let [database, class] = CACHE_LABELS;
+    let mut rows: Vec<_> = seen
+        .caches
+        .iter()
+        .flat_map(|(name, cache)| {
+            let classes = cache.rules.classes.iter().zip(&cache.counts.classes);
+            classes.map(move |(rules, counts)| {
+                let labels = format!("{},{}", label(database, name), label(class, &rules.name));
+                (labels, counts.row())
+            })
+        })
+        .collect();
+    rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+    rows
 }
 
 fn labelled(pool: &PoolRow) -> (String, &PoolRow) {

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::command::Patience;
 use super::process;
 use super::rates::{Rates, STATS_PERIOD, Sample, Samples, Twelve};
+use crate::cache::Cache;
 use crate::client::switches::Switches;
 use crate::client::worker::{Common, Order};
 use crate::cluster::Cluster;
@@ -86,6 +87,8 @@ pub struct Seen {
     pub clusters: Arc<HashMap<String, Arc<[Arc<Cluster>]>>>,
     /// Transactions that span shards, per database.
     pub transactions: BTreeMap<String, crate::twophase::known::Seen>,
+    /// The answers kept for each database.
+    pub caches: HashMap<String, Arc<Cache>>,
     /// Is pgshunt about to stop?
     pub stopping: bool,
     /// Connections, logged in or not.
@@ -189,6 +192,7 @@ impl Lookout {
             switches: self.common.switches.load_full(),
             clusters: self.common.clusters.load_full(),
             transactions: self.common.transactions.seen(),
+            caches: self.common.caches().clone(),
             stopping: self.stopping.get(),
             connections: count(&self.common.connections),
             cancels: count(&self.common.cancels),

@@ -138,6 +138,21 @@ impl Lookout {
         Ok(())
     }
 
+    /// Forgets every answer kept for a database, or for all.
+    ///
+    /// # Errors
+    /// There is no such database.
+    pub fn clear_cache(&self, which: Which<'_>) -> Result<(), Fault> {
+        self.find(which)?;
+        let snapshot = self.common.snapshot.load();
+        for (database, cache) in self.common.caches().iter() {
+            if which.is_none_or(|said| means(said, database, &snapshot)) {
+                cache.clear();
+            }
+        }
+        Ok(())
+    }
+
     fn find(&self, which: Which<'_>) -> Result<(), Fault> {
         match which {
             Some(name) if self.common.snapshot.load().database(name).is_none() => {

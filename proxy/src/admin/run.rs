@@ -52,6 +52,7 @@ pub fn columns(command: &Command) -> Option<Vec<Column>> {
         | Command::Reconnect(_)
         | Command::Kill(_)
         | Command::WaitClose(_)
+        | Command::ClearCache(_)
         | Command::Shutdown(_)
         | Command::Set(_, _) => None,
     }
@@ -91,6 +92,7 @@ pub async fn run(lookout: &Lookout, command: &Command, asker: &Asker<'_>) -> Res
         Command::Reconnect(which) => lookout.reconnect(which.as_deref()).await.map(done),
         Command::Kill(which) => lookout.kill(which.as_deref()).await.map(done),
         Command::WaitClose(which) => lookout.wait_close(which.as_deref()).await.map(done),
+        Command::ClearCache(which) => lookout.clear_cache(which.as_deref()).map(done),
         Command::Shutdown(patience) => {
             lookout.shut_down(*patience);
             Ok(Answer::done("SHUTDOWN"))

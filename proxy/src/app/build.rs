@@ -51,6 +51,7 @@ pub fn build(snapshot: Snapshot) -> Result<Parts, StartFault> {
         clusters: ArcSwap::from_pointee(clusters),
         catalogs: Default::default(),
         marks: Default::default(),
+        caches: Default::default(),
         cancels: AtomicUsize::new(0),
         replicating: Default::default(),
         transactions: Default::default(),

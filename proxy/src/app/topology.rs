@@ -15,7 +15,7 @@ use crate::client::worker::Common;
 use crate::cluster::Cluster;
 use crate::cluster::watch::{Watcher, watch};
 use crate::protocol::auth::Secret;
-use crate::snapshot::{Control, Snapshot};
+use crate::snapshot::{Control, Database, Snapshot};
 
 /// How often it is seen to.
 const TICK: Duration = Duration::from_millis(50);
@@ -57,6 +57,20 @@ pub async fn serve(common: Arc<Common>) {
 
 fn control<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a Control> {
     snapshot.database(name)?.control.as_ref()
+}
+
+/// Who looks into a database that clients call `name`, and what its servers call it.
+pub(super) fn watcher_of(snapshot: &Snapshot, name: &str, cluster: &Cluster) -> Option<Watcher> {
+    let database = snapshot.database(name)?;
+    let dbname = dbname_of(database, name, cluster);
+    Some(watcher(database.control.as_ref()?, &dbname))
+}
+
+fn dbname_of(database: &Database, name: &str, cluster: &Cluster) -> String {
+    match database.is_wildcard() {
+        true => name.to_owned(),
+        false => cluster.members[0].target.dbname.clone(),
+    }
 }
 
 fn watcher(control: &Control, dbname: &str) -> Watcher {
@@ -116,8 +130,9 @@ fn ask_for_names(
         };
         let shards = clusters.get(&database.name).map_or(&[][..], |shards| shards);
         let wanted = Wanted {
-            names: shards.iter().any(|cluster| cluster.has_replicas()),
+            names: database.cache.is_some() || shards.iter().any(|cluster| cluster.has_replicas()),
             tables: database.sharding.is_some(),
+            relations: database.cache.is_some(),
         };
         // All shards have the same names and tables: the first one that answers tells.
         let reached = |cluster: &&Arc<Cluster>| cluster.primary_or_only().is_some();
@@ -135,10 +150,7 @@ fn ask_for_names(
             continue;
         }
         let who = |cluster: &Arc<Cluster>| {
-            let dbname = match database.is_wildcard() {
-                true => name.clone(),
-                false => cluster.members[0].target.dbname.clone(),
-            };
+            let dbname = dbname_of(database, &name, cluster);
             (cluster.clone(), watcher(control, &dbname))
         };
         let asked_ones: Vec<_> = asked_ones.iter().map(who).collect();
@@ -179,7 +191,8 @@ impl Asked {
         if !self.task.is_finished() {
             return false;
         }
-        let is_wanted = catalogued.is_outdated() || !Arc::ptr_eq(&self.under, snapshot);
+        let is_old = catalogued.is_outdated() || catalogued.has_old_catalog();
+        let is_wanted = is_old || !Arc::ptr_eq(&self.under, snapshot);
         let pause = match is_wanted {
             true => NAMES_PAUSE.max(self.took.get() * NAMES_SHARE).min(NAMES_FRESH),
             false => NAMES_FRESH,

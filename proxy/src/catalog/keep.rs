@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use routing_rules::cache::{Catalog, Relations};
 use routing_rules::{Names, Rules};
 
 use super::Catalogued;
 use super::names::{NAMES_QUERY, read};
+use super::relations::{self, RELATIONS_QUERY};
 use super::tables;
 use crate::cluster::Cluster;
 use crate::cluster::watch::Watcher;
@@ -22,9 +24,12 @@ pub struct Wanted {
     pub names: bool,
     /// Tables and their columns.
     pub tables: bool,
+    /// What matters to the result cache.
+    pub relations: bool,
 }
 
-/// Asks the primary for a database's names, and has them corrected by the rules, and for its tables.
+/// Asks the primary for a database's names, and has them corrected by the rules, for its tables, and for what matters to
+/// its result cache.
 ///
 /// # Errors
 ///
@@ -59,12 +64,28 @@ pub async fn ask(
             true => Some(tables::ask(&mut asker).await?),
             false => None,
         };
-        Ok::<_, String>((names, tables))
+        let relations = match wanted.relations {
+            true => {
+                let rows = asker.ask(RELATIONS_QUERY, &[]).await;
+                let rows = rows.map_err(|fault| fault.to_string())?;
+                Some(relations::read(&rows).ok_or("an answer that makes no sense")?)
+            }
+            false => None,
+        };
+        Ok::<_, String>((names, tables, relations))
     };
-    let (mut names, tables) = tokio::time::timeout(PATIENCE, asked)
+    let (mut names, tables, relations) = tokio::time::timeout(PATIENCE, asked)
         .await
         .map_err(|_| "no answer in time")??;
     rules.correct(&mut names);
-    catalogued.learn(as_of, names, tables);
+    let vouched = |name: &[u8]| {
+        let mut functions = rules.functions.iter();
+        functions.any(|(own, is_safe)| *is_safe && own.as_bytes() == name)
+    };
+    let catalog = relations.map(|found| Catalog {
+        names: names.clone(),
+        relations: Relations::new(&found, vouched),
+    });
+    catalogued.learn(as_of, names, tables, catalog);
     Ok(())
 }

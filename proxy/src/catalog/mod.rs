@@ -2,12 +2,14 @@
 
 pub mod keep;
 pub mod names;
+pub mod relations;
 pub mod tables;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
+use routing_rules::cache::Catalog;
 use routing_rules::{Names, Tables};
 use tokio::sync::Notify;
 
@@ -35,6 +37,8 @@ pub struct Found {
     pub names: Names,
     /// Its tables; `None`: they do not matter, since it is not sharded.
     pub tables: Option<Tables>,
+    /// The names and more, for the result cache; `None`: there is none.
+    pub catalog: Option<Arc<Catalog>>,
 }
 
 impl Found {
@@ -48,6 +52,7 @@ impl Found {
             stamp: 0,
             names: Names::default(),
             tables: None,
+            catalog: None,
         }
     }
 }
@@ -57,6 +62,13 @@ impl Found {
 pub struct AsOf {
     generation: u64,
     tables: u64,
+}
+
+impl AsOf {
+    /// A number no other state of the same schema has.
+    fn sum(self) -> u64 {
+        self.generation.wrapping_add(self.tables)
+    }
 }
 
 /// The next stamp.
@@ -88,6 +100,32 @@ impl Catalogued {
         is_current.then(|| found.clone())
     }
 
+    /// What matters to the result cache, unless anything has changed since it was asked for; and the schema it is of.
+    pub fn catalog(&self) -> Option<(u64, Arc<Catalog>)> {
+        let found = self.found.load();
+        let found = found.as_ref()?;
+        let is_current = found.as_of == self.as_of();
+        let catalog = found.catalog.clone().filter(|_| is_current)?;
+        Some((found.as_of.sum(), catalog))
+    }
+
+    /// Was something found for the result cache that is no longer so?
+    pub fn has_old_catalog(&self) -> bool {
+        let found = self.found.load();
+        let is_old = |found: &Arc<Found>| found.catalog.is_some() && found.as_of != self.as_of();
+        found.as_ref().is_some_and(is_old)
+    }
+
+    /// The schema they are of.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Something has changed that this pgshunt did not see happen.
+    pub fn outdate(&self) {
+        self.schema.changed(true);
+    }
+
     /// The schema as it is now.
     pub fn as_of(&self) -> AsOf {
         AsOf {
@@ -102,12 +140,13 @@ impl Catalogued {
     }
 
     /// This was found by questions asked when the schema was like that.
-    pub fn learn(&self, as_of: AsOf, names: Names, tables: Option<Tables>) {
+    pub fn learn(&self, as_of: AsOf, names: Names, tables: Option<Tables>, catalog: Option<Catalog>) {
         self.found.store(Some(Arc::new(Found {
             as_of,
             stamp: STAMP.fetch_add(1, Ordering::Relaxed),
             names,
             tables,
+            catalog: catalog.map(Arc::new),
         })));
         self.learned.notify_waiters();
     }
@@ -122,14 +161,14 @@ mod tests {
         let schema = Schema::default();
         let catalogued = Catalogued::new(schema.clone());
         assert!(catalogued.is_outdated());
-        catalogued.learn(catalogued.as_of(), Names::default(), None);
+        catalogued.learn(catalogued.as_of(), Names::default(), None, None);
         assert!(catalogued.current().is_some());
         schema.changed_but_for_names(true);
         assert!(catalogued.current().is_some());
         let before = catalogued.as_of();
         schema.changed(true);
         assert!(catalogued.is_outdated());
-        catalogued.learn(before, Names::default(), None);
+        catalogued.learn(before, Names::default(), None, None);
         assert!(catalogued.is_outdated(), "asked for before the change");
     }
 
@@ -137,7 +176,12 @@ mod tests {
     fn a_temporary_table_makes_no_table_doubtful() {
         let schema = Schema::default();
         let catalogued = Catalogued::new(schema.clone());
-        catalogued.learn(catalogued.as_of(), Names::default(), Some(Tables::default()));
+        catalogued.learn(
+            catalogued.as_of(),
+            Names::default(),
+            Some(Tables::default()),
+            None,
+        );
         schema.changed(false);
         assert!(catalogued.is_outdated() && catalogued.tables().is_some());
         schema.changed(true);

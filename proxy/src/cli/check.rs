@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{counted, refuse, systems, twophase, verifiers};
+use super::{counted, refuse, shards, systems, twophase, verifiers};
 use crate::config;
 use crate::pool::settings::Settings;
 use crate::server::address::Address;
@@ -142,6 +142,7 @@ fn report_servers(snapshot: &Snapshot) -> ExitCode {
     }
     let mixed = runtime.block_on(systems::compare(snapshot));
     let differing = runtime.block_on(verifiers::compare(snapshot));
+    let unlike = runtime.block_on(shards::compare(snapshot));
     let unready = runtime.block_on(twophase::report(snapshot));
     if unreachable > 0 {
         eprintln!("{} cannot be reached", counted(unreachable, "server"));
@@ -161,7 +162,13 @@ fn report_servers(snapshot: &Snapshot) -> ExitCode {
     if unready > 0 {
         eprintln!("transactions can't write on several shards everywhere");
     }
-    match unreachable + mixed + differing + unready {
+    if unlike > 0 {
+        eprintln!(
+            "{} of the shards that must be the same or be there",
+            counted(unlike, "difference")
+        );
+    }
+    match unreachable + mixed + differing + unready + unlike {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }

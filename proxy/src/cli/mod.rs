@@ -1,12 +1,16 @@
 //! The command line: one file per verb. The only place that prints and that chooses exit codes.
 
+mod cache;
 mod check;
 pub mod demo;
 mod import;
+mod placed;
 mod route;
 mod serve;
 mod setup;
+mod shards;
 mod systems;
+mod tenant;
 mod twophase;
 mod verifiers;
 
@@ -33,8 +37,10 @@ pub fn run() -> ExitCode {
         Verb::Serve(args) => serve::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Route(args) => route::run(&args),
+        Verb::Cache(args) => cache::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Setup(args) => setup::run(&args),
+        Verb::Tenant(args) => tenant::run(&args),
         Verb::Import(args) => import::run(&args),
     }
 }
@@ -60,8 +66,12 @@ enum Verb {
     Check(check::Args),
     /// Say where a statement would go and why, without a connection
     Route(route::Args),
+    /// Fill, show or empty the cache of a running pgshunt
+    Cache(cache::Args),
     /// Make the role pgshunt itself uses on the servers, or show the SQL
     Setup(setup::Args),
+    /// Say where tenants are, and whether their rows are there
+    Tenant(tenant::Args),
     /// Turn a PgBouncer configuration into ours
     Import(import::Args),
     /// Start a PostgreSQL and pgshunt on this machine and show what it does
@@ -125,6 +135,14 @@ mod tests {
             ("check -c f.toml --offline", true),
             ("route -c f.toml --database d --tenant t select", true),
             ("route -c f.toml", false),
+            (
+                "cache warm -c f.toml -U app --tenant a --tenant b --set TimeZone=UTC",
+                true,
+            ),
+            ("cache stats -c f.toml -U ops", true),
+            ("cache clear -c f.toml -U ops --database d", true),
+            ("cache", false),
+            ("cache warm", false),
             ("demo", true),
             ("demo --seconds 3 --keep-dir", true),
             ("demo --check", true),
@@ -133,6 +151,11 @@ mod tests {
             ("setup --print", true),
             ("setup", false),
             ("import pgbouncer.ini --users userlist.txt --secrets s", true),
+            ("tenant where -c f.toml 7", true),
+            ("tenant list -c f.toml --database d", true),
+            ("tenant verify -c f.toml", true),
+            ("tenant where -c f.toml", false),
+            ("tenant", false),
             ("import", false),
             ("", false),
         ] {

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use routing_rules::{Facts, Lex, Names, Rules, Transaction, Wanted, access, route};
 
-use super::{WRONG, counted, refuse};
+use super::placed::{Offline, place};
+use super::{WRONG, refuse};
 use crate::config;
 use crate::snapshot::{Database, Snapshot};
 
@@ -44,7 +45,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn database<'a>(snapshot: &'a Snapshot, name: Option<&str>) -> Result<&'a Database, String> {
+pub(super) fn database<'a>(snapshot: &'a Snapshot, name: Option<&str>) -> Result<&'a Database, String> {
     match (name, snapshot.databases.as_slice()) {
         (Some(name), _) => {
             let unknown = || format!("there is no database \"{name}\" in the configuration");
@@ -66,12 +67,40 @@ fn explain(database: &Database, args: &Args) -> ExitCode {
         println!("target   pgshunt\nbecause  an empty statement needs no server");
         return ExitCode::SUCCESS;
     }
-    let [shard] = database.shards.as_slice() else {
-        let shards = counted(database.shards.len(), "shard");
-        eprintln!(
-            "database \"{}\" has {shards}; this version does not route between shards",
-            database.name
-        );
+    let placed = match &database.sharding {
+        Some(sharding) => match place(sharding, &args.sql, args.tenant.as_deref()) {
+            Ok(placed) => Some(placed),
+            Err(why) => {
+                println!("target   pgshunt\nbecause  {why}");
+                return ExitCode::FAILURE;
+            }
+        },
+        None => None,
+    };
+    let shard = match (&placed, database.shards.as_slice()) {
+        (
+            Some(Offline {
+                shards: Some(shards),
+                because,
+                notes,
+                ..
+            }),
+            _,
+        ) => {
+            println!("target   shards\nshard    {shards}\nbecause  {because}");
+            notes.iter().for_each(|note| println!("         ({note})"));
+            return ExitCode::SUCCESS;
+        }
+        (
+            Some(Offline {
+                shard: Some(name), ..
+            }),
+            all,
+        ) => all.iter().find(|shard| shard.name == *name),
+        (_, all) => all.first(),
+    };
+    let Some(shard) = shard else {
+        eprintln!("database \"{}\" has no servers", database.name);
         return ExitCode::FAILURE;
     };
     // Offline nothing is known of the database's own functions and views: they count as what they could be at worst.
@@ -89,13 +118,19 @@ fn explain(database: &Database, args: &Args) -> ExitCode {
     let route = route(&database.split, &facts);
     println!("target   {}\nshard    {}", route.target.word(), shard.name);
     println!("access   {}", if access.is_read() { "read" } else { "write" });
-    println!("because  {route}");
+    match &placed {
+        Some(placed) => {
+            println!("because  {}; {route}", placed.because);
+            placed.notes.iter().for_each(|note| println!("         ({note})"));
+        }
+        None => println!("because  {route}"),
+    }
     if has_replicas && access.is_read() {
         println!(
             "         (tables are taken for tables: a view may be another matter, which pgshunt asks the server)"
         );
     }
-    if args.tenant.is_some() {
+    if args.tenant.is_some() && placed.is_none() {
         println!("         (with one shard the tenant makes no difference)");
     }
     ExitCode::SUCCESS

@@ -19,13 +19,14 @@ use super::mode;
 use super::relay::Client;
 use super::replicate::{self, Replication};
 use super::route::Routing;
+use super::route::named_shard;
 use super::worker::{Accepted, Common, Counted, Worker};
 use crate::fault::{Fault, Severity};
 use crate::metrics::Limit;
 use crate::net::buffer::{Inbox, Outbox};
 use crate::net::socket;
 use crate::net::stream::{Socket, Stream};
-use crate::pool::Pool;
+use crate::pool::{Pool, Reads};
 use crate::protocol::auth::{Secret, messages};
 use crate::protocol::session::Session;
 use crate::protocol::session::ours;
@@ -201,7 +202,10 @@ async fn admit(
         return Err(refuse(&mut arrived.stream, no_such_database(database)).await);
     };
     pool.know(secret);
-    let startup = startup_settings(&arrived.startup);
+    let mut startup = startup_settings(&arrived.startup);
+    if let Err(fault) = fits_database(&mut startup, &pool.reads()) {
+        return Err(refuse(&mut arrived.stream, fault).await);
+    }
     let (startup, reported) = match introduce(&pool, startup, &worker.buffers).await {
         Ok(known) => known,
         Err(NotWelcome::Fault(fault)) => {
@@ -219,6 +223,29 @@ async fn admit(
     client
         .map(|client| (LoggedIn::Client(Box::new(client)), counted, passes))
         .map_err(|error| Ended::Gone(Some(error)))
+}
+
+/// A role that is bound to a tenant begins with it, and a shard that is asked for must be there.
+fn fits_database(startup: &mut Shared, reads: &Reads) -> Result<(), Fault> {
+    if let Some(shard) = startup.value(b"pgshunt.target").and_then(named_shard)
+        && reads.clusters.iter().all(|cluster| *cluster.name != *shard)
+    {
+        let text = format!("there is no shard \"{shard}\"");
+        return Err(Fault::fatal(sqlstate::UNDEFINED_OBJECT, text));
+    }
+    let Some(tenant) = &reads.tenant else {
+        return Ok(());
+    };
+    match startup.value(b"pgshunt.tenant") {
+        Some(own) if own != tenant.as_bytes() => {
+            let text = "permission denied to set parameter \"pgshunt.tenant\"";
+            let fault = Fault::fatal(sqlstate::INSUFFICIENT_PRIVILEGE, text);
+            return Err(fault.detail("The role is bound to one tenant."));
+        }
+        Some(_) => {}
+        None => Arc::make_mut(startup).set(b"pgshunt.tenant", tenant.as_bytes()),
+    }
+    Ok(())
 }
 
 /// What can be refused whoever it is.

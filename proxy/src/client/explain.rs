@@ -5,6 +5,7 @@ use std::task::Context;
 use routing_rules::{Access, Facts, Names, Rules, Transaction, access, route};
 
 use super::relay::Client;
+use super::route::{Foretold, Placed, why_several};
 use crate::pool::Reads;
 use crate::protocol::reply::{self, ErrorFields};
 use crate::protocol::session::ours::{Ours, RouteRow};
@@ -21,6 +22,9 @@ impl Client {
 
     fn last_route(&mut self) -> RouteRow {
         let reads = self.handle.pool.reads();
+        if let Some(row) = self.hit_row() {
+            return row;
+        }
         let Some(told) = self.told_last() else {
             return RouteRow {
                 target: "pgshunt".into(),
@@ -50,12 +54,16 @@ impl Client {
         if let Some(shard) = &told.shard {
             row.shard = shard.to_string();
         }
+        if told.placed != Placed::Unsaid && reads.clusters.len() > 1 && !told.is_gathered {
+            row.because = format!("{}; {}", told.placed.words(), row.because);
+        }
         row.target = match (told.is_gathered, told.is_replica) {
             (true, _) => "shards".into(),
             (false, true) => "replica".into(),
             (false, false) => "primary".into(),
         };
         row.server = told.server;
+        row.cache = self.cache_word();
         if !told.note.is_empty() {
             row.because += "; ";
             row.because += told.note;
@@ -88,7 +96,12 @@ impl Client {
             is_pinned: !self.session.pins.is_empty(),
             batch_is_open: false,
         };
-        row(&reads.rules, &facts, &reads)
+        let mut row = row(&reads.rules, &facts, &reads);
+        row.cache = self.would_be_cached(text);
+        match self.foretell(text) {
+            None => row,
+            Some(foretold) => on_shards(row, foretold),
+        }
     }
 
     /// Tells the client the route its statement has taken, if it asked for that.
@@ -118,6 +131,26 @@ impl Client {
         let (outbox, stream) = (&mut self.outbox, &mut self.stream);
         // A broken line shows at the next write.
         let _ = outbox.write(cx, stream, &notice);
+    }
+}
+
+/// The same row, the database being sharded.
+fn on_shards(row: RouteRow, foretold: Foretold) -> RouteRow {
+    let (target, shard, because) = match foretold {
+        Foretold::Shard(shard, placed) => (row.target, shard, format!("{}; {}", placed.words(), row.because)),
+        Foretold::Shards(shards) => ("shards".into(), shards, why_several()),
+        Foretold::Bound => (
+            row.target,
+            String::new(),
+            format!("what is bound to it says which shard; {}", row.because),
+        ),
+        Foretold::Refused(fault) => ("pgshunt".into(), String::new(), fault.message),
+    };
+    RouteRow {
+        target,
+        shard,
+        because,
+        ..row
     }
 }
 

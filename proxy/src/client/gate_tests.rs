@@ -41,6 +41,7 @@ fn snapshot() -> Snapshot {
             max_db_connections: 0,
             rules: None,
             split: Default::default(),
+            cache: None,
             sharding: None,
         }],
         auth: Auth {

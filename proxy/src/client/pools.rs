@@ -90,7 +90,7 @@ impl Common {
     }
 
     /// What is known of a database's names.
-    fn catalogued(&self, database: &str) -> Arc<Catalogued> {
+    pub(super) fn catalogued(&self, database: &str) -> Arc<Catalogued> {
         let new = || Arc::new(Catalogued::new(self.schema(database)));
         self.catalogs()
             .entry(database.to_owned())
@@ -157,6 +157,7 @@ impl Worker {
     /// Follows a changed configuration. A pool of which it says the same as before stays untouched; clients of a
     /// database that is no more leave when they are idle.
     pub(super) fn reload(&self) {
+        self.forget_caches();
         for pool in self.all_pools() {
             match self.common.ways(&pool.plan.key) {
                 Some(ways) => {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use super::cached::Looked;
 use super::handle::{Doing, Handle};
 use super::leave;
 use super::route::{Pick, Routing, Stay, Steer};
@@ -152,6 +153,7 @@ impl Client {
         }
         // A client that waits is still read, to hear it leave; but not without end.
         let blocked = self.ticket.is_some()
+            || self.routing.cache.waits()
             || self
                 .lease
                 .as_ref()
@@ -304,6 +306,8 @@ impl Client {
             session.on_server(server.inbox.bytes(), &mut server.backend, desk, &mut sink)
         });
         let bytes = sink.forward.bytes(server.inbox.bytes());
+        session.tell_changes(&server.backend);
+        self.routing.cache.passes(session, bytes);
         let (outbox, stream) = (&mut self.outbox, &mut self.stream);
         let mut written = Ok(());
         if session.is_on_replica() {
@@ -465,6 +469,15 @@ impl Client {
     fn borrow(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
         if self.lease.is_some() {
             return true;
+        }
+        match self.look_in_cache(cx, at) {
+            Looked::No => {}
+            Looked::Answered => return true,
+            Looked::More => {
+                self.grows = true;
+                return false;
+            }
+            Looked::Later => return false,
         }
         let pool = match self.pick(at) {
             Pick::Pool(pool) => pool,

@@ -87,7 +87,7 @@ impl Client {
 
     /// A cancel request: for a client that waits, the waiting ends; for one whose statement runs, the server hears it.
     pub(super) fn cancel(&mut self, cx: &mut Context<'_>) -> Then {
-        if self.ticket.take().is_some() {
+        if self.ticket.take().is_some() || self.routing.cache.stops_waiting() {
             self.handle.does(Doing::Idle, Instant::now());
             self.refuse(&Fault::error(
                 sqlstate::QUERY_CANCELED,

@@ -22,6 +22,7 @@ use super::marks::Marks;
 use super::replicate::{self, Listed};
 use super::route::readings::Readings;
 use super::switches::Switches;
+use crate::cache::{Cache, Reader};
 use crate::catalog::Catalogued;
 use crate::cluster::Cluster;
 use crate::metrics::Census;
@@ -114,6 +115,8 @@ pub struct Common {
     pub catalogs: std::sync::Mutex<HashMap<String, Arc<Catalogued>>>,
     /// The instant up to which each tenant must be read, by database and tenant.
     pub marks: Marks,
+    /// Answers kept, by the name clients give a database.
+    pub caches: std::sync::Mutex<HashMap<String, Arc<Cache>>>,
     /// Cancel requests being passed on.
     pub cancels: AtomicUsize,
     /// Replication connections.
@@ -163,6 +166,10 @@ pub struct Worker {
     pub ending: Notify,
     /// Its parts of the pools.
     pub(super) pools: RefCell<HashMap<Key, Rc<Pool>>>,
+    /// Its views of the caches; `None`: there is none.
+    pub(super) cache_readers: RefCell<HashMap<String, Option<Rc<Reader>>>>,
+    /// Grows each time clients must ask for theirs again.
+    pub(super) cache_epoch: Cell<u64>,
     scratch: RefCell<Vec<Vec<u8>>>,
 }
 
@@ -187,6 +194,8 @@ impl Worker {
             draining: Cell::new(false),
             ending: Notify::new(),
             pools: RefCell::default(),
+            cache_readers: RefCell::default(),
+            cache_epoch: Cell::new(1),
             scratch: RefCell::default(),
         })
     }

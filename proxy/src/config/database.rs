@@ -63,6 +63,7 @@ fn database(section: &Section, from: &Inherited) -> Database {
         control: control(section, &name, &shards, from.environment),
         users: users(section, &pool, sharding.as_deref()),
         split: said.split,
+        cache: said.cache,
         sharding,
         rules,
         max_client_conn: max_client_conn.unwrap_or(from.limits.max_db_client_connections),

@@ -97,6 +97,7 @@ fn database(dsn: Dsn, environment: &Environment) -> Result<Database, Vec<Wrong>>
         max_client_conn: limits.max_db_client_connections,
         max_db_connections: limits.max_db_connections,
         rules: None,
+        cache: None,
         split: routing_rules::Rules::default(),
         sharding: None,
     })

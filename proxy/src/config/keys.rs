@@ -24,8 +24,27 @@ pub(super) const ROOT: Keys = Keys {
 /// The file of rules.
 pub(super) const RULES: Keys = Keys {
     section: WHOLE_FILE,
-    known: &["split", "sharding"],
-    not_yet: &["cache", "analytics", "limits", "hints"],
+    known: &["split", "sharding", "cache"],
+    not_yet: &["analytics", "limits", "hints"],
+};
+
+pub(super) const CACHE: Keys = Keys {
+    section: "[cache]",
+    known: &[
+        "max_bytes",
+        "max_entry_bytes",
+        "tenant_share",
+        "elsewhere",
+        "max_delay",
+        "class",
+    ],
+    not_yet: &[],
+};
+
+pub(super) const CACHE_CLASS: Keys = Keys {
+    section: "[[cache.class]]",
+    known: &["name", "tables", "ttl", "stale", "refresh_ahead", "statements"],
+    not_yet: &[],
 };
 
 pub(super) const SPLIT: Keys = Keys {

@@ -5,6 +5,7 @@
 
 mod address;
 mod auth;
+mod cache;
 mod check;
 mod database;
 mod dsn;

@@ -1,5 +1,5 @@
 //! The file of rules a database names: what is to be done with its statements. Here `[split]`, where reads go; `[sharding]`
-//! has a file of its own.
+//! and `[cache]` have files of their own.
 
 use std::io::Read;
 use std::path::Path;
@@ -20,6 +20,8 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub(super) struct Said {
     pub split: Rules,
     pub sharding: Option<Sharding>,
+    /// `None`: no class is named.
+    pub cache: Option<routing_rules::cache::Rules>,
 }
 
 /// Reads and checks a file of rules, of a database with these shards.
@@ -57,9 +59,11 @@ fn parse(file: &Path, text: &str, shards: &[&str]) -> Result<Said, Vec<Mistake>>
     }
     let root = Section::open(&keys::RULES, &document, &findings);
     let split = root.section("split", &keys::SPLIT);
+    let cache = root.section("cache", &keys::CACHE);
     let said = Said {
         split: split.map_or_else(Rules::default, |found| self::split(&found)),
         sharding: sharding(&root, shards),
+        cache: cache.and_then(|found| super::cache::cache(&found)),
     };
     match findings.into_mistakes() {
         none if none.is_empty() => Ok(said),
@@ -188,7 +192,8 @@ mod tests {
             let name = file.file_name().expect("a name").to_string_lossy().into_owned();
             if name == "app.toml" {
                 assert_eq!(rules, Said::default(), "it shows the defaults");
-                for key in keys::SPLIT.known {
+                let cache = keys::CACHE.known.iter().filter(|key| **key != "class");
+                for key in keys::SPLIT.known.iter().chain(cache) {
                     let shown = |line: &str| line.starts_with(&format!("{key} = "));
                     assert!(text.lines().any(shown), "app.toml does not show {key}");
                 }
@@ -223,7 +228,12 @@ mod tests {
     fn the_examples_in_the_text_have_no_mistakes() {
         let file = Path::new(SHIPPED).join("README.md");
         let text = std::fs::read_to_string(&file).expect("a text");
-        let examples = text.split("\n\n").filter(|part| part.starts_with("    [s"));
+        let begins = |part: &&str| {
+            ["    [s", "    [cache", "    [[cache"]
+                .iter()
+                .any(|head| part.starts_with(head))
+        };
+        let examples = text.split("\n\n").filter(begins);
         let mut count = 0;
         for example in examples {
             assert_ne!(right(&file, example), Said::default(), "{example}");

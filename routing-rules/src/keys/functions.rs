@@ -32,7 +32,10 @@ pub fn kind(name: &ObjectName) -> Kind {
     {
         return Kind::Aggregate;
     }
-    let is_keyword = KEYWORDS.split_ascii_whitespace().any(|keyword| keyword == name);
+    let is_keyword = KEYWORDS
+        .split_ascii_whitespace()
+        .chain(LOCKS.split_ascii_whitespace())
+        .any(|keyword| keyword == name);
     match WORDS.exact(name.as_bytes()).call {
         Call::Unknown if !is_keyword => Kind::Unknown,
         _ => Kind::Builtin,
@@ -52,6 +55,10 @@ const AGGREGATES: &str = "any_value array_agg avg bit_and bit_or bit_xor bool_an
     jsonb_object_agg_strict jsonb_object_agg_unique jsonb_object_agg_unique_strict max min mode percent_rank percentile_cont \
     percentile_disc range_agg range_intersect_agg rank regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope \
     regr_sxx regr_sxy regr_syy stddev stddev_pop stddev_samp string_agg sum var_pop var_samp variance xmlagg grouping";
+
+/// Builtins that leave locks with the session, and read no table.
+const LOCKS: &str = "pg_advisory_lock pg_advisory_lock_shared pg_advisory_unlock pg_advisory_unlock_all pg_advisory_unlock_shared \
+    pg_try_advisory_lock pg_try_advisory_lock_shared";
 
 /// Written like functions, and none.
 const KEYWORDS: &str = "coalesce nullif greatest least current_date current_time current_timestamp localtime localtimestamp \

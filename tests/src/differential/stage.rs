@@ -148,7 +148,7 @@ impl Stage {
             let mut rival = turn.rival.map(|rival| &mut self.rivals[rival]);
             if let Some(rival) = &mut rival {
                 // Its settings reach the server each time; now and then it makes them again, and is asked what it left.
-                if (self.acts + at) % 4 == 0 {
+                if (self.acts + at).is_multiple_of(4) {
                     rival.run(RIVAL_SETTINGS);
                 }
                 rival.run(RIVAL_BEGINS);

@@ -3,6 +3,7 @@
 //! Columns, their names, order and types are PgBouncer 1.25's, so that its monitoring tools work.
 
 mod about;
+mod cache;
 mod config;
 mod databases;
 mod peers;
@@ -10,6 +11,7 @@ mod pools;
 mod routes;
 mod shards;
 mod stats;
+mod tenants;
 mod transactions;
 
 use super::lookout::Seen;
@@ -65,9 +67,11 @@ shows! {
     Users = "USERS", "roles: limits, connections", &databases::USERS, databases::users;
     Replicas = "REPLICAS", "servers: role, how fresh, what they do", &routes::REPLICAS, routes::replicas;
     Shards = "SHARDS", "shards: where they are, what they do", &shards::SHARDS, shards::shards;
+    Tenants = "TENANTS", "tenants that have a shard by name", &tenants::TENANTS, tenants::tenants;
     Routes = "ROUTES", "where statements went", &routes::ROUTES, routes::routes;
     Reasons = "REASONS", "why they went there", &routes::REASONS, routes::reasons;
     Transactions = "TRANSACTIONS", "prepared transactions on several shards, and why they are", &transactions::TRANSACTIONS, transactions::transactions;
+    Cache = "CACHE", "answers kept: hits, misses, room, and why statements are not looked for", &cache::CACHE, cache::cache;
     Config = "CONFIG", "the configuration, secrets left out", &config::CONFIG, config::config;
     State = "STATE", "is pgshunt active, paused, stopping?", &about::STATE, about::state;
     Mem = "MEM", "memory of the process", &about::MEM, about::mem;
@@ -89,6 +93,7 @@ impl Show {
                 | Show::Version
                 | Show::Replicas
                 | Show::Transactions
+                | Show::Cache
                 | Show::Config
                 | Show::State
                 | Show::Mem

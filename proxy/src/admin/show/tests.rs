@@ -41,6 +41,7 @@ fn database(name: &str) -> Database {
         max_db_connections: 40,
         rules: None,
         split: Default::default(),
+        cache: None,
         sharding: None,
     }
 }
@@ -157,6 +158,7 @@ fn seen() -> Seen {
         switches: Default::default(),
         clusters: Default::default(),
         transactions: BTreeMap::from([("app".into(), spanning())]),
+        caches: Default::default(),
         stopping: false,
         connections: 3,
         cancels: 0,
@@ -246,7 +248,13 @@ fn columns_are_those_of_pgbouncer() {
             "ssssqiiiiiqqqq",
             "database,shard,primary,state,replicas,sv_active,sv_idle,sv_login,waiting,maxwait_ms,assignments,wait_time,connects,connect_failures",
         ),
+        (Show::Tenants, "ssss", "database,tenant,shard,because"),
         (Show::Routes, "ssqs", "database,target,count,about"),
+        (
+            Show::Cache,
+            "sssqqNqqqqqqqqqqq",
+            "database,class,about,hits,misses,hit_rate,stale_hits,waits,fills,dropped,invalidated,expired,entries,bytes,max_bytes,evictions,changes",
+        ),
         (Show::Reasons, "ssq", "database,reason,count"),
         (Show::Pins, "ssqis", "database,user,client_id,server_pid,reason"),
     ];
@@ -263,7 +271,11 @@ fn every_row_has_a_cell_for_every_column() {
         let rows = show.rows(&seen());
         // There is no server in what these tests see.
         assert!(
-            !rows.is_empty() || matches!(show, Show::Replicas | Show::Reasons | Show::Shards),
+            !rows.is_empty()
+                || matches!(
+                    show,
+                    Show::Replicas | Show::Reasons | Show::Shards | Show::Tenants | Show::Cache
+                ),
             "{show:?}"
         );
         for row in rows {

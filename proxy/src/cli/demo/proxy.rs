@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::Failure;
 use super::cluster::free_port;
+use super::tour::cached::TABLE as CACHED;
 use super::wire::{Client, Door};
 
 /// A running pgshunt. Dropped, it is told to stop, and killed if it does not.
@@ -46,6 +47,7 @@ impl Proxy {
         let [clients, admin, http] = [6432, 6433, 9432].map(port);
         let file = folder.join("pgshunt.toml");
         fs::write(&file, configuration(plan, folder, [clients, admin, http]))?;
+        fs::write(folder.join("rules.toml"), rules())?;
         let log = fs::File::create(folder.join(LOG))?;
         // setpriv and what it becomes are one process; the system ends it with us, however we end.
         let mut command = Command::new("setpriv");
@@ -152,6 +154,11 @@ fn port(usual: u16) -> u16 {
     }
 }
 
+/// The demo's rules: one table's answers are kept.
+fn rules() -> String {
+    format!("[[cache.class]]\nname = \"report\"\ntables = [\"{CACHED}\"]\nttl = \"10min\"\n")
+}
+
 fn configuration(plan: &Plan<'_>, folder: &Path, [clients, admin, http]: [u16; 3]) -> String {
     let folder = folder.display();
     let Plan {
@@ -188,6 +195,7 @@ admins = ["ops"]
 [[database]]
 name = "bmos"
 control = "postgres://pgshunt@/bmos"
+rules = "rules.toml"
 
 [[database.shard]]
 servers = [{servers}]
@@ -219,10 +227,13 @@ mod tests {
             size: 10,
             small: ("bmos_tour", 2),
         };
-        let file = std::env::temp_dir().join(format!("pgshunt-demo-{}.toml", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("pgshunt-demo-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let file = folder.join("pgshunt.toml");
+        fs::write(folder.join("rules.toml"), rules()).expect("a file");
         fs::write(&file, configuration(&plan, Path::new("/tmp"), [6432, 6433, 9432])).expect("a file");
         let loaded = crate::config::load(&file);
-        let _ = fs::remove_file(&file);
+        let _ = fs::remove_dir_all(&folder);
         let snapshot = loaded.map_err(|mistakes| format!("{mistakes:?}")).expect("right");
         let database = snapshot.database("bmos").expect("there");
         assert_eq!(database.pool_of("bmos_tour").size, 2);

@@ -35,6 +35,7 @@ fn database(name: &str, has_control: bool) -> Database {
         max_db_connections: 0,
         rules: None,
         split: Default::default(),
+        cache: None,
         sharding: None,
     }
 }

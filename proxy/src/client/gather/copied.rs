@@ -87,7 +87,7 @@ impl Gather {
         let encoding =
             String::from_utf8_lossy(self.reported.value(b"client_encoding").unwrap_or_default()).into_owned();
         let version = self.reported.value(b"server_version").unwrap_or_default();
-        let csv_ends = !version.get(..2).is_some_and(|major| major >= &b"18"[..]);
+        let csv_ends = version.get(..2).is_none_or(|major| major < &b"18"[..]);
         let splitter = CopySplitter::new(options, &encoding, csv_ends, self.terms.merge_memory);
         let splitter = match splitter {
             Ok(splitter) => splitter,

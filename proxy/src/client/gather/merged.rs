@@ -56,17 +56,16 @@ impl Gather {
     ) -> Result<Vec<u8>, Halt> {
         let limit = number(merge.limit, job, pieces, "LIMIT")?;
         let offset = number(merge.offset, job, pieces, "OFFSET")?.unwrap_or(0);
-        let told = job.statement.told.borrow();
-        let outputs = told
-            .as_ref()
-            .and_then(|told| told.rows.as_ref())
-            .map(|rows| rows.columns.len());
+        let outputs = {
+            let told = job.statement.told.borrow();
+            let rows = told.as_ref().and_then(|told| told.rows.as_ref());
+            rows.map(|rows| rows.columns.len())
+        };
         let formats = match (outputs, &job.bound.results.0[..]) {
             (Some(outputs), _) => job.bound.results.with_hidden(outputs, merge.hidden),
             // A simple query: how many columns it has is not known yet. Hidden ones come as texts too.
             (None, _) => job.bound.results.clone(),
         };
-        drop(told);
         self.keeps_position = false;
         if merge.keys.iter().any(|key| key.text == TextOrder::Database) {
             self.learn_collation(on).await?;

@@ -59,6 +59,11 @@ impl Client {
         if input.is_empty() || input.first() == Some(&b'X') {
             return Steer::On;
         }
+        if reads.sharding.is_some()
+            && let Some(steer) = self.steer_on_shard(cx)
+        {
+            return steer;
+        }
         let Some(asked) = self.ask_unit(&reads, true) else {
             return Steer::More;
         };
@@ -75,15 +80,8 @@ impl Client {
             return Steer::On;
         }
         if self.session.can_begin_again() {
-            let lease = self.lease.take();
-            self.session.retract();
-            self.unlinked(Instant::now());
-            self.routing.to_primary = true;
             self.routing.asked = Some(asked);
-            if let Some(lease) = lease {
-                tokio::task::spawn_local(roll_back(self.worker.clone(), lease));
-            }
-            return Steer::Moved;
+            return self.begin_again();
         }
         if KEPT.contains(&word) && asked.is_single {
             self.session.stays();
@@ -102,6 +100,18 @@ impl Client {
             .hint("SET pgshunt.target = 'primary' before the transaction begins.");
         self.say(cx, &fault);
         Steer::Ended
+    }
+
+    /// Its transaction begins anew, elsewhere.
+    pub(super) fn begin_again(&mut self) -> Steer {
+        let lease = self.lease.take();
+        self.session.retract();
+        self.unlinked(Instant::now());
+        self.routing.to_primary = true;
+        if let Some(lease) = lease {
+            tokio::task::spawn_local(roll_back(self.worker.clone(), lease));
+        }
+        Steer::Moved
     }
 
     /// Is the server in hand one of a primary that no longer is?

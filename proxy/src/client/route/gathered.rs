@@ -9,7 +9,8 @@ use routing_rules::Guard;
 use super::super::gather::{self, Begun, Course, Site, Terms};
 use super::super::relay::Client;
 use super::place::Tenant;
-use super::shard::{Noted, Stay, Verdict, Verdicted, not_looked_up};
+use super::refusals::not_looked_up;
+use super::shard::{Noted, Stay, Verdict, Verdicted};
 use crate::fault::Fault;
 use crate::pool::lease::Lease;
 use crate::pool::{Reads, Role};
@@ -109,10 +110,11 @@ impl Client {
             Verdict::Later => Some(not_looked_up()),
             // What has no place is for the server to say; what the tenant may not see is not.
             Verdict::Refused(fault)
-                if reads
-                    .sharding
-                    .as_ref()
-                    .is_some_and(|rules| rules.guard != Guard::Off) =>
+                if reads.tenant.is_some()
+                    || reads
+                        .sharding
+                        .as_ref()
+                        .is_some_and(|rules| rules.guard != Guard::Off) =>
             {
                 Some(fault)
             }
@@ -199,21 +201,4 @@ pub(super) fn must_be_heard(text: &[u8]) -> Option<Vec<u8>> {
         "select pg_catalog.set_config",
     ];
     words.into_iter().any(begins).then(|| text.to_vec())
-}
-
-/// It is on one shard, and can't be on another.
-pub(super) fn elsewhere(here: &str, other: &str, in_transaction: bool) -> Fault {
-    let what = match in_transaction {
-        true => "transaction",
-        false => "session",
-    };
-    let fault = Fault::error(
-        sqlstate::FEATURE_NOT_SUPPORTED,
-        format!("this statement is for shard {other}, and the {what} is on shard {here}"),
-    );
-    match in_transaction {
-        true => fault.hint("End the transaction first: one transaction is on one shard."),
-        false => fault
-            .hint("The session keeps its server; SHOW PINS at the console says why. Use another session."),
-    }
 }

@@ -5,10 +5,13 @@
 //! seen, `elsewhere` the way back from a replica, and `told` remembers for whoever asks.
 
 mod elsewhere;
+mod foretold;
 mod fresh;
 mod gathered;
 mod place;
 pub mod readings;
+mod refusals;
+mod sets;
 mod shard;
 mod tie;
 mod told;
@@ -21,6 +24,7 @@ use std::time::Instant;
 
 use routing_rules::{Consistency, Facts, Target as To, Transaction, Wanted, route};
 
+use super::cached::Cached;
 use super::gather::Course;
 use super::relay::Client;
 use crate::cluster::Outstanding;
@@ -31,11 +35,14 @@ use crate::protocol::session::Session;
 use crate::protocol::session::unit::{Asked, Known, Unit};
 use crate::server::address::Target;
 pub(super) use elsewhere::Steer;
+pub(super) use foretold::{Foretold, why_several};
+pub(super) use place::Placed;
 use place::Tenant;
 pub(super) use shard::Stay;
 use shard::Verdicted;
 use track::Tracks;
 use wishes::Wishes;
+pub(super) use wishes::named_shard;
 
 /// What routing remembers of one session.
 #[derive(Default)]
@@ -44,6 +51,8 @@ pub struct Routing {
     tracks: Tracks,
     /// The next unit goes to the primary, whatever it asks for.
     to_primary: bool,
+    /// Why the last stretch went to its shard.
+    placed: Placed,
     /// What begins the inbox was judged to go where it goes.
     is_judged: bool,
     /// The tenant that was set in the transaction, as long as it lasts.
@@ -71,6 +80,8 @@ pub struct Routing {
     wishes: Wishes,
     outstanding: Option<Outstanding>,
     last: Last,
+    /// What the cache has to do with it.
+    pub(super) cache: Cached,
 }
 
 /// How the last unit was routed.
@@ -252,6 +263,7 @@ impl Client {
 
     /// The lent server is the one the unit goes to.
     pub(super) fn routed(&mut self, lease: &mut Lease, back: &mut Vec<u8>) {
+        self.watched(lease);
         self.routing.to_primary = false;
         self.routing.last.server = Some(lease.facts.target.clone());
         let pool = lease.pool().clone();
@@ -289,6 +301,7 @@ impl Client {
 
     /// The server in hand is no longer the session's.
     pub(super) fn unrouted(&mut self) {
+        self.routing.cache.gives_up();
         self.routing.outstanding = None;
         self.routing.unit = Vec::new();
         self.routing.held = Vec::new();

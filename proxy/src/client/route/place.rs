@@ -7,9 +7,10 @@ use routing_rules::{
 };
 
 use super::readings::{Read, Remembered};
+use super::refusals::refusal;
 use crate::catalog::Found;
 use crate::fault::Fault;
-use crate::protocol::sqlstate::{self, SqlState};
+use crate::protocol::sqlstate;
 
 /// Where a statement belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,52 @@ pub(super) enum Place {
     Several(Vec<Box<str>>),
     /// Nowhere.
     Refused(Fault),
+}
+
+/// Why a statement went to its shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::client) enum Placed {
+    /// There is one shard, or nobody looked.
+    #[default]
+    Unsaid,
+    /// Nothing in it belongs to a shard.
+    Home,
+    /// A lock or a notification that all sessions must meet at.
+    Meeting,
+    /// Its keys.
+    Keys,
+    /// A table that is on one shard.
+    HomeTable,
+    /// The session's tenant.
+    Tenant,
+    /// `pgshunt.target`.
+    Target,
+}
+
+impl Placed {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Placed::Unsaid => "",
+            Placed::Home => "nothing in it belongs to a shard",
+            Placed::Meeting => {
+                "locks and notifications of all sessions meet on the first shard, or their tenant's"
+            }
+            Placed::Keys => "its keys are all of this shard",
+            Placed::HomeTable => "a table of it is on this shard only",
+            Placed::Tenant => "pgshunt.tenant says where",
+            Placed::Target => "pgshunt.target names the shard",
+        }
+    }
+
+    /// Why a reading that was placed on one shard was.
+    pub fn by(reading: &Reading) -> Placed {
+        match reading.bounds.iter().any(|bound| bound.ties.is_empty()) || reading.bounds.is_empty() {
+            true if !reading.homes.is_empty() => Placed::HomeTable,
+            true => Placed::Tenant,
+            false => Placed::Keys,
+        }
+    }
 }
 
 /// What a session's tenant is.
@@ -154,40 +201,6 @@ impl Ground<'_> {
 /// Does it do nothing to tables?
 pub(super) fn is_of_session(reading: &Reading) -> bool {
     reading.kind == TextKind::Session && reading.refused.is_none()
-}
-
-/// Why a statement can't be placed, for its client.
-pub(super) fn refusal(reason: &routing_rules::ShardReason) -> Fault {
-    let code = reason.sqlstate().as_bytes().try_into();
-    let code = code.map_or(sqlstate::FEATURE_NOT_SUPPORTED, SqlState);
-    let fault = Fault::error(
-        code,
-        format!("this statement has no place on the shards: {reason}"),
-    );
-    match reason.hint() {
-        Some(hint) => fault.hint(sentence(hint)),
-        None => fault,
-    }
-}
-
-/// A statement for several shards, as long as nobody puts their answers together.
-pub(super) fn several(shards: &[Box<str>]) -> Fault {
-    let names = match shards {
-        [] => "all of them".to_owned(),
-        some => some.join(", "),
-    };
-    Fault::error(
-        sqlstate::FEATURE_NOT_SUPPORTED,
-        "this statement is for several shards, and can't be answered by one",
-    )
-    .detail(format!("It is for {names}."))
-    .hint("Tie every sharded table to one tenant by its key, set pgshunt.tenant, or name a shard: pgshunt.target = 'shard:NAME'.")
-}
-
-fn sentence(hint: &str) -> String {
-    let mut chars = hint.chars();
-    let first = chars.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(chars).chain(['.']).collect()
 }
 
 /// An array of one.

@@ -6,20 +6,22 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use routing_rules::{Control, Effects, Guard, Parameter, PieceKind, ShardReason, Sharding, Slot, read};
+use routing_rules::{Guard, PieceKind, ShardReason, Sharding, TextKind};
 
 use super::super::handle::Signal;
 use super::super::relay::{Client, Then};
-use super::gathered::elsewhere;
-use super::place::{Ground, Place, Tenant, is_of_session, refusal, several};
+use super::elsewhere::Steer;
+use super::place::{Ground, Place, Placed, Tenant, is_of_session};
 use super::readings::Read;
-use super::wishes::named_shard;
+use super::refusals::{
+    elsewhere, no_such_shard, not_looked_up, other_characters, refusal, sets_among_others, several, too_long,
+};
+use super::sets::{Set, mentions};
 use crate::catalog::Found;
 use crate::fault::Fault;
 use crate::pool::{Pool, Reads, Role};
 use crate::protocol::session::pin::Pin;
-use crate::protocol::session::said::{STRETCH_MAX, Said, Spoken, Stretch};
-use crate::protocol::sqlstate;
+use crate::protocol::session::said::{Said, Spoken, Stretch};
 
 /// Where a stretch goes.
 #[derive(Debug)]
@@ -46,6 +48,10 @@ pub(super) struct Noted {
     ends: u8,
     /// It makes or drops nothing but temporary tables.
     makes_temporary: bool,
+    /// Why it goes where it goes.
+    pub placed: Placed,
+    /// A key of it is a parameter, and nothing is bound to it.
+    pub lacks_values: bool,
     /// It sets something of pgshunt's own.
     sets: bool,
     /// What another shard would have to hear, should the transaction go on there.
@@ -54,14 +60,6 @@ pub(super) struct Noted {
     tenant: Option<Option<Tenant>>,
     /// The shard it asks for.
     shard: Option<Option<Box<str>>>,
-}
-
-/// What a statement sets of pgshunt's own.
-enum Set {
-    /// `pgshunt.tenant`
-    Tenant(String),
-    /// `pgshunt.target`: a shard, or something else.
-    Shard(Option<Box<str>>),
 }
 
 /// What becomes of the next stretch of a session that holds a server.
@@ -109,6 +107,8 @@ impl Client {
                 self.routing.is_judged = true;
                 Verdicted::Pool(pool)
             }
+            // Whoever is on his way to name another one may.
+            None if mentions(self.inbox.bytes(), b"pgshunt.target") => Verdicted::Pool(own.clone()),
             None => {
                 let fault = no_such_shard(name.as_deref().unwrap_or_default(), reads);
                 Verdicted::Refused(fault)
@@ -170,6 +170,32 @@ impl Client {
         self.fail_there(cx, &fault, &noted)
     }
 
+    /// Looks at the next unit of a session that is on a replica of one shard. `None`: it may stay, as far as shards go.
+    pub(super) fn steer_on_shard(&mut self, cx: &mut Context<'_>) -> Option<Steer> {
+        let here = self.lease.as_ref()?.pool().plan.key.place.shard.clone();
+        let reads = self.handle.pool.reads();
+        self.follow_wishes(&reads, Instant::now());
+        let tied = self.tie(&reads);
+        let (verdict, noted) = self.judge(&reads);
+        let fault = match verdict {
+            Verdict::More => return Some(Steer::More),
+            _ if tied.is_err() => tied.err()?,
+            Verdict::Anywhere => return None,
+            Verdict::Shard(shard) if *shard == *here => return None,
+            // What was read there was committed; so will be what is read elsewhere.
+            Verdict::Shard(_) if self.session.can_begin_again() => return Some(self.begin_again()),
+            Verdict::Shard(other) => elsewhere(&here, &other, self.is_in_transaction()),
+            Verdict::Several(shards) => several(&shards),
+            Verdict::Refused(fault) => fault,
+            Verdict::Later => not_looked_up(),
+        };
+        Some(match self.fail_there(cx, &fault, &noted) {
+            Stay::On | Stay::Failed => Steer::On,
+            Stay::Wait => Steer::More,
+            Stay::Ended(_) => Steer::Ended,
+        })
+    }
+
     /// Has the server in hand fail in place of the next stretch.
     fn fail_there(&mut self, cx: &mut Context<'_>, fault: &Fault, noted: &Noted) -> Stay {
         let Some(lease) = &mut self.lease else {
@@ -202,7 +228,7 @@ impl Client {
     }
 
     /// Where what belongs nowhere goes: to the shard that was asked for, the tenant's, the last one, the first.
-    fn home(&self, reads: &Reads) -> Option<Box<str>> {
+    pub(super) fn home(&self, reads: &Reads) -> Option<Box<str>> {
         if let Some(shard) = self.target() {
             return Some(shard.into());
         }
@@ -234,6 +260,7 @@ impl Client {
     }
 
     pub(super) fn take_note(&mut self, noted: Noted) {
+        self.routing.placed = noted.placed;
         self.session.makes_temporary(noted.makes_temporary);
         self.routing.said.extend(noted.said);
         self.routing.made_temporary |= noted.makes_temporary;
@@ -251,9 +278,20 @@ impl Client {
             return (Verdict::Anywhere, Noted::default());
         };
         let is_free = sharding.guard == Guard::Off && reads.tenant.is_none();
-        if is_free && self.target().is_some() && self.lease.is_none() && !self.session.has_begun() {
+        let placed = Placed::Target;
+        let sets_ours = || mentions(self.inbox.bytes(), b"pgshunt.");
+        if is_free
+            && !sets_ours()
+            && self.target().is_some()
+            && self.lease.is_none()
+            && !self.session.has_begun()
+        {
             // Whoever names a shard knows what is there.
-            return (Verdict::Anywhere, Noted::default());
+            let noted = Noted {
+                placed,
+                ..Noted::default()
+            };
+            return (Verdict::Anywhere, noted);
         }
         let (stretch, is_clear) = match self.session.said(self.inbox.bytes()) {
             Said::Open => return (Verdict::More, Noted::default()),
@@ -271,7 +309,7 @@ impl Client {
     }
 
     /// `Err` is a verdict that nothing behind it can change.
-    fn judge_stretch(
+    pub(super) fn judge_stretch(
         &self,
         stretch: &Stretch<'_>,
         reads: &Reads,
@@ -325,12 +363,16 @@ impl Client {
         ground: &mut Ground<'_>,
         noted: &mut Noted,
     ) -> Result<Place, Verdict> {
+        if self.session.asks_us(spoken.text) {
+            return Ok(Place::Anywhere);
+        }
         let read = self.read_whole(spoken, ground).map_err(Verdict::Refused)?;
         let is_of_session = is_of_session(&read.reading);
         if ground.found.tables.is_none() && !is_of_session {
             return Err(Verdict::Later);
         }
         let parameters = spoken.parameters();
+        noted.lacks_values = spoken.bound.is_none();
         noted.said.extend(super::gathered::must_be_heard(spoken.text));
         let set = self
             .sets(spoken, &read, &parameters, reads)
@@ -351,16 +393,38 @@ impl Client {
                 return Ok(place);
             }
             Some(Set::Shard(shard)) => {
+                if let Some(name) = shard.as_deref().filter(|name| !is_known(name, reads)) {
+                    return Ok(Place::Refused(no_such_shard(name, reads)));
+                }
                 let place = shard.clone().map_or(Place::Anywhere, Place::Shard);
                 noted.shard = Some(shard);
                 return Ok(place);
             }
         }
         let place = ground.place(&read, &parameters);
-        Ok(match (self.target(), place) {
-            (Some(target), Place::Anywhere) if !is_of_session => Place::Shard(target.into()),
-            (_, place) => place,
-        })
+        let (place, placed) = match (self.target(), place) {
+            (Some(target), Place::Anywhere) if !is_of_session => {
+                (Place::Shard(target.into()), Placed::Target)
+            }
+            (None, Place::Anywhere) if meets_others(spoken.text) => self.meeting(reads),
+            (_, Place::Anywhere) => (Place::Anywhere, Placed::Home),
+            (_, place) => (place, Placed::by(&read.reading)),
+        };
+        noted.placed = placed;
+        Ok(place)
+    }
+
+    /// Where sessions meet: on their tenant's shard, else on the first.
+    fn meeting(&self, reads: &Reads) -> (Place, Placed) {
+        let of_tenant = match (&reads.sharding, self.tenant()) {
+            (Some(sharding), Some(Tenant::Key(key))) => sharding.placement.shard(key).ok(),
+            (_, _) => None,
+        };
+        let first = reads.clusters.first().map(|cluster| &*cluster.name);
+        let place = of_tenant
+            .or(first)
+            .map_or(Place::Anywhere, |shard| Place::Shard(shard.into()));
+        (place, Placed::Meeting)
     }
 
     /// A function called by its number may read anything: only a tenant can say where.
@@ -396,6 +460,15 @@ impl Client {
                 .read(spoken.text, ground.sharding, ground.found, &temporary);
             read = again.map_err(|unread| refusal(&unread.into()))?;
         }
+        if has_temporary && read.reading.kind == TextKind::Everywhere {
+            let named = named_by_definition(&read);
+            if named.iter().all(|name| ground.lacks(name)) {
+                let again = ground
+                    .readings
+                    .read(spoken.text, ground.sharding, ground.found, &named);
+                read = again.map_err(|unread| refusal(&unread.into()))?;
+            }
+        }
         Ok(read)
     }
 
@@ -413,45 +486,6 @@ impl Client {
             _ => ground.readings.read(spoken.text, sharding, found, &[]),
         };
         read.map_err(|unread| refusal(&unread.into()))
-    }
-
-    /// What of pgshunt's own a statement sets, if it does. What a bound role may not do is refused.
-    fn sets(
-        &self,
-        spoken: &Spoken<'_>,
-        read: &Read<'_>,
-        parameters: &[Parameter<'_>],
-        reads: &Reads,
-    ) -> Result<Option<Set>, Fault> {
-        let bound = reads.tenant.as_deref();
-        if !mentions(spoken.text, b"pgshunt.") && (bound.is_none() || !mentions(spoken.text, b"set_config")) {
-            return Ok(None);
-        }
-        let script = self::read(spoken.text, self.session.lex_of());
-        if bound.is_some() && script.effects.contains(Effects::COMPUTED_SETTING) {
-            return Err(bound_tenant());
-        }
-        let names = |name: &str| script.custom_settings.iter().any(|own| own == name);
-        let (of_tenant, of_target) = (names("pgshunt.tenant"), names("pgshunt.target"));
-        if !of_tenant && !of_target {
-            return Ok(None);
-        }
-        if script.statements > 1 || of_tenant && of_target {
-            return Err(sets_among_others());
-        }
-        let value = match &script.control {
-            Control::SetOurs { value, .. } => {
-                let default = bound.filter(|_| of_tenant).map(str::to_owned);
-                Some(value.clone().or(default).unwrap_or_default())
-            }
-            _ => set_by_function(read, parameters),
-        };
-        match (bound, value) {
-            (Some(bound), value) if of_tenant && value.as_deref() != Some(bound) => Err(bound_tenant()),
-            (_, Some(value)) if of_tenant => Ok(Some(Set::Tenant(value))),
-            (_, Some(value)) => Ok(Some(Set::Shard(named_shard(value.as_bytes())))),
-            (_, None) => Err(sets_among_others()),
-        }
     }
 
     /// Waits until the tables have been looked up, if that has not taken too long already.
@@ -493,6 +527,42 @@ pub(super) enum Verdicted {
     Later,
 }
 
+fn is_known(shard: &str, reads: &Reads) -> bool {
+    reads.clusters.iter().any(|cluster| *cluster.name == *shard)
+}
+
+/// Does a statement without a table lock or tell something that sessions on other shards must meet?
+fn meets_others(text: &[u8]) -> bool {
+    let word = text.trim_ascii_start();
+    let begins = |verb: &[u8]| {
+        word.get(..verb.len())
+            .is_some_and(|first| first.eq_ignore_ascii_case(verb))
+    };
+    begins(b"listen") || begins(b"unlisten") || mentions(text, b"notify") || mentions(text, b"advisory")
+}
+
+/// Names that a change of the schema may be about: what stands behind the words that introduce them, or a comma.
+fn named_by_definition(read: &Read<'_>) -> Vec<Box<str>> {
+    let pieces = &read.pieces;
+    let introduces = |place: usize| {
+        let word = pieces.text(place).to_ascii_lowercase();
+        matches!(
+            word.as_str(),
+            "table" | "exists" | "index" | "view" | "sequence" | "on" | "only" | "truncate" | "analyze" | ","
+        )
+    };
+    let names = (1..pieces.all.len()).filter(|&place| introduces(place - 1));
+    let names = names.filter_map(|place| {
+        let text = pieces.text(place);
+        match pieces.all.get(place)?.2 {
+            PieceKind::Word => Some(text.to_ascii_lowercase()),
+            PieceKind::Quoted => Some(text.trim_matches('"').to_owned()),
+            _ => None,
+        }
+    });
+    names.map(Into::into).collect()
+}
+
 /// Where two statements of one stretch go together.
 fn together(so_far: Verdict, place: Place) -> Result<Verdict, Verdict> {
     Ok(match (so_far, place) {
@@ -504,89 +574,4 @@ fn together(so_far: Verdict, place: Place) -> Result<Verdict, Verdict> {
         (_, Place::Several(shards)) => Verdict::Several(shards),
         (so_far, Place::Shard(_)) => so_far,
     })
-}
-
-/// `set_config('pgshunt.tenant', value, …)` as a text's only call of it: the value, where it can be seen.
-fn set_by_function(read: &Read<'_>, parameters: &[Parameter<'_>]) -> Option<String> {
-    let pieces = &read.pieces;
-    let is = |place: usize, text: &str| pieces.text(place).eq_ignore_ascii_case(text);
-    let mut calls = (0..pieces.all.len()).filter(|&place| is(place, "set_config"));
-    let (at, None) = (calls.next()?, calls.next()) else {
-        return None;
-    };
-    (is(at + 1, "(") && is(at + 3, ",") && is(at + 5, ",")).then_some(())?;
-    let slot = match pieces.all.get(at + 4)?.2 {
-        PieceKind::Literal(number) => Slot::Literal(number),
-        PieceKind::Parameter => Slot::Parameter(pieces.text(at + 4).strip_prefix('$')?.parse().ok()?),
-        _ => return None,
-    };
-    match slot {
-        Slot::Literal(number) => pieces.value(number),
-        Slot::Parameter(number) => {
-            let parameter = parameters.get(usize::from(number).checked_sub(1)?)?;
-            String::from_utf8(parameter.bytes?.to_vec()).ok()
-        }
-        _ => None,
-    }
-}
-
-/// Is this word, written in small letters, in a text?
-fn mentions(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len())
-        .any(|window| window.eq_ignore_ascii_case(word))
-}
-
-pub(super) fn not_looked_up() -> Fault {
-    Fault::error(
-        sqlstate::NOT_IN_STATE,
-        "the database's tables could not be looked up yet",
-    )
-    .hint("pgshunt's log says why the control role gets no answer.")
-}
-
-fn too_long() -> Fault {
-    Fault::error(
-        sqlstate::PROGRAM_LIMIT,
-        format!(
-            "on a sharded database statements with their parameters may take {} MiB",
-            STRETCH_MAX >> 20
-        ),
-    )
-    .hint("Name its shard first: SET pgshunt.target = 'shard:NAME'.")
-}
-
-fn other_characters() -> Fault {
-    Fault::error(
-        sqlstate::FEATURE_NOT_SUPPORTED,
-        "on a sharded database, texts with other than ASCII characters must be in UTF-8",
-    )
-    .hint("SET client_encoding = 'UTF8'.")
-}
-
-fn bound_tenant() -> Fault {
-    Fault::error(
-        sqlstate::INSUFFICIENT_PRIVILEGE,
-        "permission denied to set parameter \"pgshunt.tenant\"",
-    )
-    .detail("The role is bound to one tenant.")
-}
-
-fn sets_among_others() -> Fault {
-    Fault::error(
-        sqlstate::FEATURE_NOT_SUPPORTED,
-        "pgshunt.tenant can't be set among other statements, or to a computed value",
-    )
-    .hint("Set it by itself, to a constant or a parameter.")
-}
-
-fn no_such_shard(wanted: &str, reads: &Reads) -> Fault {
-    let known: Vec<&str> = reads.clusters.iter().map(|cluster| &*cluster.name).collect();
-    Fault::error(
-        sqlstate::UNDEFINED_OBJECT,
-        format!("there is no shard \"{wanted}\""),
-    )
-    .hint(format!(
-        "pgshunt.target may name one of these: {}.",
-        known.join(", ")
-    ))
 }

@@ -6,6 +6,7 @@ use routing_rules::{Access, Consistency, Names, Transaction, Wanted, Why};
 
 use super::super::relay::Client;
 use super::Remembered;
+use super::place::Placed;
 use crate::pool::Pool;
 use crate::protocol::session::unit::{Known, Unit};
 
@@ -28,6 +29,8 @@ pub(in crate::client) struct Told {
     pub is_gathered: bool,
     /// The shard's name, unless there is only one.
     pub shard: Option<Arc<str>>,
+    /// Why it went to that shard.
+    pub placed: Placed,
 }
 
 impl Client {
@@ -89,6 +92,7 @@ impl Client {
             is_replica: last.is_replica,
             is_gathered: last.is_gathered,
             shard: last.shard.clone(),
+            placed: self.routing.placed,
         })
     }
 }

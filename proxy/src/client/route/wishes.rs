@@ -113,7 +113,7 @@ fn is_shard(target: &str) -> bool {
 }
 
 /// A shard's name is written as the configuration has it; the word before it in any case.
-pub(super) fn named_shard(target: &[u8]) -> Option<Box<str>> {
+pub(in crate::client) fn named_shard(target: &[u8]) -> Option<Box<str>> {
     let target = std::str::from_utf8(target).ok()?.trim();
     let (word, name) = target.split_once(':')?;
     word.eq_ignore_ascii_case("shard").then(|| name.trim().into())

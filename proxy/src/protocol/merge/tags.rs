@@ -36,8 +36,6 @@ fn split(tag: &[u8]) -> (&[u8], Option<u64>) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn numbers_are_added_and_words_kept() {
         let sum = |tags: &[&str]| {

@@ -2,7 +2,7 @@
 //! error before does. Which of both it was can't be told afterwards, so no Sync is sent before the server has said whether
 //! the COPY begins.
 
-use super::Session;
+use super::{Backend, Session};
 use crate::protocol::message::cstr;
 
 /// A COPY on its way.
@@ -10,8 +10,8 @@ use crate::protocol::message::cstr;
 pub(super) struct Copies {
     /// The portal bound last, if it is of a COPY FROM STDIN.
     bound: Option<Box<[u8]>>,
-    /// One was sent, and the server has not said yet what becomes of it.
-    pub(super) may_begin: bool,
+    /// The unit by which one was sent, while the server has not said what becomes of it.
+    sent: Option<u64>,
 }
 
 impl Session {
@@ -21,15 +21,27 @@ impl Session {
     }
 
     /// An Execute is sent. It runs what was bound, or fails: the server speaks in either case.
-    pub(super) fn executes_copy(&mut self, body: &[u8]) {
+    pub(super) fn executes_copy(&mut self, body: &[u8], backend: &Backend) {
         if let Some(bound) = &self.copies.bound {
-            self.copies.may_begin = cstr(body).is_some_and(|(portal, _)| *portal == **bound);
+            let is_it = cstr(body).is_some_and(|(portal, _)| *portal == **bound);
+            self.copies.sent = is_it.then(|| backend.pipeline.unit());
         }
     }
 
     /// A Query is sent.
-    pub(super) fn queries_copy(&mut self, text: &[u8]) {
-        self.copies.may_begin = reads_data(text);
+    pub(super) fn queries_copy(&mut self, text: &[u8], backend: &Backend) {
+        self.copies.sent = reads_data(text).then(|| backend.pipeline.unit());
+    }
+
+    /// May a COPY that was sent be about to begin?
+    pub(super) fn may_copy(&self) -> bool {
+        self.copies.sent.is_some()
+    }
+
+    /// The server has begun a COPY, has met an error or come to the end of a unit.
+    pub(super) fn hears_of_copy(&mut self, backend: &Backend) {
+        let heard = backend.pipeline.unit_heard();
+        self.copies.sent = self.copies.sent.filter(|sent| *sent > heard);
     }
 }
 
@@ -66,7 +78,7 @@ mod tests {
             (&b"COPY t FROM STDIN"[..], true),
             (b" copy t (a, b) from\n stdin (FORMAT csv)", true),
             (b"COPY t FROM STDIN; SELECT 1", true),
-            (b"COPY t(a)FROM STDIN", false),
+            (b"COPY t(a)FROM STDIN", true),
             (b"COPY t TO STDOUT", false),
             (b"COPY t FROM '/tmp/x'", false),
             (b"COPY (SELECT 1 FROM stdin) TO STDOUT", false),

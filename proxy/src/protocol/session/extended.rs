@@ -120,7 +120,7 @@ impl Session {
                 let is_one_deallocate = self.unnamed.deallocates.is_some();
                 self.tell_own_names((view.text, is_one_deallocate), frame.input, backend, sink);
             }
-            self.before_unnamed_sequences(frame.input, backend, sink);
+            self.before_unnamed_sequences(frame.input, backend, desk, sink);
             *desk.tokens += 1;
             self.unnamed.token = *desk.tokens;
             backend.unnamed = *desk.tokens;
@@ -195,8 +195,9 @@ impl Session {
         };
         desk.totals.bind_count += 1;
         if view.statement.is_empty() {
+            self.touches_by_unnamed();
             self.note_unnamed_reset();
-            self.before_unnamed_sequences(frame.input, backend, sink);
+            self.before_unnamed_sequences(frame.input, backend, desk, sink);
             self.note_unnamed_makes(!view.portal.is_empty(), backend);
             self.note(self.unnamed.effects, &[]);
             if let Some(name) = self.unnamed.deallocates.clone() {
@@ -241,11 +242,12 @@ impl Session {
                 self.tell_own_names(told, frame.input, backend, sink);
             }
             if let Some((text, _)) = cstr(&statement.body) {
+                self.touches(text);
                 if statement.effects.contains(Effects::PROBE) {
                     self.note_makes(text, !view.portal.is_empty(), backend);
                 }
                 self.note_reset(text);
-                self.before_sequences((text, statement.effects), frame.input, backend, sink);
+                self.before_sequences((text, statement.effects), frame.input, backend, desk, sink);
             }
             self.note(statement.effects, &statement.custom);
             if let Some(name) = &statement.deallocates {
@@ -337,6 +339,7 @@ impl Session {
     ) {
         // What it does is not known here.
         self.due = true;
+        self.touches_anything();
         if !name.starts_with(PREFIX) {
             return self.forward(frame, backend, sink, expect);
         }

@@ -310,15 +310,16 @@ impl Session {
             b'D' => self.describe(frame, backend, desk, sink),
             b'C' => self.close(frame, backend, sink),
             b'E' => {
-                self.executes_copy(frame.body());
+                self.executes_copy(frame.body(), backend);
                 self.forward(frame, backend, sink, Expect::Execute);
             }
             b'F' => {
                 self.due = true;
+                self.touches_anything();
                 self.forward(frame, backend, sink, Expect::FunctionCall);
             }
             b'S' if self.copy_in => self.held_syncs += 1,
-            b'S' if self.copies.may_begin => return Went::Not(Next::Drain),
+            b'S' if self.may_copy() => return Went::Not(Next::Drain),
             b'S' => {
                 self.forward(frame, backend, sink, Expect::Sync);
                 self.return_to_startup(frame.input, backend, sink);
@@ -440,7 +441,8 @@ impl Session {
                 return Went::Not(Next::Ours(asks));
             }
         };
-        self.before_sequences((text, script.effects), input, backend, sink);
+        self.before_sequences((text, script.effects), input, backend, desk, sink);
+        self.touches(text);
         self.note_reset(text);
         self.note(script.effects, &script.custom_settings);
         if script.effects.contains(Effects::PROBE) {
@@ -458,7 +460,7 @@ impl Session {
             // A malformed one never gets as far as to end it.
             self.forget_unnamed(backend);
         }
-        self.queries_copy(text);
+        self.queries_copy(text, backend);
         self.forward(frame, backend, sink, Expect::Query);
         self.return_to_startup(input, backend, sink);
         Went::On

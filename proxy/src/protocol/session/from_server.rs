@@ -146,7 +146,7 @@ impl Session {
             b'Z' => self.ready(body, backend, desk),
             _ if own => To::Nobody,
             b'G' => {
-                self.copies.may_begin = false;
+                self.hears_of_copy(backend);
                 self.copy_in = backend.pipeline.copy_in();
                 To::Client
             }
@@ -234,7 +234,7 @@ impl Session {
 
     fn error(&mut self, frame: &Heading<'_>, backend: &mut Backend, sink: &mut Sink) -> To {
         let body = frame.body;
-        self.copies.may_begin = false;
+        self.hears_of_copy(backend);
         let renamed = match backend.pipeline.head() {
             Some(Expect::Fails(instead)) => Some(instead.to_vec()),
             _ => self.in_clients_words(body, backend),
@@ -365,7 +365,7 @@ impl Session {
     }
 
     fn ready(&mut self, body: &[u8], backend: &mut Backend, desk: &mut Desk<'_>) -> To {
-        self.copies.may_begin = false;
+        self.hears_of_copy(backend);
         let &[status @ (b'I' | b'T' | b'E')] = body else {
             return To::Broken("a ReadyForQuery without a status");
         };

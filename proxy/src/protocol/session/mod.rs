@@ -12,12 +12,15 @@ pub mod from_server;
 mod lazy_begin;
 mod loose;
 mod makes;
+pub mod memo;
 pub mod ours;
 mod own_names;
 pub mod pin;
 pub mod pipeline;
 pub mod prepared;
 pub mod probe;
+pub mod question;
+mod reading;
 pub mod replica;
 pub mod reported;
 mod returns;
@@ -28,6 +31,7 @@ pub mod settings;
 mod shard;
 #[cfg(test)]
 mod tests;
+pub mod touched;
 pub mod unit;
 
 use std::collections::HashMap;
@@ -44,11 +48,13 @@ use pin::{Pin, Pins};
 use pipeline::{Expect, Own, Pipeline};
 use prepared::{Held, Statement, Statements};
 use probe::Report;
+use reading::Reading;
 use replica::Lane;
 use reported::Reported;
 use run::Run;
 use sequences::Remembers;
 use settings::Shared;
+use touched::Touched;
 
 /// What is known of one server by its own answers. Travels with the server.
 #[derive(Debug, Default)]
@@ -65,6 +71,8 @@ pub struct Backend {
     unnamed_unit: u64,
     /// The session that had it last, by its number; 0 for none.
     pub last_session: u64,
+    /// Whose sequence values it remembers, as that session sees it.
+    remembers: Remembers,
     /// Session settings it carries.
     pub settings: Shared,
     /// What it reports.
@@ -235,10 +243,6 @@ pub struct Session {
     id: u64,
     /// Statements known to the server in hand by the client's own names, because SQL speaks of them.
     by_own_name: Vec<Box<[u8]>>,
-    /// Whose sequence values the server in hand remembers.
-    remembers: Remembers,
-    /// It has asked for sequence values, ever.
-    asks_sequences: bool,
     /// A unit being sent resets a setting.
     reset: Option<Box<returns::Reset>>,
     begin: Option<Box<[u8]>>,
@@ -273,30 +277,7 @@ pub struct Session {
     /// What the unit at hand makes or drops is temporary, as far as it was read.
     makes_temporary: bool,
     answer: Option<Box<RouteRow>>,
-}
-
-/// How texts are read.
-#[derive(Debug, Default)]
-struct Reading {
-    /// What was reported when this was found out.
-    under: Reported,
-    lex: Lex,
-    /// A byte of the client's encoding can look like a quote's end: what texts do is not told by reading them.
-    is_unsafe: bool,
-}
-
-impl Reading {
-    fn new(reported: &Reported) -> Self {
-        let off = reported.value(b"standard_conforming_strings") == Some(b"off");
-        let encoding = reported.value(b"client_encoding").unwrap_or_default();
-        Reading {
-            under: reported.clone(),
-            lex: Lex {
-                standard_conforming_strings: !off,
-            },
-            is_unsafe: UNSAFE_ENCODINGS.contains(&encoding),
-        }
-    }
+    touched: Touched,
 }
 
 /// A client's prepared statements by its own names.
@@ -320,8 +301,6 @@ impl Session {
             pooling: Pooling::Faithful,
             id,
             by_own_name: Vec::new(),
-            remembers: Remembers::Own,
-            asks_sequences: false,
             reset: None,
             reported,
             settings: startup.clone(),
@@ -351,6 +330,7 @@ impl Session {
             lane: Lane::Primary,
             makes_temporary: false,
             answer: None,
+            touched: Touched::default(),
         }
     }
 
@@ -410,10 +390,11 @@ impl Session {
     pub fn attach(&mut self, backend: &mut Backend, back: &mut Vec<u8>) {
         self.lane = Lane::Primary;
         // A server that nobody has had remembers nobody.
-        self.remembers = match std::mem::replace(&mut backend.last_session, self.id) {
-            last if last == self.id || last == 0 => Remembers::Own,
-            _ => Remembers::Strangers,
-        };
+        match std::mem::replace(&mut backend.last_session, self.id) {
+            last if last == self.id => {}
+            0 => backend.remembers = Remembers::Own,
+            _ => backend.remembers = Remembers::Strangers,
+        }
         if !needs_settings(&self.settings, backend) {
             reported::catch_up(back, &mut self.reported, &mut backend.reported);
         }
@@ -482,6 +463,7 @@ impl Session {
 
     /// The server in hand was lost: what was in flight on it is no more.
     pub fn detach(&mut self) {
+        self.tell_lost_changes();
         self.copy_in = false;
         self.held_syncs = 0;
         self.awaits = false;
@@ -574,17 +556,6 @@ impl Session {
         backend.held.clear();
     }
 }
-
-/// Client encodings in which the second byte of a character may be a backslash or another ASCII sign.
-const UNSAFE_ENCODINGS: [&[u8]; 7] = [
-    b"SJIS",
-    b"SHIFT_JIS_2004",
-    b"BIG5",
-    b"GBK",
-    b"UHC",
-    b"GB18030",
-    b"JOHAB",
-];
 
 /// Custom settings one session may name before it keeps its server.
 const CUSTOM_MAX: usize = 64;

@@ -5,6 +5,7 @@
 //! Where a server is in hand, or the extended protocol is spoken, pgshunt's answer is made a statement that selects it:
 //! then it comes in the protocol, the format and the place the client expects.
 
+use routing_rules::cache::Wish;
 use routing_rules::{Consistency, Control, read};
 
 use super::{Reading, Session};
@@ -109,7 +110,7 @@ pub fn mistake(name: &str, value: &str) -> Option<(SqlState, String, &'static st
             "Write session, eventual, bounded:500ms or strong.",
         ),
         "pgshunt.cache" => (
-            matches!(word.as_str(), "auto" | "off" | "refresh") || word.starts_with("ttl:"),
+            Wish::parse(&word).is_some(),
             "Write auto, off, refresh or ttl:60s.",
         ),
         "pgshunt.trace" => (matches!(word.as_str(), "off" | "notice"), "Write off or notice."),
@@ -148,6 +149,15 @@ impl Session {
     /// The answer as a statement that selects it.
     pub(super) fn answer_sql(&mut self) -> Option<Vec<u8>> {
         self.answer.take().map(|row| row.sql())
+    }
+
+    /// Is it a statement that pgshunt answers, whatever it is about?
+    pub fn asks_us(&self, text: &[u8]) -> bool {
+        let control = self.ours(text);
+        matches!(
+            control,
+            Some(Control::ShowOurs { .. } | Control::ExplainRoute { .. })
+        )
     }
 
     /// What a text is, if it may concern pgshunt. Others are told apart by their first letters.

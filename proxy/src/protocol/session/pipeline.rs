@@ -159,6 +159,11 @@ impl Pipeline {
         self.sent + 1
     }
 
+    /// The number of the unit whose answers come now.
+    pub fn unit_heard(&self) -> u64 {
+        self.done + 1
+    }
+
     /// Is this an earlier unit, sent but not answered yet? Whether its messages will be run is not known.
     pub fn is_in_flight(&self, unit: u64) -> bool {
         unit > self.done && unit < self.unit()

@@ -102,6 +102,8 @@ impl Schema {
 /// All statements the clients of a pool have prepared on one worker, each once.
 #[derive(Debug)]
 pub struct Statements {
+    /// Somebody has asked what its session did to sequences, ever.
+    pub(super) asks_sequences: bool,
     schema: Schema,
     known: HashMap<Box<[u8]>, Rc<Statement>>,
     next: u64,
@@ -112,6 +114,7 @@ impl Statements {
     /// An empty table; `worker` makes the numbers of different workers differ.
     pub fn new(worker: u16, schema: Schema) -> Self {
         Statements {
+            asks_sequences: false,
             schema,
             known: HashMap::new(),
             next: (u64::from(worker) << 48) + 1,

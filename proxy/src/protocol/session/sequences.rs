@@ -3,11 +3,11 @@
 use routing_rules::Effects;
 
 use super::pipeline::{Expect, Own, Parsed};
-use super::{Backend, Session, Sink};
+use super::{Backend, Desk, Session, Sink};
 use crate::protocol::message::cstr;
 use crate::protocol::reply;
 
-/// Whose values the server in hand remembers.
+/// Whose values a server remembers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Remembers {
     /// This session's, or none.
@@ -15,7 +15,7 @@ pub(super) enum Remembers {
     Own,
     /// Another session's.
     Strangers,
-    /// Another session's, and this one may have added to them before it was known that it would ask.
+    /// Another session's, and this one has most likely added to them, before anybody of the pool was known to ask.
     Both,
 }
 
@@ -27,6 +27,13 @@ fn may_call_nextval(text: &[u8]) -> bool {
     let is_read = READS.iter().any(begins) || rest.is_empty();
     let is_nextval = |window: &[u8]| window[0] | 0x20 == NEXTVAL[0] && window.eq_ignore_ascii_case(NEXTVAL);
     !is_read || rest.windows(NEXTVAL.len()).any(is_nextval)
+}
+
+/// Is it an UPDATE or a DELETE? Those use sequences by a trigger at most.
+fn only_changes(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    let begins = |word: &[u8]| text.len() >= word.len() && text[..word.len()].eq_ignore_ascii_case(word);
+    begins(b"update ") || begins(b"delete ")
 }
 
 const NEXTVAL: &[u8] = b"nextval";
@@ -44,27 +51,31 @@ const READS: [&[u8]; 9] = [
 
 impl Session {
     /// Before a statement that asks what the session did to sequences, or that adds to it: what a stranger left is
-    /// discarded, so that the server answers 55000 in its own words. Only a session that asks at all pays for that.
+    /// discarded, so that the server answers 55000 in its own words. Only a pool in which somebody asks pays for that.
     pub(super) fn before_sequences(
         &mut self,
         (text, effects): (&[u8], Effects),
         input: &[u8],
         backend: &mut Backend,
+        desk: &mut Desk<'_>,
         sink: &mut Sink,
     ) {
         let asks = effects.contains(Effects::SEQUENCE_STATE);
-        self.asks_sequences |= asks;
-        if self.remembers != Remembers::Strangers {
+        desk.statements.asks_sequences |= asks;
+        if backend.remembers != Remembers::Strangers {
             return;
         }
         if !asks && !effects.contains(Effects::PROBE) && !may_call_nextval(text) {
             return;
         }
-        if !self.asks_sequences {
-            self.remembers = Remembers::Both;
+        if !desk.statements.asks_sequences {
+            // What a trigger of an UPDATE has done is rather not known (55000) than taken for a stranger's.
+            if !only_changes(text) {
+                backend.remembers = Remembers::Both;
+            }
             return;
         }
-        self.remembers = Remembers::Own;
+        backend.remembers = Remembers::Own;
         if backend.pipeline.is_open() {
             return discard_in_batch(input, backend, sink);
         }
@@ -80,10 +91,16 @@ impl Session {
 
 impl Session {
     /// The same before the unnamed statement.
-    pub(super) fn before_unnamed_sequences(&mut self, input: &[u8], backend: &mut Backend, sink: &mut Sink) {
+    pub(super) fn before_unnamed_sequences(
+        &mut self,
+        input: &[u8],
+        backend: &mut Backend,
+        desk: &mut Desk<'_>,
+        sink: &mut Sink,
+    ) {
         let body = std::mem::take(&mut self.unnamed.body);
         let text = cstr(&body).map_or(&body[..], |(text, _)| text);
-        self.before_sequences((text, self.unnamed.effects), input, backend, sink);
+        self.before_sequences((text, self.unnamed.effects), input, backend, desk, sink);
         self.unnamed.body = body;
     }
 }

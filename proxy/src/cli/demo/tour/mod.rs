@@ -1,6 +1,7 @@
 //! The tour: every promise that holds so far, shown with real clients. A promise is an entry in a list; later ones are
 //! appended to the list of their subject.
 
+pub(super) mod cached;
 mod pooled;
 mod replicas;
 mod seen;
@@ -32,13 +33,14 @@ struct Subject {
 }
 
 /// In the order in which they are shown.
-const TOUR: [Subject; 7] = [
+const TOUR: [Subject; 8] = [
     pooled::SUBJECT,
     sessions::SUBJECT,
     statements::SUBJECT,
     streams::SUBJECT,
     trouble::SUBJECT,
     replicas::SUBJECT,
+    cached::SUBJECT,
     seen::SUBJECT,
 ];
 

@@ -1,0 +1,158 @@
+//! Answers kept, so that the same question needs no server. Off for a database until its rules name a class.
+//!
+//! `key` says when two questions are the same, `local` keeps the answers, `stamp` says whether one is still good, `fill`
+//! takes an answer down while it passes, `flight` lets one client ask for all who want to know the same, `counts` counts;
+//! `follow` hears of what changes past pgshunt. What a statement may be kept for and what it changes is told by
+//! `routing_rules::cache`; what this pgshunt's own sessions change by `protocol::session::touched`.
+
+pub mod counts;
+pub mod fill;
+pub mod flight;
+pub mod follow;
+pub mod heard;
+pub mod key;
+pub mod local;
+pub mod rights;
+pub mod stamp;
+pub mod stream;
+pub mod stream_text;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use routing_rules::Lex;
+use routing_rules::cache::{Admitted, Catalog, NotCached, Rules, admit};
+
+use crate::catalog::Catalogued;
+use crate::protocol::session::memo::Memo;
+use crate::protocol::session::touched::{Generations, Watch};
+use counts::Counts;
+use flight::Flights;
+use heard::Heard;
+use key::Hasher;
+use local::Local;
+use stamp::Stamp;
+
+/// The answers of one database, as clients name it. Shared by all workers.
+#[derive(Debug)]
+pub struct Cache {
+    /// The database.
+    pub database: String,
+    /// What is kept, and how long.
+    pub rules: Arc<Rules>,
+    /// What has changed.
+    pub generations: Arc<Generations>,
+    /// How much is known of changes past pgshunt.
+    pub heard: Arc<Heard>,
+    /// The answers.
+    pub local: Local,
+    /// Who asks for what at this moment.
+    pub flights: Flights,
+    /// What is counted.
+    pub counts: Counts,
+    /// Makes numbers of keys.
+    pub hasher: Hasher,
+}
+
+impl Cache {
+    /// An empty one. What is known of changes is known to the one before as well.
+    pub fn new(database: String, rules: Rules, before: Option<&Cache>) -> Arc<Self> {
+        let generations = before.map(|before| before.generations.clone());
+        let heard = before.map(|before| before.heard.clone());
+        Arc::new(Cache {
+            database,
+            local: Local::new(rules.max_bytes, rules.max_entry_bytes),
+            counts: Counts::new(rules.classes.len()),
+            rules: Arc::new(rules),
+            generations: generations.unwrap_or_else(|| Arc::new(Generations::new(heard::nanos))),
+            heard: heard.unwrap_or_default(),
+            flights: Flights::default(),
+            hasher: Hasher::default(),
+        })
+    }
+
+    /// Forgets every answer.
+    pub fn clear(&self) {
+        self.generations.all_changed();
+        self.local.clear();
+    }
+}
+
+/// One worker's view of a [`Cache`].
+#[derive(Debug)]
+pub struct Reader {
+    /// What it is a view of.
+    pub cache: Arc<Cache>,
+    /// The rules of this moment; a reload makes another reader.
+    pub rules: Arc<Rules>,
+    /// Tells what the worker's sessions change.
+    pub watch: Rc<Watch>,
+    /// What is known of the database's names.
+    catalogued: Arc<Catalogued>,
+    admissions: RefCell<Memo<Admission>>,
+}
+
+/// May a text's answer be kept, and what is it made of?
+pub type Admission = Result<Rc<Kept>, NotCached>;
+
+/// A text whose answer may be kept.
+#[derive(Debug)]
+pub struct Kept {
+    /// The class it belongs to, by its place in the rules.
+    pub class: usize,
+    /// The generations of everything it reads.
+    pub reads: stamp::Reads,
+}
+
+impl Reader {
+    /// Of a cache, under the rules of this moment.
+    pub fn new(cache: Arc<Cache>, catalogued: Arc<Catalogued>) -> Rc<Self> {
+        let watch = Watch::new(cache.generations.clone(), catalogued.schema().clone());
+        Rc::new(Reader {
+            rules: cache.rules.clone(),
+            watch: Rc::new(watch),
+            catalogued,
+            admissions: RefCell::default(),
+            cache,
+        })
+    }
+
+    /// What is known of the catalog now, if it is known.
+    pub fn catalog(&self) -> Option<Arc<Catalog>> {
+        let (as_of, catalog) = self.catalogued.catalog()?;
+        if self.watch.follow(as_of, &catalog) {
+            self.admissions.borrow_mut().clear();
+        }
+        Some(catalog)
+    }
+
+    /// May the answer to a text be kept?
+    pub fn admits(&self, text: &[u8], lex: Lex, catalog: &Catalog) -> Admission {
+        let find = || {
+            let Admitted { class, reads } = admit(text, lex, catalog, &self.rules)?;
+            let reads = reads.iter().map(|table| self.cache.generations.of(table));
+            Ok(Rc::new(Kept {
+                class,
+                reads: reads.collect(),
+            }))
+        };
+        match lex.standard_conforming_strings {
+            true => self.admissions.borrow_mut().of(text, find),
+            false => find(),
+        }
+    }
+
+    /// What an answer asked for now is made under.
+    pub fn stamp(&self, kept: &Kept) -> Stamp {
+        Stamp::now(&self.cache.generations, &kept.reads)
+    }
+
+    /// Why nothing may be answered from the cache at this moment, if so: nobody knows what has changed elsewhere.
+    pub fn is_deaf(&self, at: Instant) -> Option<&'static str> {
+        self.cache
+            .heard
+            .is_deaf(at, self.rules.elsewhere, self.rules.max_delay)
+    }
+}

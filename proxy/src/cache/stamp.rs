@@ -1,0 +1,69 @@
+//! What an answer was made under, and whether that still holds.
+
+use std::sync::Arc;
+
+use crate::protocol::session::touched::{Generation, Generations};
+
+/// The generations of the tables an answer comes from.
+pub type Reads = Box<[Arc<Generation>]>;
+
+/// The generations an answer was asked for under. It is good as long as none of them has moved.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    anything: u64,
+    tables: Box<[(Arc<Generation>, u64)]>,
+    /// When the last of those changes was, by the cache's clock.
+    pub changed_at: u64,
+}
+
+impl Stamp {
+    /// As of now.
+    pub fn now(generations: &Generations, reads: &Reads) -> Self {
+        // Counts first: a change between the two makes the answer old, and the instant no earlier than it was.
+        let anything = generations.anything.count();
+        let tables: Box<[_]> = reads.iter().map(|table| (table.clone(), table.count())).collect();
+        let changes = tables.iter().map(|(table, _)| table.at());
+        let changed_at = changes
+            .chain([generations.anything.at()])
+            .max()
+            .unwrap_or_default();
+        Stamp {
+            anything,
+            tables,
+            changed_at,
+        }
+    }
+
+    /// Has nothing changed since?
+    pub fn holds(&self, generations: &Generations) -> bool {
+        generations.anything.count() == self.anything
+            && self.tables.iter().all(|(table, count)| table.count() == *count)
+    }
+
+    /// About how many bytes it takes.
+    pub fn bytes(&self) -> usize {
+        self.tables.len() * size_of::<(Arc<Generation>, u64)>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_what_was_read_ends_it_and_another_does_not() {
+        let generations = Generations::new(|| 5);
+        let (read, other) = (b"t"[..].into(), b"u"[..].into());
+        let reads: Reads = Box::new([generations.of(&read)]);
+        generations.of(&other);
+        let stamp = Stamp::now(&generations, &reads);
+        generations.changed([&b"u"[..]]);
+        assert!(stamp.holds(&generations));
+        generations.changed([&b"t"[..]]);
+        assert!(!stamp.holds(&generations));
+        let stamp = Stamp::now(&generations, &reads);
+        assert_eq!(stamp.changed_at, 5);
+        generations.all_changed();
+        assert!(!stamp.holds(&generations));
+    }
+}

@@ -1,0 +1,505 @@
+//! Answers from the cache: asks it before a server is borrowed, and fills it with what a server answers.
+//!
+//! It is asked only where nothing is owed to the client and it holds no server, so an answer is in its place wherever it
+//! comes from. Everything else is `cache`'s.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::Context as Waking;
+use std::time::{Duration, Instant};
+
+use routing_rules::Consistency;
+use routing_rules::cache::{Elsewhere, Wish, says_a_time};
+
+use super::handle::{Doing, Signal};
+use super::relay::Client;
+use crate::cache::counts::count;
+use crate::cache::fill::{Recorded, Recorder};
+use crate::cache::flight::{Flight, Leader};
+use crate::cache::heard;
+use crate::cache::key::{Context, Key};
+use crate::cache::local::Entry;
+use crate::cache::stamp::Stamp;
+use crate::cache::{Kept, Reader};
+use crate::pool::Role;
+use crate::pool::lease::Lease;
+use crate::protocol::session::Session;
+use crate::protocol::session::ours::RouteRow;
+use crate::protocol::session::question::{Asking, Question};
+
+/// What the cache has to do with one client.
+#[derive(Default)]
+pub(super) struct Cached {
+    /// Its database's, as of the worker's last reload; `None`: nothing is kept.
+    reader: Option<Rc<Reader>>,
+    /// The reload that was of.
+    as_of: u64,
+    asker: Option<Asker>,
+    filling: Option<Box<Filling>>,
+    /// The flight it waits for, and until when.
+    waits: Option<(u128, Instant)>,
+    is_woken: Rc<Cell<bool>>,
+    /// What became of the last unit.
+    pub(super) last: Told,
+}
+
+/// What became of a unit, as far as the cache goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Told {
+    /// There is no cache.
+    #[default]
+    Off,
+    /// It was answered; why and how.
+    Hit(String),
+    /// A server was asked, and the answer is kept if it can be.
+    Miss,
+    /// A server was asked, because of this.
+    Not(Box<str>),
+}
+
+/// Who the client is at this moment, to the cache.
+#[derive(Clone)]
+struct Asker {
+    context: Context,
+    wish: Wish,
+    consistency: Option<Consistency>,
+}
+
+/// An answer that is being taken down.
+struct Filling {
+    reader: Rc<Reader>,
+    question: Question,
+    hash: u128,
+    context: Context,
+    class: usize,
+    stamp: Stamp,
+    asked_at: Instant,
+    recorder: Recorder,
+    _leader: Option<Leader>,
+}
+
+/// What the cache says to a unit.
+pub(super) enum Looked {
+    /// Nothing: a server is needed.
+    No,
+    /// It has been answered.
+    Answered,
+    /// More of it must come first.
+    More,
+    /// Somebody else has asked the same.
+    Later,
+}
+
+/// What there is to a question.
+enum Found {
+    /// An answer.
+    Entry(Arc<Entry>),
+    /// One that is to be fetched anew, by this client for all.
+    ToRefresh(Leader),
+    /// None.
+    Nothing,
+}
+
+/// Why a unit is not looked for: its kind for counting, and in words.
+type Refusal = (&'static str, Box<str>);
+
+/// The longest a client waits for another one's answer before it asks itself.
+const FLIGHT_WAIT: Duration = Duration::from_secs(60);
+
+/// Bytes not taken by the client yet beyond which a server is asked: it sends no faster than they are.
+const UNSENT_MAX: usize = 256 * 1024;
+
+impl Cached {
+    /// Does it wait for somebody else's answer?
+    pub(super) fn waits(&self) -> bool {
+        self.waits.is_some()
+    }
+
+    /// It waits no longer.
+    pub(super) fn stops_waiting(&mut self) -> bool {
+        self.waits.take().is_some()
+    }
+
+    /// What it was to be filled with will not come.
+    pub(super) fn gives_up(&mut self) {
+        self.filling = None;
+    }
+
+    /// Bytes pass from a server to the client.
+    pub(super) fn passes(&mut self, session: &Session, bytes: &[u8]) {
+        let Some(filling) = &mut self.filling else { return };
+        match filling.recorder.pass(bytes) {
+            Recorded::Going => {}
+            Recorded::No(_) => {
+                count(&filling.reader.cache.counts.classes[filling.class].dropped);
+                self.filling = None;
+            }
+            Recorded::Whole { description, rows } => {
+                if let Some(filling) = self.filling.take() {
+                    filling.keep(session, description, rows);
+                }
+            }
+        }
+    }
+}
+
+impl Filling {
+    /// Keeps the answer, unless it is old already, or the session has become somebody else on the way.
+    fn keep(self, session: &Session, description: Box<[u8]>, rows: Box<[u8]>) {
+        let cache = &self.reader.cache;
+        let counts = &cache.counts.classes[self.class];
+        if !self.context.is_of(session) || !self.stamp.holds(&cache.generations) {
+            return count(&counts.dropped);
+        }
+        let entry = Entry {
+            key: Key {
+                hash: self.hash,
+                context: self.context.bytes.clone(),
+                body: self.question.body.into(),
+            },
+            tenant: self.context.tenant.clone(),
+            class: self.class,
+            stamp: self.stamp,
+            asked_at: self.asked_at,
+            description,
+            rows,
+            is_used: AtomicBool::new(false),
+        };
+        if entry.bytes() > self.reader.rules.max_entry_bytes {
+            return count(&counts.dropped);
+        }
+        count(&counts.fills);
+        cache.local.keep(Arc::new(entry), self.reader.rules.tenant_share);
+    }
+}
+
+impl Client {
+    /// Asks the cache for the unit that begins the inbox. The session holds no server.
+    pub(super) fn look_in_cache(&mut self, cx: &mut Waking<'_>, at: Instant) -> Looked {
+        let epoch = self.worker.cache_epoch.get();
+        if self.routing.cache.as_of != epoch {
+            self.routing.cache.reader = self.worker.cache_reader(&self.handle.pool.plan.key.database);
+            self.routing.cache.as_of = epoch;
+            self.routing.cache.asker = None;
+        }
+        let Some(reader) = self.routing.cache.reader.clone() else {
+            return Looked::No;
+        };
+        if self.session.is_answered() {
+            return Looked::No;
+        }
+        self.routing.cache.filling = None;
+        self.follow_asker();
+        match self.look(&reader, cx, at) {
+            Ok(looked) => looked,
+            Err((kind, why)) => {
+                reader.cache.counts.refused(kind);
+                self.routing.cache.waits = None;
+                self.routing.cache.last = Told::Not(why);
+                Looked::No
+            }
+        }
+    }
+
+    /// Who the client is now.
+    fn follow_asker(&mut self) {
+        let (session, known) = (&self.session, &mut self.routing.cache.asker);
+        if known.as_ref().is_some_and(|asker| asker.context.is_of(session)) {
+            return;
+        }
+        let text = |name: &[u8]| {
+            let value = session
+                .settings
+                .value(name)
+                .and_then(|value| std::str::from_utf8(value).ok());
+            value
+                .map(|value| value.trim().to_ascii_lowercase())
+                .filter(|value| !value.is_empty())
+        };
+        let key = &self.handle.pool.plan.key;
+        *known = Some(Asker {
+            context: Context::of(&key.database, &key.user, session),
+            // What can't be read asks for nothing from the cache.
+            wish: text(b"pgshunt.cache").map_or(Wish::Auto, |text| Wish::parse(&text).unwrap_or(Wish::Off)),
+            consistency: text(b"pgshunt.consistency")
+                .map(|text| Consistency::parse(&text).unwrap_or(Consistency::Strong)),
+        });
+    }
+
+    fn look(&mut self, reader: &Rc<Reader>, cx: &mut Waking<'_>, at: Instant) -> Result<Looked, Refusal> {
+        let Some(asker) = self.routing.cache.asker.clone() else {
+            return Ok(Looked::No);
+        };
+        if asker.wish == Wish::Off {
+            return Err(("pgshunt.cache", "pgshunt.cache is off".into()));
+        }
+        let question = match self.session.question(self.inbox.bytes()) {
+            Asking::Open => return Ok(Looked::More),
+            Asking::Not(why) => return Err(("session", why.into())),
+            Asking::This(question) => question,
+        };
+        let kept = self.admitted(reader, &question)?;
+        self.is_fresh_enough(reader, asker.consistency, at)?;
+        let hash = reader.cache.hasher.hash(&asker.context.bytes, &question.body);
+        let leader = match self.found(reader, &asker, &question, (hash, at)) {
+            Found::Entry(entry) => return self.hit(cx, reader, &question, &entry, at),
+            Found::ToRefresh(leader) => Some(leader),
+            Found::Nothing => None,
+        };
+        if let Some(word) = question.values().find_map(says_a_time) {
+            return Err((
+                "depends on the moment",
+                format!("a parameter says '{word}'").into(),
+            ));
+        }
+        let counts = &reader.cache.counts.classes[kept.class];
+        let leader = match leader {
+            None if asker.wish != Wish::Refresh => match reader.cache.flights.lead(hash) {
+                Ok(leader) => Some(leader),
+                Err(flight) if self.waits_for_flight(hash, &flight, at) => {
+                    count(&counts.waits);
+                    return Ok(Looked::Later);
+                }
+                Err(_) => None,
+            },
+            leader => leader,
+        };
+        count(&counts.misses);
+        let status = if self.session.is_begun() { b'T' } else { b'I' };
+        self.routing.cache.waits = None;
+        self.routing.cache.last = Told::Miss;
+        self.routing.cache.filling = Some(Box::new(Filling {
+            stamp: reader.stamp(&kept),
+            reader: reader.clone(),
+            hash,
+            context: asker.context,
+            class: kept.class,
+            asked_at: at,
+            recorder: Recorder::new(reader.rules.max_entry_bytes, status),
+            question,
+            _leader: leader,
+        }));
+        Ok(Looked::No)
+    }
+
+    /// An answer that may be given now.
+    fn found(
+        &self,
+        reader: &Reader,
+        asker: &Asker,
+        question: &Question,
+        (hash, at): (u128, Instant),
+    ) -> Found {
+        let cache = &reader.cache;
+        let entry = cache.local.find(hash).filter(|entry| {
+            let has_all = !question.is_described || !entry.description.is_empty();
+            has_all && entry.key.is(&asker.context.bytes, &question.body)
+        });
+        let Some(entry) = entry.filter(|_| asker.wish != Wish::Refresh) else {
+            return Found::Nothing;
+        };
+        let (class, counts) = (
+            &reader.rules.classes[entry.class],
+            &cache.counts.classes[entry.class],
+        );
+        if !entry.stamp.holds(&cache.generations) {
+            count(&counts.invalidated);
+            cache.local.forget(&entry);
+            return Found::Nothing;
+        }
+        let age = at.saturating_duration_since(entry.asked_at);
+        let (ttl, stale) = match asker.wish {
+            Wish::Ttl(wanted) if wanted < class.ttl => (wanted, Duration::ZERO),
+            _ => (class.ttl, class.stale),
+        };
+        if age >= ttl + stale {
+            count(&counts.expired);
+            return Found::Nothing;
+        }
+        if age + class.refresh_ahead < ttl {
+            return Found::Entry(entry);
+        }
+        match cache.flights.lead(hash) {
+            Ok(leader) => Found::ToRefresh(leader),
+            // Somebody fetches it anew already.
+            Err(_) => {
+                if age >= ttl {
+                    count(&counts.stale_hits);
+                }
+                Found::Entry(entry)
+            }
+        }
+    }
+
+    /// May the answer to the question be kept?
+    fn admitted(&mut self, reader: &Rc<Reader>, question: &Question) -> Result<Rc<Kept>, Refusal> {
+        let Some(catalog) = reader.catalog() else {
+            return Err((
+                "other",
+                "the database's tables have not been looked up yet".into(),
+            ));
+        };
+        if self.session.is_begun() && catalog.relations.isolates_by_default() {
+            return Err(("session", "its transaction may read from one snapshot".into()));
+        }
+        let lex = self.session.question_lex();
+        reader
+            .admits(question.text(), lex, &catalog)
+            .map_err(|why| (why.kind(), why.to_string().into()))
+    }
+
+    /// Is what the cache has heard of enough for the session?
+    fn is_fresh_enough(
+        &self,
+        reader: &Reader,
+        consistency: Option<Consistency>,
+        at: Instant,
+    ) -> Result<(), Refusal> {
+        if let Some(why) = reader.is_deaf(at) {
+            return Err(("not heard in time", why.into()));
+        }
+        let rules = self.handle.pool.reads();
+        match consistency.unwrap_or(rules.rules.consistency) {
+            Consistency::Session | Consistency::Eventual => Ok(()),
+            Consistency::Strong => Err(("consistency", "the consistency is strong".into())),
+            Consistency::Bounded(within) => {
+                let is_heard =
+                    reader.rules.elsewhere == Elsewhere::Follow && reader.cache.heard.behind(at) <= within;
+                is_heard.then_some(()).ok_or((
+                    "consistency",
+                    "the consistency is stricter than what was heard".into(),
+                ))
+            }
+        }
+    }
+
+    fn hit(
+        &mut self,
+        cx: &mut Waking<'_>,
+        reader: &Rc<Reader>,
+        question: &Question,
+        entry: &Entry,
+        at: Instant,
+    ) -> Result<Looked, Refusal> {
+        if self.outbox.waiting_bytes() >= UNSENT_MAX {
+            return Err(("session", "the client has not taken earlier answers yet".into()));
+        }
+        let counts = &reader.cache.counts.classes[entry.class];
+        count(&counts.hits);
+        let class = &reader.rules.classes[entry.class].name;
+        let age = at.saturating_duration_since(entry.asked_at);
+        self.routing.cache.waits = None;
+        // Its time of being idle begins anew.
+        self.handle.does(Doing::Idle, at);
+        self.routing.cache.last = Told::Hit(format!("class {class}, {} ms old", age.as_millis()));
+        if self.traces() {
+            self.trace(cx);
+        }
+        let mut answer = Vec::new();
+        let (session, worker) = (&mut self.session, self.worker.clone());
+        worker.at_desk(&self.handle.pool, self.message_max, |desk| {
+            session.answers(question, (&entry.description, &entry.rows), desk, &mut answer);
+            desk.totals.bytes_sent += answer.len() as u64;
+        });
+        self.inbox.consume(question.bytes, &worker.buffers);
+        let (outbox, stream) = (&mut self.outbox, &mut self.stream);
+        // A broken line shows at the next write.
+        let _ = outbox.write(cx, stream, &answer);
+        Ok(Looked::Answered)
+    }
+
+    /// Waits for somebody else's answer, if that has not taken too long already.
+    fn waits_for_flight(&mut self, hash: u128, flight: &Arc<Flight>, at: Instant) -> bool {
+        let cached = &mut self.routing.cache;
+        let until = match cached.waits {
+            Some((other, until)) if other == hash => until,
+            Some(_) | None => at + FLIGHT_WAIT,
+        };
+        if at >= until {
+            return false;
+        }
+        cached.waits = Some((hash, until));
+        if !cached.is_woken.replace(true) {
+            let (handle, is_woken, flight) = (self.handle.clone(), cached.is_woken.clone(), flight.clone());
+            tokio::task::spawn_local(async move {
+                let _ = tokio::time::timeout_at(until.into(), flight.wait()).await;
+                is_woken.set(false);
+                handle.signal(Signal::Caught);
+            });
+        }
+        self.handle.does(Doing::Waiting, at);
+        true
+    }
+
+    /// The last unit's route, if it was answered from the cache.
+    pub(super) fn hit_row(&self) -> Option<RouteRow> {
+        let Told::Hit(because) = &self.routing.cache.last else {
+            return None;
+        };
+        Some(RouteRow {
+            target: "cache".into(),
+            shard: self.handle.pool.reads().cluster.name.to_string(),
+            access: "read".into(),
+            cache: "hit".into(),
+            because: because.clone(),
+            ..RouteRow::default()
+        })
+    }
+
+    /// What the cache would say to this text as the session's next statement.
+    pub(super) fn would_be_cached(&mut self, text: &[u8]) -> String {
+        let Some(reader) = self.worker.cache_reader(&self.handle.pool.plan.key.database) else {
+            return "off".into();
+        };
+        self.follow_asker();
+        let question = Question::simple(text, 0);
+        let at = Instant::now();
+        let fresh = self.routing.cache.asker.clone().map(|asker| {
+            self.is_fresh_enough(&reader, asker.consistency, at)?;
+            let hash = reader.cache.hasher.hash(&asker.context.bytes, &question.body);
+            let entry = reader.cache.local.find(hash);
+            Ok(entry.is_some_and(|entry| {
+                entry.stamp.holds(&reader.cache.generations)
+                    && entry.key.is(&asker.context.bytes, &question.body)
+            }))
+        });
+        match self.admitted(&reader, &question).and(fresh.unwrap_or(Ok(false))) {
+            Ok(true) => "hit".into(),
+            Ok(false) => "miss".into(),
+            Err((_, why)) => why.into(),
+        }
+    }
+
+    /// The last unit's `cache` column.
+    pub(super) fn cache_word(&self) -> String {
+        match &self.routing.cache.last {
+            Told::Off => "off".into(),
+            Told::Hit(_) => "hit".into(),
+            Told::Miss => "miss".into(),
+            Told::Not(why) => why.to_string(),
+        }
+    }
+
+    /// A server was lent for the unit: what it changes is told to the cache. A replica's answer is kept only if the
+    /// replica has every change the cache knows of.
+    pub(super) fn watched(&mut self, lease: &Lease) {
+        let cached = &mut self.routing.cache;
+        let watch = cached.reader.as_ref().map(|reader| reader.watch.clone());
+        if let Some(reader) = &cached.reader {
+            reader.catalog();
+        }
+        self.session.watched_by(watch);
+        let Some(filling) = &cached.filling else { return };
+        if let Role::Replica(member) = lease.pool().plan.key.place.role {
+            let cluster = &lease.pool().reads().cluster;
+            let has_all = cluster
+                .caught_up(member)
+                .is_some_and(|instant| heard::nanos_at(instant) > filling.stamp.changed_at);
+            if !has_all {
+                cached.filling = None;
+            }
+        }
+    }
+}

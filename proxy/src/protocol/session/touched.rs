@@ -1,0 +1,316 @@
+//! What a session has changed that answers in the result cache may be made of, told before the client hears that it is
+//! done.
+//!
+//! Every table has a generation; an answer is good as long as the generations it was made under are. A session collects
+//! what its statements may change while they are sent, and raises those generations before bytes of a server reach the
+//! client that could say so: at once outside of a transaction, with the COMMIT inside of one.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use routing_rules::Lex;
+use routing_rules::cache::{Catalog, Effect, Name, Touches, effect};
+
+use super::memo::Memo;
+use super::prepared::Schema;
+use super::{Backend, Session};
+
+/// How often something was changed, and when last.
+#[derive(Debug, Default)]
+pub struct Generation {
+    count: AtomicU64,
+    /// By the clock of [`Generations`].
+    at: AtomicU64,
+}
+
+impl Generation {
+    /// How often it was changed.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// When it was changed last, by the clock it was given; 0: never.
+    pub fn at(&self) -> u64 {
+        self.at.load(Ordering::Acquire)
+    }
+
+    fn raise(&self, at: u64) {
+        self.at.fetch_max(at, Ordering::AcqRel);
+        self.count.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// The generations of one database's tables.
+#[derive(Debug)]
+pub struct Generations {
+    /// Of everything at once: schema, rights, what nobody can tell.
+    pub anything: Generation,
+    tables: Mutex<HashMap<Name, Arc<Generation>>>,
+    clock: fn() -> u64,
+}
+
+impl Generations {
+    /// Nothing has changed yet. `clock` tells the time.
+    pub fn new(clock: fn() -> u64) -> Self {
+        Generations {
+            anything: Generation::default(),
+            tables: Mutex::default(),
+            clock,
+        }
+    }
+
+    /// The generation of a table somebody reads.
+    pub fn of(&self, table: &Name) -> Arc<Generation> {
+        let mut tables = self.tables();
+        tables.entry(table.clone()).or_default().clone()
+    }
+
+    /// These tables have changed. What nobody reads needs no generation.
+    pub fn changed<'a>(&self, changed: impl IntoIterator<Item = &'a [u8]>) {
+        let at = (self.clock)();
+        let tables = self.tables();
+        for table in changed {
+            if let Some(generation) = tables.get(table) {
+                generation.raise(at);
+            }
+        }
+    }
+
+    /// Anything may have changed.
+    pub fn all_changed(&self) {
+        self.anything.raise((self.clock)());
+    }
+
+    fn tables(&self) -> std::sync::MutexGuard<'_, HashMap<Name, Arc<Generation>>> {
+        self.tables
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// What tells the changes of one database's sessions on one worker.
+#[derive(Debug)]
+pub struct Watch {
+    /// Where they are told.
+    pub generations: Arc<Generations>,
+    schema: Schema,
+    /// The catalog, and the schema it is of: how often names and tables had changed by then.
+    catalog: RefCell<Option<(u64, Arc<Catalog>)>>,
+    effects: RefCell<Memo<Rc<Effect>>>,
+}
+
+impl Watch {
+    /// Nothing is known of the catalog yet: every write may change anything.
+    pub fn new(generations: Arc<Generations>, schema: Schema) -> Self {
+        Watch {
+            generations,
+            schema,
+            catalog: RefCell::default(),
+            effects: RefCell::default(),
+        }
+    }
+
+    /// This was found in the catalog of that schema. Gives back whether it is something else than
+    /// before.
+    pub fn follow(&self, generation: u64, catalog: &Arc<Catalog>) -> bool {
+        let mut known = self.catalog.borrow_mut();
+        if let Some((of, old)) = &*known
+            && *of == generation
+            && Arc::ptr_eq(old, catalog)
+        {
+            return false;
+        }
+        *known = Some((generation, catalog.clone()));
+        self.effects.borrow_mut().clear();
+        true
+    }
+
+    fn effect(&self, text: &[u8], lex: Lex) -> Rc<Effect> {
+        let known = self.catalog.borrow();
+        // A catalog from before the last change of the schema knows nothing of what it made.
+        let now = self.schema.names_generation().wrapping_add(self.schema.tables());
+        let current = known.as_ref().filter(|(of, _)| *of == now);
+        let find = || Rc::new(effect(text, lex, current.map(|(_, catalog)| &**catalog)));
+        match lex.standard_conforming_strings && current.is_some() {
+            true => self.effects.borrow_mut().of(text, find),
+            false => find(),
+        }
+    }
+}
+
+/// What a session has changed and not told yet.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    watch: Option<Rc<Watch>>,
+    tables: Vec<Name>,
+    anything: bool,
+    /// The schema among it.
+    defines: bool,
+    /// Something was sent that may end the transaction.
+    ends: bool,
+}
+
+impl Touched {
+    fn is_empty(&self) -> bool {
+        self.tables.is_empty() && !self.anything
+    }
+
+    fn note(&mut self, effect: &Effect) {
+        match &effect.touches {
+            Touches::Nothing => {}
+            Touches::Anything => self.anything = true,
+            Touches::Tables(names) => {
+                for name in names {
+                    if !self.tables.contains(name) {
+                        self.tables.push(name.clone());
+                    }
+                }
+            }
+        }
+        self.ends |= effect.ends;
+        self.defines |= effect.defines;
+    }
+
+    fn tell(&self) {
+        let Some(watch) = &self.watch else { return };
+        if self.defines {
+            // What was found in the catalog while this was not committed is old.
+            watch.schema.changed(true);
+        }
+        if self.anything {
+            watch.generations.all_changed();
+        } else if !self.tables.is_empty() {
+            watch.generations.changed(self.tables.iter().map(|name| &**name));
+        }
+    }
+
+    fn forget(&mut self) {
+        self.tables.clear();
+        (self.anything, self.defines, self.ends) = (false, false, false);
+    }
+}
+
+impl Drop for Touched {
+    /// The session ends, and what it has sent may have been done.
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+impl Session {
+    /// From now on its changes are told there; `None`: nobody wants to know.
+    pub fn watched_by(&mut self, watch: Option<Rc<Watch>>) {
+        if self.touched.is_empty() {
+            self.touched.watch = watch;
+        }
+    }
+
+    /// A text goes to a server.
+    pub(super) fn touches(&mut self, text: &[u8]) {
+        let Some(watch) = self.touched.watch.clone() else {
+            return;
+        };
+        let reading = self.reading();
+        let effect = match reading.is_unsafe {
+            true => Rc::new(Effect::UNKNOWN),
+            false => watch.effect(text, reading.lex),
+        };
+        self.touched.note(&effect);
+    }
+
+    /// The unnamed statement is bound.
+    pub(super) fn touches_by_unnamed(&mut self) {
+        if self.touched.watch.is_none() {
+            return;
+        }
+        let unnamed = std::mem::take(&mut self.unnamed);
+        let end = unnamed.body.iter().position(|byte| *byte == 0);
+        self.touches(&unnamed.body[..end.unwrap_or(unnamed.body.len())]);
+        self.unnamed = unnamed;
+    }
+
+    /// Something is run that is not known here.
+    pub(super) fn touches_anything(&mut self) {
+        if self.touched.watch.is_some() {
+            self.touched.note(&Effect::UNKNOWN);
+        }
+    }
+
+    /// Bytes of the server are about to reach the client, and may say that something is done: whoever reads the cache
+    /// from now on must not find what was before.
+    pub fn tell_changes(&mut self, backend: &Backend) {
+        if self.touched.is_empty() {
+            if self.touched.ends && backend.is_idle() {
+                self.touched.ends = false;
+            }
+            return;
+        }
+        let goes_on = matches!(backend.status, b'T' | b'E') && !self.touched.ends;
+        if !goes_on {
+            self.touched.tell();
+        }
+        if backend.is_idle() {
+            self.touched.forget();
+        }
+    }
+
+    /// The server was lost: what it was sent may have been done.
+    pub(super) fn tell_lost_changes(&mut self) {
+        self.touched.tell();
+        self.touched.forget();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::session::pipeline::Expect;
+
+    fn session() -> (Session, Arc<Generations>, Arc<Generation>) {
+        let generations = Arc::new(Generations::new(|| 7));
+        let mut session = Session::new(1, Default::default(), Default::default());
+        let watch = Watch::new(generations.clone(), Schema::default());
+        session.watched_by(Some(Rc::new(watch)));
+        let table = generations.of(&b"t"[..].into());
+        (session, generations, table)
+    }
+
+    #[test]
+    fn a_change_inside_a_transaction_is_told_with_its_end() {
+        let (mut session, generations, _) = session();
+        let mut backend = Backend {
+            status: b'T',
+            ..Backend::default()
+        };
+        backend.pipeline.push(Expect::Query);
+        session.touched.anything = true;
+        session.tell_changes(&backend);
+        assert_eq!(generations.anything.count(), 0);
+        session.touches(b"COMMIT");
+        session.tell_changes(&backend);
+        assert_eq!(generations.anything.count(), 1, "its tag may come before its end");
+        backend.pipeline.pop();
+        backend.status = b'I';
+        session.tell_changes(&backend);
+        session.tell_changes(&backend);
+        assert_eq!(generations.anything.count(), 2);
+        assert_eq!(generations.anything.at(), 7);
+    }
+
+    #[test]
+    fn who_leaves_amid_a_write_may_have_written() {
+        let (mut session, generations, table) = session();
+        session.touched.tables.push(b"t"[..].into());
+        drop(session);
+        assert_eq!((table.count(), generations.anything.count()), (1, 0));
+        generations.changed([&b"unread"[..]]);
+        assert_eq!(
+            generations.tables().len(),
+            1,
+            "what nobody reads is not remembered"
+        );
+    }
+}
