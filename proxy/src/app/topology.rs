@@ -145,7 +145,7 @@ fn ask_for_names(
         };
         if asked
             .get(&name)
-            .is_some_and(|last| !last.is_over(snapshot, &catalogued))
+            .is_some_and(|last| !last.is_over(snapshot, &catalogued, wanted.tables))
         {
             continue;
         }
@@ -187,11 +187,13 @@ fn ask_for_names(
 
 impl Asked {
     /// Is it time for the next question?
-    fn is_over(&self, snapshot: &Arc<Snapshot>, catalogued: &Catalogued) -> bool {
+    fn is_over(&self, snapshot: &Arc<Snapshot>, catalogued: &Catalogued, has_tables: bool) -> bool {
         if !self.task.is_finished() {
             return false;
         }
-        let is_old = catalogued.is_outdated() || catalogued.has_old_catalog();
+        // CREATE INDEX and its like leave names as they were, and tables in doubt.
+        let is_in_doubt = has_tables && catalogued.tables().is_none();
+        let is_old = is_in_doubt || catalogued.is_outdated() || catalogued.has_old_catalog();
         let is_wanted = is_old || !Arc::ptr_eq(&self.under, snapshot);
         let pause = match is_wanted {
             true => NAMES_PAUSE.max(self.took.get() * NAMES_SHARE).min(NAMES_FRESH),

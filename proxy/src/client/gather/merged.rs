@@ -40,6 +40,8 @@ struct Merging<'a> {
     formats: Formats,
     limit: u64,
     offset: u64,
+    /// The shard that names types, and may be asked for an order.
+    leader: usize,
     first: Option<Description>,
 }
 
@@ -81,6 +83,7 @@ impl Gather {
             formats,
             limit: limit.unwrap_or(u64::MAX),
             offset,
+            leader: on[0],
             first: None,
         };
         let count = self.merge_rows(on, &mut merging).await?;
@@ -188,6 +191,8 @@ impl Gather {
                 let description = self.description(at, header)?;
                 match &merging.first {
                     Some(first) if !first.fits(&description) => return Err(self.unlike(at)),
+                    // Types that users made have numbers of their own on each shard.
+                    Some(_) if at == merging.leader => merging.first = Some(description),
                     Some(_) => {}
                     None => {
                         let visible = description.columns.len().saturating_sub(merging.merge.hidden);
@@ -385,6 +390,15 @@ impl Gather {
             return Ok(0);
         }
         self.name_types(on[0], &mut keys).await?;
+        // An array of arrays is another thing.
+        if keys
+            .iter()
+            .any(|key| key.is_binary && key.type_name.ends_with(']'))
+        {
+            return Err(Halt::refused(
+                "ORDER BY an array in binary over several shards: ask for it in text",
+            ));
+        }
         self.send(on[0], &held.question(&keys), 1).await?;
         let mut among = vec![on[0]];
         let (mut skipped, mut count) = (0, 0);
