@@ -421,7 +421,12 @@ fn a_cache_is_filled_shown_and_emptied_from_the_command_line() {
     let file = proxy.folder().join("pgshunt.toml");
     let cache = |what: &[&str], user: &str| {
         let mut command = pgshunt_tests::proxy::pgshunt();
-        command.arg("cache").args(what).arg("-c").arg(&file).args(["-U", user]);
+        command
+            .arg("cache")
+            .args(what)
+            .arg("-c")
+            .arg(&file)
+            .args(["-U", user]);
         command.env("PGPASSWORD", &proxy.door(&database).password);
         let output = command.output().expect("it runs");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
