@@ -78,7 +78,7 @@ ttl = "1h"'
 sleep 3
 
 cat >"$folder/key.sql" <<'END'
-\set aid random(1, 1000)
+\set aid random(1, 100)
 SELECT abalance FROM pgbench_accounts WHERE aid = :aid;
 END
 cat >"$folder/report.sql" <<'END'

@@ -408,3 +408,41 @@ fn a_right_taken_away_is_gone_at_once_or_within_two_seconds() {
         said(&mut owner) == "t: it has row security"
     });
 }
+
+#[test]
+fn a_cache_is_filled_shown_and_emptied_from_the_command_line() {
+    let database = database_with_rows();
+    let sql = "SELECT v FROM t WHERE id = 7";
+    let rules = format!("{EVERYTHING}statements = [\"{sql}\"]\n");
+    let proxy = pgshunt_tests::Config::new(&database).rules(&rules).start();
+    let mut wire = proxy.door(&database).wire();
+    // Until the tables are known, nothing can be kept.
+    hit(&mut wire, "SELECT v FROM t WHERE id = 1");
+    let file = proxy.folder().join("pgshunt.toml");
+    let cache = |what: &[&str], user: &str| {
+        let mut command = pgshunt_tests::proxy::pgshunt();
+        command
+            .arg("cache")
+            .args(what)
+            .arg("-c")
+            .arg(&file)
+            .args(["-U", user]);
+        command.env("PGPASSWORD", &proxy.door(&database).password);
+        let output = command.output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{what:?}: {output:?}");
+        said
+    };
+    let role = database.door().user;
+    let told = cache(&["warm", "--tenant", "acme"], &role);
+    assert!(told.contains("all for tenant acme: 1 row in "), "{told}");
+    let door = proxy.door(&database);
+    let mut tenant = Wire::log_in(&door, &[("pgshunt.tenant", "acme")]).expect("logged in");
+    assert_eq!(tenant.rows(sql), ["v7"]);
+    assert_eq!(said(&mut tenant), "hit");
+    let superuser = database.superuser().user;
+    assert!(cache(&["stats"], &superuser).contains("all"));
+    cache(&["clear"], &superuser);
+    tenant.rows(sql);
+    assert_eq!(said(&mut tenant), "miss");
+}

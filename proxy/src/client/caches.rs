@@ -19,10 +19,10 @@ impl Common {
     /// empty.
     pub fn cache(&self, database: &str) -> Option<Arc<Cache>> {
         let snapshot = self.snapshot.load();
-        // One generation of a table on several shards would need all their streams.
+        // One generation of a table on several shards would need all their streams, and a guard looks at each statement.
         let found = snapshot
             .database(database)
-            .filter(|found| found.shards.len() == 1);
+            .filter(|found| found.shards.len() == 1 && found.sharding.is_none());
         let rules = found.and_then(|found| found.cache.clone());
         let mut caches = self.caches();
         let Some(rules) = rules else {
