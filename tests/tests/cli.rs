@@ -30,7 +30,7 @@ clients = ["127.0.0.1:99999"]
 
 [pool]
 size = "ten"
-pool_mode = "transaction"
+suspend_timeout = 10
 moed = "auto"
 
 [[database]]

@@ -319,7 +319,7 @@ mod tests {
             };
             play(&Machine::new(participants, anchor), &world, &mut ends);
         }
-        assert!(ends > 500, "{ends}");
+        assert!(ends > 300, "{ends}");
     }
 
     #[test]

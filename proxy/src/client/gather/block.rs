@@ -6,7 +6,7 @@ use routing_rules::{Control, Script};
 use super::{Gather, Halt};
 use crate::fault::Fault;
 use crate::protocol::{reply, sqlstate};
-use crate::twophase::{Commit, Participant};
+use crate::twophase::{Commit, Outcome, Participant};
 
 /// The client's transaction.
 pub(super) struct Block {
@@ -174,15 +174,22 @@ impl Gather {
         let (writers, readers): (Vec<usize>, Vec<usize>) = open.partition(|at| is(at, |part| part.writes));
         let mut commit = Vec::new();
         reply::query(&mut commit, b"COMMIT");
-        match writers[..] {
-            [] => {}
-            [only] => self.ends(only, &commit).await?,
-            [_, _, ..] => self.commit_in_two_phases(&writers).await?,
-        }
+        // First those that have nothing to lose: what fails here leaves nothing committed.
         for at in readers {
-            self.ends(at, &commit).await?;
+            if let Err(halt) = self.ends(at, &commit).await {
+                let mut rollback = Vec::new();
+                reply::query(&mut rollback, b"ROLLBACK");
+                for writer in writers {
+                    let _ = self.ends(writer, &rollback).await;
+                }
+                return Err(halt);
+            }
         }
-        Ok(())
+        match writers[..] {
+            [] => Ok(()),
+            [only] => self.ends(only, &commit).await,
+            [_, _, ..] => self.commit_in_two_phases(&writers).await,
+        }
     }
 
     async fn commit_in_two_phases(&mut self, writers: &[usize]) -> Result<(), Halt> {
@@ -218,7 +225,11 @@ impl Gather {
         for place in &report.lost {
             self.parts[places[*place]] = None;
         }
-        if !report.lost.is_empty() {
+        let is_pending = match &report.outcome {
+            Outcome::Committed { pending } | Outcome::Aborted { pending, .. } => !pending.is_empty(),
+            Outcome::Unknown => true,
+        };
+        if is_pending || !report.lost.is_empty() {
             self.terms.worker.common.transactions.wanted.notify_one();
         }
         match report.fault {

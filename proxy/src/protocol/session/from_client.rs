@@ -319,7 +319,7 @@ impl Session {
                 self.forward(frame, backend, sink, Expect::FunctionCall);
             }
             b'S' if self.copy_in => self.held_syncs += 1,
-            b'S' if self.may_copy() => return Went::Not(Next::Drain),
+            b'S' if self.may_copy() && !backend.pipeline.is_empty() => return Went::Not(Next::Drain),
             b'S' => {
                 self.forward(frame, backend, sink, Expect::Sync);
                 self.return_to_startup(frame.input, backend, sink);
