@@ -42,13 +42,7 @@ fn warm(stage: &mut Stage) -> Result<String, Failure> {
          FROM generate_series(1, 200000) AS n",
     )?;
     superuser.query("GRANT SELECT, INSERT ON tour_report TO bmos_app")?;
-    // Nobody who reads through pgshunt has made it: a replica may answer that has not got it yet.
-    let mut replica = stage.superuser(&stage.replica)?;
-    await_it("the table on the replica", Duration::from_secs(20), || {
-        let may_read = "SELECT has_table_privilege('bmos_app', to_regclass('tour_report'), 'INSERT')";
-        Ok((replica.value(may_read)? == "t").then_some(()))
-    })?;
-    let mut client = stage.client(APPLICATION)?;
+    let mut client = reader(stage)?;
     let began = Instant::now();
     let rows = client.query(REPORT)?.rows;
     let cold = began.elapsed();
@@ -70,6 +64,13 @@ fn warm(stage: &mut Stage) -> Result<String, Failure> {
     ))
 }
 
+/// A client that did not make the table, and so may be given a replica's older view of it, unless it says so.
+fn reader(stage: &mut Stage) -> Result<Client, Failure> {
+    let mut client = stage.client(APPLICATION)?;
+    client.query("SET pgshunt.target = 'primary'")?;
+    Ok(client)
+}
+
 /// Asks until the answer comes from the cache.
 fn is_kept(client: &mut Client, sql: &str) -> Result<(), Failure> {
     await_it("an answer from the cache", Duration::from_secs(20), || {
@@ -83,7 +84,7 @@ fn is_kept(client: &mut Client, sql: &str) -> Result<(), Failure> {
 
 fn written_through(stage: &mut Stage) -> Result<String, Failure> {
     const WRITES: u64 = 20;
-    let (mut reader, mut writer) = (stage.client(APPLICATION)?, stage.client(APPLICATION)?);
+    let (mut reader, mut writer) = (reader(stage)?, stage.client(APPLICATION)?);
     for _ in 0..WRITES {
         is_kept(&mut reader, COUNT)?;
         let before: u64 = reader.value(COUNT)?.parse()?;
@@ -99,7 +100,7 @@ fn written_through(stage: &mut Stage) -> Result<String, Failure> {
 }
 
 fn written_past(stage: &mut Stage) -> Result<String, Failure> {
-    let mut reader = stage.client(APPLICATION)?;
+    let mut reader = reader(stage)?;
     is_kept(&mut reader, COUNT)?;
     let before: u64 = reader.value(COUNT)?.parse()?;
     let mut superuser = stage.superuser(&stage.primary)?;
