@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::net::socket;
 use crate::pool;
-use crate::server::address::{Address, ServerTls, SslMode};
+use crate::protocol::auth::Secret;
+use crate::server::address::{Address, ServerTls, Servers, SslMode};
+use crate::twophase::door::Door;
 
 /// Everything the configuration says. One is loaded per request and never looked up twice.
 #[derive(Clone, Debug)]
@@ -233,6 +235,28 @@ pub struct Control {
     pub password: Option<SecretText>,
     /// The database it connects to.
     pub dbname: String,
+}
+
+impl Control {
+    /// What it proves when it logs in.
+    pub fn secret(&self) -> Secret {
+        let password = self.password.as_ref();
+        password.map_or(Secret::None, |password| {
+            Secret::Password(password.expose().into())
+        })
+    }
+
+    /// Its way to each of these shards.
+    pub fn doors(&self, shards: &[Servers]) -> Vec<Door> {
+        let secret = self.secret();
+        let door = |servers: &Servers| Door {
+            shard: servers.shard.to_string(),
+            servers: servers.targets.clone(),
+            user: self.user.clone(),
+            secret: secret.clone(),
+        };
+        shards.iter().map(door).collect()
+    }
 }
 
 /// One role of a database, with settings of its own.

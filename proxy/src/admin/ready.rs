@@ -11,7 +11,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
 use super::lookout::{Crowded, Lookout, Seen};
-use crate::protocol::auth::Secret;
 use crate::protocol::reply;
 use crate::protocol::sqlstate::SqlState;
 use crate::server::address::Target;
@@ -120,11 +119,7 @@ async fn log_in(target: &Target, control: &Control) -> Result<(), String> {
         dbname: control.dbname.clone(),
         ..target.clone()
     };
-    let password = control.password.as_ref();
-    let secret = password.map_or(Secret::None, |password| {
-        Secret::Password(password.expose().into())
-    });
-    match connect(&target, &control.user, &secret, &[]).await {
+    match connect(&target, &control.user, &control.secret(), &[]).await {
         Ok(mut server) => {
             let standby = is_standby(&server);
             let mut bye = Vec::new();

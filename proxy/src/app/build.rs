@@ -117,24 +117,34 @@ fn cluster(servers: &Servers, shard: &Shard, is_watched: bool, before: &[Arc<Clu
 /// The servers of each database, their TLS files read.
 pub fn targets(snapshot: &Snapshot) -> Result<Targets, StartFault> {
     let mut targets = HashMap::new();
-    // One look-up for each name, whoever has it.
-    let mut names: HashMap<&Address, Arc<Name>> = HashMap::new();
+    let mut names = Names::new();
     for database in &snapshot.databases {
-        let shards: Result<Vec<Servers>, StartFault> = database
-            .shards
-            .iter()
-            .map(|shard| servers(snapshot, database, shard, &mut names))
-            .collect();
-        targets.insert(database.name.clone(), shards?);
+        targets.insert(database.name.clone(), shards(snapshot, database, &mut names)?);
     }
     Ok(targets)
 }
 
-fn servers<'a>(
+/// One look-up for each name, whoever has it.
+pub type Names<'a> = HashMap<&'a Address, Arc<Name>>;
+
+/// The servers of one database, shard by shard.
+pub(super) fn shards<'a>(
+    snapshot: &'a Snapshot,
+    database: &'a Database,
+    names: &mut Names<'a>,
+) -> Result<Vec<Servers>, StartFault> {
+    let shards = database.shards.iter();
+    shards
+        .map(|shard| servers(snapshot, database, shard, names))
+        .collect()
+}
+
+/// The servers of one shard.
+pub fn servers<'a>(
     snapshot: &'a Snapshot,
     database: &Database,
     shard: &'a Shard,
-    names: &mut HashMap<&'a Address, Arc<Name>>,
+    names: &mut Names<'a>,
 ) -> Result<Servers, StartFault> {
     let tls = Arc::new(ToServer::new(&shard.tls).map_err(StartFault::Tls)?);
     let target = |address: &'a Address| {

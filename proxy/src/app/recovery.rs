@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::build::{Names, shards};
 use crate::client::worker::Common;
-use crate::net::tls::ToServer;
-use crate::protocol::auth::Secret;
-use crate::server::address::Target;
-use crate::snapshot::{Control, Database, Shard, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::twophase::door::Door;
 use crate::twophase::known::{Known, Seen, State};
 use crate::twophase::recover::{ABANDONED_AFTER, sweep};
@@ -22,41 +20,17 @@ const ORPHANED_AFTER: Duration = Duration::from_secs(600);
 
 /// The doors of each database that has several shards and a control role; or why there are none.
 pub fn doors(snapshot: &Snapshot) -> Vec<(String, Result<Vec<Door>, String>)> {
+    let mut names = Names::new();
     let databases = snapshot.databases.iter();
     databases
         .filter(|database| database.shards.len() > 1)
         .filter_map(|database| {
             let control = database.control.as_ref()?;
-            let doors = database
-                .shards
-                .iter()
-                .map(|shard| door(snapshot, database, shard, control));
-            Some((database.name.clone(), doors.collect()))
+            let servers = shards(snapshot, database, &mut names);
+            let doors = servers.map(|servers| control.doors(&servers));
+            Some((database.name.clone(), doors.map_err(|fault| fault.to_string())))
         })
         .collect()
-}
-
-fn door(snapshot: &Snapshot, database: &Database, shard: &Shard, control: &Control) -> Result<Door, String> {
-    let tls = Arc::new(ToServer::new(&shard.tls).map_err(|fault| fault.to_string())?);
-    let servers = shard.servers.iter().map(|address| {
-        Arc::new(Target {
-            address: address.clone(),
-            dbname: shard.dbname.clone().unwrap_or_else(|| database.name.clone()),
-            tls: tls.clone(),
-            connect_timeout: database.pool.server_connect_timeout,
-            tcp: snapshot.limits.tcp,
-            name: Arc::default(),
-        })
-    });
-    let password = control.password.as_ref();
-    Ok(Door {
-        shard: shard.name.clone(),
-        servers: servers.collect(),
-        user: control.user.clone(),
-        secret: password.map_or(Secret::None, |password| {
-            Secret::Password(password.expose().into())
-        }),
-    })
 }
 
 /// The doors of every database that can be looked at.

@@ -14,7 +14,6 @@ use crate::catalog::keep::{self, Wanted};
 use crate::client::worker::Common;
 use crate::cluster::Cluster;
 use crate::cluster::watch::{Watcher, watch};
-use crate::protocol::auth::Secret;
 use crate::snapshot::{Control, Database, Snapshot};
 
 /// How often it is seen to.
@@ -74,12 +73,9 @@ fn dbname_of(database: &Database, name: &str, cluster: &Cluster) -> String {
 }
 
 fn watcher(control: &Control, dbname: &str) -> Watcher {
-    let password = control.password.as_ref();
     Watcher {
         user: control.user.clone(),
-        secret: password.map_or(Secret::None, |password| {
-            Secret::Password(password.expose().into())
-        }),
+        secret: control.secret(),
         dbname: dbname.to_owned(),
     }
 }

@@ -9,7 +9,6 @@ use ring::rand::{SecureRandom, SystemRandom};
 use super::{counted, refuse, twophase};
 use crate::app::build;
 use crate::config::{self, Mistake, Overrides};
-use crate::protocol::auth::Secret;
 use crate::protocol::auth::verifier::Verifier;
 use crate::server::address::Target;
 use crate::server::ask::Asker;
@@ -199,16 +198,13 @@ pub(super) async fn control_asker(target: &Target, control: &Control) -> Result<
         dbname: control.dbname.clone(),
         ..target.clone()
     };
-    let password = control.password.as_ref();
-    let secret = password.map_or(Secret::None, |password| {
-        Secret::Password(password.expose().into())
-    });
     let search_path = (b"search_path".to_vec(), b"pg_catalog, pg_temp".to_vec());
-    let asker = Asker::connect(&target, &control.user, &secret, &[search_path]).await;
+    let asker = Asker::connect(&target, &control.user, &control.secret(), &[search_path]).await;
     asker.map_err(|fault| fault.to_string())
 }
 
-async fn writable(target: &Target, control: &Control) -> Result<Option<Asker>, String> {
+/// The same, if the server takes writes.
+pub(super) async fn writable(target: &Target, control: &Control) -> Result<Option<Asker>, String> {
     let mut asker = control_asker(target, control).await?;
     let standby = asker.ask("SELECT pg_catalog.pg_is_in_recovery()", &[]).await;
     let standby = standby.map_err(|fault| fault.to_string())?;

@@ -2,15 +2,13 @@
 //! differs, never what a row holds but its tenant.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use routing_rules::{Role, Sharding, Table, TableKind, Tables};
 
 use super::counted;
-use super::setup::control_asker;
+use super::setup::writable;
+use crate::app::build;
 use crate::catalog::tables;
-use crate::net::tls::ToServer;
-use crate::server::address::Target;
 use crate::server::ask::Asker;
 use crate::snapshot::{Control, Database, Shard, Snapshot};
 
@@ -117,37 +115,21 @@ pub(super) async fn reach(
     shard: &Shard,
     control: &Control,
 ) -> Result<Reached, String> {
-    let tls = Arc::new(ToServer::new(&shard.tls).map_err(|fault| fault.to_string())?);
-    let control = Control {
-        dbname: shard.dbname.clone().unwrap_or_else(|| database.name.clone()),
-        ..control.clone()
-    };
+    let servers = build::servers(snapshot, database, shard, &mut build::Names::new());
     let mut why = "no server of it takes writes".to_owned();
-    for address in &shard.servers {
-        let target = Target {
-            address: address.clone(),
-            name: Default::default(),
-            dbname: control.dbname.clone(),
-            tls: tls.clone(),
-            connect_timeout: database.pool.server_connect_timeout,
-            tcp: snapshot.limits.tcp,
+    for target in servers.map_err(|fault| fault.to_string())?.targets {
+        let control = Control {
+            dbname: target.dbname.clone(),
+            ..control.clone()
         };
-        let mut asker = match control_asker(&target, &control).await {
-            Ok(asker) => asker,
-            Err(fault) => {
-                why = fault;
-                continue;
+        match writable(&target, &control).await {
+            Ok(Some(mut asker)) => {
+                let tables = tables::ask(&mut asker).await?;
+                let shard = shard.name.clone();
+                return Ok(Reached { shard, asker, tables });
             }
-        };
-        let standby = asker.ask("SELECT pg_catalog.pg_is_in_recovery()", &[]).await;
-        let is_standby = standby.is_ok_and(|rows| {
-            rows.first()
-                .is_some_and(|row| row.first() == Some(&Some(b"t".to_vec())))
-        });
-        if !is_standby {
-            let tables = tables::ask(&mut asker).await?;
-            let shard = shard.name.clone();
-            return Ok(Reached { shard, asker, tables });
+            Ok(None) => {}
+            Err(fault) => why = fault,
         }
     }
     Err(why)

@@ -8,7 +8,6 @@ use tokio::sync::mpsc;
 
 use super::{Found, Place, Question, What, mock, stored, with_password};
 use crate::fault::Fault;
-use crate::protocol::auth::Secret;
 use crate::protocol::server_error::ServerError;
 use crate::protocol::sqlstate;
 use crate::server::address::Target;
@@ -240,12 +239,9 @@ async fn connect(target: &Target, control: &Control) -> Result<Asker, ConnectFau
         dbname: control.dbname.clone(),
         ..target.clone()
     };
-    let secret = control.password.as_ref().map_or(Secret::None, |password| {
-        Secret::Password(password.expose().into())
-    });
     // INVARIANT: nothing a client says reaches this connection but the role's name, as a parameter (CVE-2025-12819).
     let search_path = (b"search_path".to_vec(), b"pg_catalog, pg_temp".to_vec());
-    Asker::connect(&target, &control.user, &secret, &[search_path]).await
+    Asker::connect(&target, &control.user, &control.secret(), &[search_path]).await
 }
 
 /// What a server says of a role.

@@ -12,11 +12,9 @@ use crate::catalog::Catalogued;
 use crate::client::route::readings::Remembered;
 use crate::client::worker::Worker;
 use crate::pool::Pool;
-use crate::protocol::auth::Secret;
 use crate::protocol::merge::order::Ways;
 use crate::protocol::session::reported::Reported;
 use crate::protocol::session::settings::Shared;
-use crate::server::address::Servers;
 use crate::twophase::door::Door;
 
 /// One shard.
@@ -67,17 +65,7 @@ impl Terms {
         let (Some(control), Some(shards)) = (&database.control, targets.get(&database.name)) else {
             return Vec::new();
         };
-        let password = control.password.as_ref();
-        let secret = password.map_or(Secret::None, |password| {
-            Secret::Password(password.expose().into())
-        });
-        let door = |servers: &Servers| Door {
-            shard: servers.shard.to_string(),
-            servers: servers.targets.clone(),
-            user: control.user.clone(),
-            secret: secret.clone(),
-        };
-        shards.iter().map(door).collect()
+        control.doors(shards)
     }
 
     /// How values compare, `reported` being what the session is told of its server.
