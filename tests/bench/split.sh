@@ -2,75 +2,19 @@
 # What reads on replicas cost and how many there are: a primary, two replicas, pgbench. See README.md beside this file.
 #
 #   tests/bench/split.sh [--seconds N] [--rounds N] [--binary PATH]
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-seconds=5 rounds=3 binary=
-while [ $# -gt 0 ]; do
-    case $1 in
-        --seconds | --rounds | --binary) printf -v "${1#--}" %s "$2"; shift 2 ;;
-        *) sed -n '2,4s/^# \?//p' "$0" >&2; exit 2 ;;
-    esac
-done
-if [ -z "$binary" ]; then
-    cargo build --quiet --release -p pgshunt
-    binary=$PWD/target/release/pgshunt
-fi
-pg=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)
-as=()
-[ "$(id -u)" != 0 ] || as=(setpriv --reuid=postgres --regid=postgres --clear-groups)
-folder=$(mktemp -d "${TMPDIR:-/tmp}/pgshunt-split.XXXXXX")
-[ "$(id -u)" != 0 ] || chown postgres "$folder"
-base=$((20000 + RANDOM % 20000))
-clean_up() {
-    kill $(jobs -p) 2>/dev/null || true
-    for node in "$folder"/node*; do "${as[@]}" "$pg/pg_ctl" -D "$node" -m immediate stop >/dev/null 2>&1 || true; done
-    rm -rf "$folder"
-}
-trap clean_up EXIT
-export PGPASSWORD=pw
-echo pw >"$folder/password"
-"${as[@]}" "$pg/initdb" -N -U postgres -A scram-sha-256 --pwfile "$folder/password" -D "$folder/node0" >/dev/null
-cat >>"$folder/node0/postgresql.conf" <<END
-listen_addresses = '127.0.0.1'
-unix_socket_directories = '$folder'
-max_connections = 300
-shared_buffers = '256MB'
-END
-start() { "${as[@]}" "$pg/pg_ctl" -w -D "$folder/node$1" -o "-p $((base + $1))" -l "$folder/log$1" start >/dev/null; }
-start 0
+script=$(realpath "$0") name=split settings=
+source "$(dirname "$script")/servers.sh"
 for replica in 1 2; do
     "${as[@]}" env PGPASSWORD=pw "$pg/pg_basebackup" -h 127.0.0.1 -p $base -U postgres -R -X stream -c fast --no-sync -D "$folder/node$replica"
     start $replica
 done
-direct=(-h 127.0.0.1 -p $base -U postgres)
-psql -q "${direct[@]}" -c "CREATE ROLE app SUPERUSER LOGIN PASSWORD 'pw'" -c "CREATE DATABASE app OWNER app"
-"$pg/pgbench" -h 127.0.0.1 -p $base -U app -i -q -s 5 app >/dev/null 2>&1
+fill
 
-# configure NAME PORT WAIT SERVER...
-configure() {
-    local name=$1 port=$2 wait=$3
-    shift 3
-    printf '[split]\ncatchup_wait = "%s"\n' "$wait" >"$folder/$name.rules"
-    cat >"$folder/$name.toml" <<END
-threads = 1
-[listen]
-clients = ["127.0.0.1:$port"]
-admin = "127.0.0.1:$((port + 1))"
-[console]
-admins = ["postgres"]
-[[database]]
-name = "app"
-control = "postgres://postgres@/postgres"
-rules = "$folder/$name.rules"
-[[database.shard]]
-servers = [$(printf '"127.0.0.1:%s", ' "$@" | sed 's/, $//')]
-END
-    PGSHUNT_CONTROL_PASSWORD=pw "$binary" serve -c "$folder/$name.toml" >"$folder/$name.log" 2>&1 &
-    printf -v "pid_$name" %s $!
-}
-configure one $((base + 10)) 0ms $base
-configure three $((base + 20)) 5ms $base $((base + 1)) $((base + 2))
-configure nowait $((base + 30)) 0ms $base $((base + 1)) $((base + 2))
+# A wait for replicas, as a rule.
+catchup() { printf '[split]\ncatchup_wait = "%s"' "$1"; }
+serve one $((base + 10)) "$(catchup 0ms)" $base
+serve three $((base + 20)) "$(catchup 5ms)" $base $((base + 1)) $((base + 2))
+serve nowait $((base + 30)) "$(catchup 0ms)" $base $((base + 1)) $((base + 2))
 sleep 3
 ticks() { local pid=pid_$1; awk '{print $14 + $15}' "/proc/${!pid}/stat"; }
 console() { psql -XAt -h 127.0.0.1 -p "$1" -U postgres pgshunt -c "$2"; }

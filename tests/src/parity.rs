@@ -1,5 +1,7 @@
 //! Statements made up, for what several shards must answer as one PostgreSQL does; and the rows they are about.
 
+use std::collections::HashMap;
+
 /// The tables, and rows that are the same wherever this is run.
 pub const FILL: &str = "CREATE TABLE orders (id int, tenant_id bigint, kind int, amount numeric, small smallint, ratio float8, \
     note text, day date, ok bool);\
@@ -187,3 +189,51 @@ pub const WRITTEN: [&str; 19] = [
     "select stddev(qty), variance(qty), stddev_pop(qty), var_pop(qty) from items",
     "select stddev(id), var_pop(id), variance(id) from orders where id = 7",
 ];
+
+/// What came of statements that two ways were to answer alike.
+#[derive(Default)]
+pub struct Tally {
+    same: usize,
+    refused: HashMap<String, usize>,
+    wrong: Vec<String>,
+}
+
+impl Tally {
+    /// One was refused, for this reason.
+    pub fn refuse(&mut self, reason: String) {
+        *self.refused.entry(reason).or_default() += 1;
+    }
+
+    /// One was answered, alike or not; `told` says what was seen.
+    pub fn answer(&mut self, is_same: bool, told: impl FnOnce() -> String) {
+        match is_same {
+            true => self.same += 1,
+            false => self.wrong.push(told()),
+        }
+    }
+
+    /// None was answered otherwise, and more than a third of so many made up were answered.
+    #[track_caller]
+    pub fn judge(&self, made_up: usize) {
+        let Tally { same, refused, wrong } = self;
+        println!("{same} the same; refused: {refused:#?}");
+        assert!(
+            wrong.is_empty(),
+            "{} wrong, the first ones:\n{}",
+            wrong.len(),
+            wrong[..wrong.len().min(6)].join("\n")
+        );
+        assert!(*same > made_up / 3, "only {same} were answered");
+    }
+}
+
+/// How many statements are made up: `PGSHUNT_PARITY` says otherwise.
+pub fn statements(otherwise: usize) -> usize {
+    let count = std::env::var("PGSHUNT_PARITY").ok();
+    count.and_then(|count| count.parse().ok()).unwrap_or(otherwise)
+}
+
+/// Does the order of its rows belong to the answer?
+pub fn is_sorted(text: &str) -> bool {
+    text.contains(" order by ") && !text.contains("array_agg")
+}
