@@ -91,8 +91,14 @@ impl Client {
         worker.clients.borrow_mut().remove(&self.handle.id);
         self.handle.pool.clients.set(self.handle.pool.clients.get() - 1);
         if let Some(lease) = self.lease.take() {
-            let cleaning = leave::clean(worker, self.session, lease, then);
-            tokio::task::spawn_local(cleaning);
+            // Who said goodbye wants no answer; else a statement is to be stopped, and the worker ends no sooner.
+            let leaving = u64::from(then != Then::Leave);
+            worker.leaving.set(worker.leaving.get() + leaving);
+            let session = self.session;
+            tokio::task::spawn_local(async move {
+                leave::clean(worker.clone(), session, lease, then).await;
+                worker.leaving.set(worker.leaving.get() - leaving);
+            });
         }
         let _ = tokio::time::timeout(
             std::time::Duration::from_secs(5),

@@ -154,6 +154,8 @@ pub struct Worker {
     pub logging_in: Cell<u64>,
     /// Its replication connections.
     pub replications: Cell<u64>,
+    /// Servers being brought to an end of what a client that is gone has left in them.
+    pub leaving: Cell<u64>,
     /// What is known of texts on sharded databases.
     pub readings: Readings,
     /// Do texts compare byte by byte on all of a database's shards? By the name clients give.
@@ -188,6 +190,7 @@ impl Worker {
             clients: RefCell::default(),
             logging_in: Cell::new(0),
             replications: Cell::new(0),
+            leaving: Cell::new(0),
             readings: Readings::default(),
             collations: RefCell::default(),
             stopping: Cell::new(false),
@@ -221,7 +224,7 @@ impl Worker {
                 _ = tick.tick() => self.tidy(Instant::now()),
             }
             let ends = self.stopping.get() || self.draining.get();
-            let others = self.logging_in.get() + self.replications.get();
+            let others = self.logging_in.get() + self.replications.get() + self.leaving.get();
             if ends && self.clients.borrow().is_empty() && others == 0 {
                 return;
             }
