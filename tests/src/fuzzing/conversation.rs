@@ -227,7 +227,7 @@ impl World {
                     }
                     Heard::Ending => return false,
                     // CopyData out of nowhere, a transaction in odd states: the fake server is no PostgreSQL.
-                    Heard::Elsewhere | Heard::Broken(_) => return false,
+                    Heard::Elsewhere(_) | Heard::Broken(_) => return false,
                 }
                 if used == 0 {
                     return false;
@@ -271,7 +271,7 @@ impl World {
                     Heard::UnitEnded => {}
                     Heard::Settled if used > 0 => {}
                     Heard::Settled => panic!("settled by nothing"),
-                    Heard::SettingsRefused | Heard::Elsewhere | Heard::Ending | Heard::Broken(_) => return,
+                    Heard::SettingsRefused | Heard::Elsewhere(_) | Heard::Ending | Heard::Broken(_) => return,
                 }
             }
         }

@@ -4,7 +4,7 @@ use super::makes::changes_schema;
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
 use super::prepared::PREFIX;
-use super::replica::is_of_replicas;
+use super::replica::{Cannot, of_replicas};
 use super::{Backend, Desk, Heard, Pooling, Session, Sink, reported};
 use crate::protocol::frame::{self, HEADER, Header};
 use crate::protocol::message::error_field;
@@ -40,7 +40,7 @@ struct Heading<'a> {
 enum To {
     Client,
     Nobody,
-    Elsewhere,
+    Elsewhere(Cannot),
     Broken(&'static str),
 }
 
@@ -90,7 +90,7 @@ impl Session {
             match to {
                 To::Client => sink.forward.pass(input, at..at + have),
                 To::Nobody => {}
-                To::Elsewhere => return (at, Heard::Elsewhere),
+                To::Elsewhere(cannot) => return (at, Heard::Elsewhere(cannot)),
                 To::Broken(why) => return (at, Heard::Broken(why)),
             }
             backend.stream_passes = matches!(to, To::Client);
@@ -118,8 +118,11 @@ impl Session {
         if header.kind == b't' {
             note_types(frame, backend);
         }
-        if header.kind == b'E' && self.is_unheard() && is_of_replicas(body) {
-            return To::Elsewhere;
+        if header.kind == b'E'
+            && self.is_unheard()
+            && let Some(cannot) = of_replicas(body)
+        {
+            return To::Elsewhere(cannot);
         }
         match header.kind {
             b'D' if own => self.own_row(body, backend),

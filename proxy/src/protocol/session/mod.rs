@@ -49,6 +49,7 @@ use pipeline::{Expect, Own, Pipeline};
 use prepared::{Held, Statement, Statements};
 use probe::Report;
 use reading::Reading;
+pub use replica::Cannot;
 use replica::Lane;
 use reported::Reported;
 use run::Run;
@@ -195,7 +196,7 @@ pub enum Heard {
     Ending,
     /// The server can't do this, and nothing of an answer has reached the client: another one can (see
     /// [`Session::retract`]).
-    Elsewhere,
+    Elsewhere(Cannot),
     /// The server broke the protocol: close it and tell the client.
     Broken(&'static str),
 }
