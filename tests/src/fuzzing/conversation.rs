@@ -293,7 +293,7 @@ impl World {
                 Some(
                     Expect::SayParsed(_)
                         | Expect::SayClosed(_)
-                        | Expect::Forgets(_)
+                        | Expect::Forgets(..)
                         | Expect::Gone(_)
                         | Expect::HandedOver(_)
                         | Expect::CopyEnd
@@ -317,7 +317,7 @@ fn owed(expect: &Expect) -> Owed {
         Expect::Close | Expect::OwnClose(_) => Owed::Close,
         Expect::SayParsed(_)
         | Expect::SayClosed(_)
-        | Expect::Forgets(_)
+        | Expect::Forgets(..)
         | Expect::Gone(_)
         | Expect::HandedOver(_)
         | Expect::CopyEnd => unreachable!("checked at each step"),

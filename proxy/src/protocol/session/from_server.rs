@@ -327,7 +327,9 @@ impl Session {
                     backend.unnamed = held;
                 }
             }
-            Expect::Forgets(before) => (self.unnamed, backend.unnamed) = *before,
+            Expect::Forgets(before, of) if of == self.unnamed_era => {
+                (self.unnamed, backend.unnamed) = *before;
+            }
             Expect::OwnParse(Parsed::Named(id)) => backend.held.remove(id),
             Expect::OwnParse(_) => backend.unnamed = 0,
             Expect::SayParsed(name) => {
@@ -360,6 +362,7 @@ impl Session {
             | Expect::OwnBind
             | Expect::OwnExecute
             | Expect::CopyEnd
+            | Expect::Forgets(..)
             | Expect::Query
             | Expect::FunctionCall
             | Expect::Sync
@@ -413,11 +416,11 @@ impl Session {
         }
         self.speak(input, backend, sink);
         let settled = header.kind == b'Z' && backend.pipeline.is_empty();
-        // A client in whose turn it is to copy may wait for an answer instead: the server shall tell it what it thinks.
+        // A client in whose turn it is to copy may wait for an answer instead: the server shall tell it what it thinks. If
+        // it has copied already, the server says no more before the Sync that was held back.
         // After an error the server skips what the client waits for.
         let goes_on = match header.kind {
-            b'Z' => true,
-            b'G' => self.copy_in,
+            b'Z' | b'G' => true,
             b'E' => backend.pipeline.skips(),
             _ => false,
         };
@@ -433,7 +436,7 @@ impl Session {
             match backend.pipeline.head() {
                 Some(Expect::SayParsed(_)) => reply::parse_complete(sink.forward.made(input)),
                 Some(Expect::SayClosed(_)) => reply::close_complete(sink.forward.made(input)),
-                Some(Expect::CopyEnd | Expect::Forgets(_) | Expect::Gone(_) | Expect::HandedOver(_)) => {}
+                Some(Expect::CopyEnd | Expect::Forgets(..) | Expect::Gone(_) | Expect::HandedOver(_)) => {}
                 _ => return,
             }
             backend.pipeline.pop();

@@ -251,6 +251,8 @@ pub struct Session {
     script: Option<Script>,
     prepared: Option<Box<Prepared>>,
     unnamed: Unnamed,
+    /// Counts units that have ended an unnamed statement, or made one, as the first they do.
+    unnamed_era: u64,
     custom: Vec<String>,
     refusal: Option<Box<[u8]>>,
     stream_left: usize,
@@ -312,6 +314,7 @@ impl Session {
             script: None,
             prepared: None,
             unnamed: Unnamed::default(),
+            unnamed_era: 0,
             custom: Vec::new(),
             refusal: None,
             stream_left: 0,
