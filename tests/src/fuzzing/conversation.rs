@@ -296,6 +296,7 @@ impl World {
                         | Expect::Forgets(_)
                         | Expect::Gone(_)
                         | Expect::HandedOver(_)
+                        | Expect::EndedAll(_)
                         | Expect::CopyEnd
                 )
             ),
@@ -310,7 +311,7 @@ fn owed(expect: &Expect) -> Owed {
         Expect::FunctionCall => Owed::Function,
         Expect::Sync => Owed::Ready,
         Expect::Parse(_) | Expect::ParseUnnamed(..) | Expect::OwnParse(_) => Owed::Parse,
-        Expect::Bind | Expect::OwnBind => Owed::Bind,
+        Expect::Bind | Expect::Misbound(_) | Expect::OwnBind => Owed::Bind,
         Expect::DescribeStatement(_) | Expect::OwnDescribe(..) | Expect::Fails(_) => Owed::Statement,
         Expect::DescribePortal(_) => Owed::Portal,
         Expect::Execute | Expect::OwnExecute => Owed::Execute,
@@ -320,6 +321,7 @@ fn owed(expect: &Expect) -> Owed {
         | Expect::Forgets(_)
         | Expect::Gone(_)
         | Expect::HandedOver(_)
+        | Expect::EndedAll(_)
         | Expect::CopyEnd => unreachable!("checked at each step"),
     }
 }

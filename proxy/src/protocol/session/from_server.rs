@@ -152,7 +152,8 @@ impl Session {
             }
             b'C' if self.due || self.pooling != Pooling::Faithful => {
                 self.keep_reset(body, backend);
-                if body == b"DISCARD ALL\0" || body == b"DEALLOCATE ALL\0" {
+                let ends_all = body == b"DISCARD ALL\0" || body == b"DEALLOCATE ALL\0";
+                if ends_all && !backend.pipeline.ends_all() {
                     self.forget_prepared(backend);
                 }
                 if changes_schema(body) {
@@ -207,7 +208,7 @@ impl Session {
         let (to, ends) = match (kind, head) {
             (b'1', Expect::Parse(_) | Expect::ParseUnnamed(..)) => (To::Client, true),
             (b'1', Expect::OwnParse(_)) => (To::Nobody, true),
-            (b'2', Expect::Bind) | (b'3', Expect::Close) => (To::Client, true),
+            (b'2', Expect::Bind | Expect::Misbound(_)) | (b'3', Expect::Close) => (To::Client, true),
             (b'3', Expect::OwnClose(_)) | (b'2', Expect::OwnBind) | (b'C', Expect::OwnExecute) => {
                 (To::Nobody, true)
             }
@@ -297,6 +298,7 @@ impl Session {
         speaks_of_one.then_some(())?;
         let parsed = match backend.pipeline.head() {
             Some(Expect::Parse(parse)) => Some(&*parse.name),
+            Some(Expect::Misbound(name)) => Some(&**name),
             _ => None,
         };
         let known = || {
@@ -343,11 +345,13 @@ impl Session {
                 backend.held.insert(statement.id);
                 self.prepared.get_or_insert_default().insert(name, statement);
             }
+            Expect::EndedAll(all) => self.all_goes_on(*all, backend),
             // The unnamed statement has no number.
             Expect::OwnClose(0) => {}
             Expect::OwnClose(id) => backend.held.insert(id),
             Expect::SayClosed(None)
             | Expect::Bind
+            | Expect::Misbound(_)
             | Expect::DescribeStatement(_)
             | Expect::DescribePortal(_)
             | Expect::OwnDescribe(..)
@@ -377,10 +381,14 @@ impl Session {
         if status != b'I' && self.pooling == Pooling::Statements {
             return To::Broken("transaction blocks are not allowed in statement mode");
         }
+        let unit = backend.pipeline.unit_heard();
         match backend.pipeline.pop() {
             Some(Expect::Query | Expect::Sync | Expect::FunctionCall) => {
                 desk.totals.query_count += 1;
                 self.copy_in = false;
+                if status == b'I' {
+                    self.transaction_ended(unit);
+                }
                 To::Client
             }
             Some(Expect::Own(own)) => {
@@ -430,7 +438,8 @@ impl Session {
             match backend.pipeline.head() {
                 Some(Expect::SayParsed(_)) => reply::parse_complete(sink.forward.made(input)),
                 Some(Expect::SayClosed(_)) => reply::close_complete(sink.forward.made(input)),
-                Some(Expect::CopyEnd | Expect::Forgets(_) | Expect::Gone(_) | Expect::HandedOver(_)) => {}
+                Some(Expect::CopyEnd | Expect::Forgets(_) | Expect::Gone(_)) => {}
+                Some(Expect::HandedOver(_) | Expect::EndedAll(_)) => {}
                 _ => return,
             }
             backend.pipeline.pop();

@@ -6,7 +6,9 @@
 
 mod copies;
 mod described;
+mod ends_all;
 mod extended;
+mod firsts;
 mod from_client;
 pub mod from_server;
 mod lazy_begin;
@@ -278,6 +280,10 @@ pub struct Session {
     makes_temporary: bool,
     answer: Option<Box<RouteRow>>,
     touched: Touched,
+    /// A query was parsed in this transaction without its server.
+    unseen: firsts::Unseen,
+    /// The portal of a DEALLOCATE ALL or DISCARD ALL that was bound.
+    ends_all: Option<Box<[u8]>>,
 }
 
 /// A client's prepared statements by its own names.
@@ -331,6 +337,8 @@ impl Session {
             makes_temporary: false,
             answer: None,
             touched: Touched::default(),
+            unseen: firsts::Unseen::default(),
+            ends_all: None,
         }
     }
 
@@ -469,6 +477,8 @@ impl Session {
         self.awaits = false;
         self.unnamed.token = 0;
         self.by_own_name.clear();
+        self.unseen = firsts::Unseen::No;
+        self.ends_all = None;
     }
 
     /// Takes in what a probe found.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::Unnamed;
+use super::ends_all::All;
 use super::prepared::Statement;
 
 /// One answer owed.
@@ -27,6 +28,8 @@ pub enum Expect {
     OwnParse(Parsed),
     /// A client's Bind.
     Bind,
+    /// A client's Bind with the wrong number of parameters, of the statement with this name of the client's.
+    Misbound(Box<[u8]>),
     /// A client's Describe of a statement: two answers, the second ends it. The first tells its parameters' types.
     DescribeStatement(Option<Rc<Statement>>),
     /// A client's Describe of a portal. Of which statement, if what that returns is of interest.
@@ -52,6 +55,8 @@ pub enum Expect {
     Gone(Box<Closed>),
     /// No answer: a name the server has from here on in place of pgshunt; should it not come to that, it is ours again.
     HandedOver(Box<Closed>),
+    /// No answer: what stands before it has ended all prepared statements; should it not be run, they are there again.
+    EndedAll(Box<All>),
     /// A Bind of ours in the middle of a client's batch.
     OwnBind,
     /// An Execute of ours, likewise.
@@ -212,6 +217,11 @@ impl Pipeline {
         })
     }
 
+    /// Does what comes next end all prepared statements, as was noted when it was sent?
+    pub fn ends_all(&self) -> bool {
+        matches!(self.queue.get(1), Some(Expect::EndedAll(_)))
+    }
+
     /// Takes what comes next.
     pub fn pop(&mut self) -> Option<Expect> {
         let expect = self.queue.pop_front()?;
@@ -263,7 +273,8 @@ impl Pipeline {
                 | Expect::SayClosed(_)
                 | Expect::Forgets(_)
                 | Expect::Gone(_)
-                | Expect::HandedOver(_) => at += 1,
+                | Expect::HandedOver(_)
+                | Expect::EndedAll(_) => at += 1,
                 _ => comes = false,
             }
         }
@@ -280,6 +291,7 @@ fn opens(expect: &Expect) -> Option<bool> {
         | Expect::ParseUnnamed(..)
         | Expect::OwnParse(_)
         | Expect::Bind
+        | Expect::Misbound(_)
         | Expect::DescribeStatement(_)
         | Expect::DescribePortal(_)
         | Expect::OwnDescribe(..)
@@ -294,6 +306,7 @@ fn opens(expect: &Expect) -> Option<bool> {
         | Expect::Forgets(_)
         | Expect::Gone(_)
         | Expect::HandedOver(_)
+        | Expect::EndedAll(_)
         | Expect::CopyEnd => None,
     }
 }
@@ -307,6 +320,7 @@ fn changes_names(expect: &Expect) -> bool {
         | Expect::SayParsed(_)
         | Expect::Gone(_)
         | Expect::HandedOver(_)
+        | Expect::EndedAll(_)
         | Expect::SayClosed(_) => true,
         Expect::Query
         | Expect::FunctionCall
@@ -314,6 +328,7 @@ fn changes_names(expect: &Expect) -> bool {
         | Expect::Own(_)
         | Expect::ParseUnnamed(..)
         | Expect::Bind
+        | Expect::Misbound(_)
         | Expect::DescribeStatement(_)
         | Expect::DescribePortal(_)
         | Expect::OwnDescribe(..)
