@@ -739,3 +739,34 @@ fn a_sync_in_the_middle_of_copy_data() {
     same_on(&mut stage, &[begin, &[wrong(), Message::raw(b'X', b"")]]);
     same_on(&mut stage, &[begin, &[fail(), Message::raw(b'X', b"")]]);
 }
+
+#[test]
+fn the_end_of_copy_data_right_behind_its_execute() {
+    let mut stage = Stage::new();
+    let copy = [p("", "COPY t (a, b) FROM STDIN (FORMAT csv)"), b("", ""), e("")];
+    let [parse, bind, execute] = copy;
+    same_on(
+        &mut stage,
+        &[
+            &[parse, bind, execute, Message::raw(b'c', b""), s()],
+            &[q("SELECT 1")],
+        ],
+    );
+}
+
+#[test]
+fn an_error_speaks_of_a_statement_by_the_clients_name_though_all_are_deallocated_behind_it() {
+    let mut stage = Stage::new();
+    same_on(
+        &mut stage,
+        &[
+            &[
+                Message::parse("a", "DEALLOCATE ALL", &[23]),
+                p("b", "DEALLOCATE ALL"),
+                s(),
+            ],
+            &[b("", "b"), b("p", "a"), e(""), s()],
+            &[b("p", "a"), b("", "b"), e(""), s()],
+        ],
+    );
+}

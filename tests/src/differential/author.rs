@@ -297,6 +297,9 @@ impl Author {
                 b"",
             ]);
             more.push(Message::raw(b'd', data));
+            if self.chance.one_in(5) {
+                more.push(Message::sync());
+            }
         }
         match self.chance.below(10) {
             0 | 1 => more.push(Message::raw(b'f', b"no more\0")),

@@ -307,7 +307,7 @@ impl World {
 
 fn owed(expect: &Expect) -> Owed {
     match expect {
-        Expect::Query | Expect::Own(_) => Owed::Query,
+        Expect::Query | Expect::EarlySyncs { .. } | Expect::Own(_) => Owed::Query,
         Expect::FunctionCall => Owed::Function,
         Expect::Sync => Owed::Ready,
         Expect::Parse(_) | Expect::ParseUnnamed(..) | Expect::OwnParse(_) => Owed::Parse,

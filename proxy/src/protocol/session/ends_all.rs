@@ -16,6 +16,14 @@ pub struct All {
     held: Held,
 }
 
+impl All {
+    /// The client's name for a statement of this number.
+    pub(super) fn name(&self, id: u64) -> Option<&[u8]> {
+        let mut all = self.prepared.iter().flat_map(|prepared| prepared.iter());
+        all.find_map(|(name, statement)| (statement.id == id).then_some(&**name))
+    }
+}
+
 impl Session {
     /// A Bind is sent: of this text (with what stands behind it), to this portal.
     pub(super) fn binds_the_end_of_all(&mut self, (body, effects): (&[u8], Effects), portal: &[u8]) {

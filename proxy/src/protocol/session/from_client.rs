@@ -287,6 +287,9 @@ impl Session {
         if backend.is_probed() && kind != b'X' {
             return Went::Not(Next::Drain);
         }
+        if kind != b'X' && self.awaits_end_of_copy(backend) {
+            return Went::Not(Next::Drain);
+        }
         if backend.pipeline.skips()
             && matches!(
                 kind,
@@ -317,7 +320,8 @@ impl Session {
         let was_copying = self.copy_in;
         if self.copy_in && !matches!(kind, b'd' | b'c' | b'f' | b'H' | b'S' | b'X') {
             // The server leaves copy mode over it, with an error; a Sync behind it counts.
-            (self.copy_in, self.held_syncs) = (false, 0);
+            self.copy_in = false;
+            self.early_syncs_are_void();
         }
         match kind {
             b'Q' => return self.query(frame, backend, desk, sink),
@@ -335,7 +339,10 @@ impl Session {
                 self.touches_anything();
                 self.forward(frame, backend, sink, Expect::FunctionCall);
             }
-            b'S' if self.copy_in => self.held_syncs += 1,
+            b'S' if self.copy_in => {
+                pass(frame, sink);
+                self.syncs_early();
+            }
             b'S' if self.may_copy() && !backend.pipeline.is_empty() => return Went::Not(Next::Drain),
             b'S' => {
                 self.forward(frame, backend, sink, Expect::Sync);
@@ -344,17 +351,12 @@ impl Session {
             // Malformed: an error, and everything up to the Sync is skipped.
             b'H' if frame.header.total > HEADER => self.forward(frame, backend, sink, Expect::Close),
             b'H' => pass(frame, sink),
-            b'd' | b'c' | b'f' if self.copy_in && self.held_syncs > 0 => {
-                // The client goes on copying: its Sync was for nothing, as at a PostgreSQL in copy mode.
-                self.held_syncs = 0;
-                return self.with_server(frame, backend, desk, sink);
-            }
             b'd' => pass(frame, sink),
             b'c' | b'f' => {
                 pass(frame, sink);
                 if self.copy_in {
                     self.copy_in = false;
-                    self.held_syncs = 0;
+                    self.ends_copy(frame.input, sink);
                 } else if !backend.pipeline.is_empty() {
                     backend.pipeline.push(Expect::CopyEnd);
                 }

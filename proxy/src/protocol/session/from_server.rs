@@ -217,6 +217,7 @@ impl Session {
             (b't', Expect::OwnDescribe(..)) => (To::Nobody, false),
             (b'T' | b'n', Expect::OwnDescribe(..)) => (To::Nobody, true),
             (b'C' | b'I' | b's', Expect::Execute) => (To::Client, true),
+            (b'I', Expect::EarlySyncs { .. }) => (To::Nobody, true),
             (b'T' | b'C' | b'I', Expect::Query) => (To::Client, false),
             _ => return To::Broken("an answer out of order"),
         };
@@ -255,7 +256,7 @@ impl Session {
             }
             None => To::Client,
             Some(_) => {
-                let (mut lost, mut back) = (Vec::new(), Vec::new());
+                let mut lost = Vec::new();
                 backend.pipeline.fail(|expect| lost.push(expect));
                 if let Some(Expect::ParseUnnamed(_, before)) = lost.first_mut() {
                     // The first of them was run and has failed; the others were not run.
@@ -265,13 +266,9 @@ impl Session {
                 lost.into_iter()
                     .rev()
                     .for_each(|expect| self.undo(expect, backend));
-                if self.copy_in {
-                    self.copy_in = false;
-                    for _ in 0..std::mem::take(&mut self.held_syncs) {
-                        reply::frame(&mut back, b'S', |_| ());
-                        backend.pipeline.push(Expect::Sync);
-                    }
-                    sink.back.extend_from_slice(&back);
+                self.copy_in = false;
+                if !is_fatal(body) {
+                    self.count_early_syncs(backend, &mut sink.back);
                 }
                 match renamed {
                     _ if is_ours => To::Nobody,
@@ -360,6 +357,7 @@ impl Session {
             | Expect::Close
             | Expect::OwnBind
             | Expect::OwnExecute
+            | Expect::EarlySyncs { .. }
             | Expect::CopyEnd
             | Expect::Query
             | Expect::FunctionCall
@@ -380,6 +378,9 @@ impl Session {
         }
         if status != b'I' && self.pooling == Pooling::Statements {
             return To::Broken("transaction blocks are not allowed in statement mode");
+        }
+        if let Some(counts) = backend.pipeline.counts_ready() {
+            return if counts { To::Client } else { To::Nobody };
         }
         let unit = backend.pipeline.unit_heard();
         match backend.pipeline.pop() {
@@ -417,13 +418,15 @@ impl Session {
             return Some(heard);
         }
         self.speak(input, backend, sink);
+        let is_copied = header.kind == b'C' && self.early_syncs_are_void();
         let settled = header.kind == b'Z' && backend.pipeline.is_empty();
         // A client in whose turn it is to copy may wait for an answer instead: the server shall tell it what it thinks.
         // After an error the server skips what the client waits for.
         let goes_on = match header.kind {
             b'Z' => true,
-            b'G' => self.copy_in,
+            b'G' => true,
             b'E' => backend.pipeline.skips(),
+            b'C' => is_copied,
             _ => false,
         };
         match settled {

@@ -257,7 +257,6 @@ pub struct Session {
     stream_left: usize,
     /// The rest of the frame goes nowhere.
     stream_drops: bool,
-    held_syncs: u32,
     /// A COPY FROM STDIN on its way.
     copies: copies::Copies,
     /// The portal bound last, and its statement, while what that returns is not known.
@@ -321,7 +320,6 @@ impl Session {
             refusal: None,
             stream_left: 0,
             stream_drops: false,
-            held_syncs: 0,
             copies: Default::default(),
             bound: None,
             awaits: false,
@@ -453,10 +451,10 @@ impl Session {
     }
 
     /// The client left in the middle of something: what to send so that the server comes to an end of it. `None` if
-    /// nothing can, because a frame was cut.
+    /// nothing can, because a frame was cut or what is owed is not known.
     pub fn wind_up(&mut self, backend: &mut Backend) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        if self.stream_left > 0 {
+        if self.stream_left > 0 || self.early_syncs_are_void() {
             return None;
         }
         if std::mem::take(&mut self.copy_in) {
@@ -473,7 +471,7 @@ impl Session {
     pub fn detach(&mut self) {
         self.tell_lost_changes();
         self.copy_in = false;
-        self.held_syncs = 0;
+        self.early_syncs_are_void();
         self.awaits = false;
         self.unnamed.token = 0;
         self.by_own_name.clear();

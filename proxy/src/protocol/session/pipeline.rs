@@ -63,6 +63,12 @@ pub enum Expect {
     OwnExecute,
     /// The client's CopyDone or CopyFail: no answer, but Syncs before it do not count while copying.
     CopyEnd,
+    /// Any number of a client's Syncs amid COPY data that failed, and a Sync and an empty query of ours: of the
+    /// ReadyForQuerys, one is ours.
+    EarlySyncs {
+        /// One has come.
+        has_ours: bool,
+    },
     /// A simple query of ours.
     Own(Own),
 }
@@ -213,6 +219,7 @@ impl Pipeline {
             {
                 Some(&*closed.0)
             }
+            Expect::EndedAll(all) => all.name(id),
             _ => None,
         })
     }
@@ -250,6 +257,32 @@ impl Pipeline {
         }
         // A Query among them was skipped too: it did not end the batch.
         (self.open, self.skips) = (true, true);
+    }
+
+    /// Syncs were sent amid COPY data that has failed now, and then a Sync and an empty query of ours.
+    pub fn count_syncs(&mut self) {
+        // Whether the client's batch is over is known when they are counted.
+        self.queue.push_back(Expect::EarlySyncs { has_ours: false });
+        self.queue.push_back(Expect::Own(Own::Clean));
+        self.sent += 1;
+    }
+
+    /// Is it still to be found out how many such Syncs count?
+    pub fn counts_syncs(&self) -> bool {
+        let is_count = |expect: &Expect| matches!(expect, Expect::EarlySyncs { .. });
+        self.queue.iter().take(2).any(is_count)
+    }
+
+    /// A ReadyForQuery came. If it is one of those that are counted: is it for the client?
+    pub fn counts_ready(&mut self) -> Option<bool> {
+        let Some(Expect::EarlySyncs { has_ours }) = self.queue.front_mut() else {
+            return None;
+        };
+        let is_clients = std::mem::replace(has_ours, true);
+        if is_clients {
+            (self.open, self.skips) = (false, false);
+        }
+        Some(is_clients)
     }
 
     /// The server began to read COPY data for the head: Syncs sent before the CopyDone do not count. Any other message
@@ -307,6 +340,7 @@ fn opens(expect: &Expect) -> Option<bool> {
         | Expect::Gone(_)
         | Expect::HandedOver(_)
         | Expect::EndedAll(_)
+        | Expect::EarlySyncs { .. }
         | Expect::CopyEnd => None,
     }
 }
@@ -338,6 +372,7 @@ fn changes_names(expect: &Expect) -> bool {
         | Expect::OwnBind
         | Expect::OwnExecute
         | Expect::Forgets(_)
+        | Expect::EarlySyncs { .. }
         | Expect::CopyEnd => false,
     }
 }
