@@ -19,6 +19,7 @@ mod calls;
 mod control;
 mod effects;
 mod facts;
+mod first_words;
 mod guard;
 mod keys;
 mod lexer;
@@ -44,6 +45,7 @@ pub use access::{Access, Why, access};
 pub use control::Control;
 pub use effects::Effects;
 pub use facts::{Facts, Transaction, Wanted};
+pub use first_words::{ends_all_prepared, parameters, returns_nothing, sets_transaction, takes_snapshot};
 pub use guard::rewrite;
 pub use keys::{
     Bound, Context, InsertRows, Kind as TextKind, Parameter, Reading, Reason as ShardReason, Shards, Slot,

@@ -296,6 +296,7 @@ impl World {
                         | Expect::Forgets(..)
                         | Expect::Gone(_)
                         | Expect::HandedOver(_)
+                        | Expect::EndedAll(_)
                         | Expect::CopyEnd
                 )
             ),
@@ -306,11 +307,11 @@ impl World {
 
 fn owed(expect: &Expect) -> Owed {
     match expect {
-        Expect::Query | Expect::Own(_) => Owed::Query,
+        Expect::Query | Expect::EarlySyncs { .. } | Expect::Own(_) => Owed::Query,
         Expect::FunctionCall => Owed::Function,
         Expect::Sync => Owed::Ready,
         Expect::Parse(_) | Expect::ParseUnnamed(..) | Expect::OwnParse(_) => Owed::Parse,
-        Expect::Bind | Expect::OwnBind => Owed::Bind,
+        Expect::Bind | Expect::Misbound(_) | Expect::OwnBind => Owed::Bind,
         Expect::DescribeStatement(_) | Expect::OwnDescribe(..) | Expect::Fails(_) => Owed::Statement,
         Expect::DescribePortal(_) => Owed::Portal,
         Expect::Execute | Expect::OwnExecute => Owed::Execute,
@@ -320,6 +321,7 @@ fn owed(expect: &Expect) -> Owed {
         | Expect::Forgets(..)
         | Expect::Gone(_)
         | Expect::HandedOver(_)
+        | Expect::EndedAll(_)
         | Expect::CopyEnd => unreachable!("checked at each step"),
     }
 }

@@ -1,9 +1,23 @@
 //! COPY FROM STDIN and the Syncs around it. A server that reads COPY data takes no notice of a Sync; one that has met an
-//! error before does. Which of both it was can't be told afterwards, so no Sync is sent before the server has said whether
-//! the COPY begins.
+//! error before does. Which of both it was can't be told from the Sync, so none is sent before the server has said whether
+//! the COPY begins. Behind Syncs amid the data, the end of the COPY is awaited; was it an error, the server's
+//! ReadyForQuerys are counted.
 
-use super::{Backend, Session};
+use super::{Backend, Session, Sink};
 use crate::protocol::message::cstr;
+use crate::protocol::reply;
+
+/// Syncs that a server was sent while it copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Early {
+    /// None.
+    #[default]
+    No,
+    /// Some; the data goes on.
+    Sent,
+    /// Some, and the end of the data: what follows waits for what the server says of it.
+    Ending,
+}
 
 /// A COPY on its way.
 #[derive(Debug, Default)]
@@ -12,6 +26,7 @@ pub(super) struct Copies {
     bound: Option<Box<[u8]>>,
     /// The unit by which one was sent, while the server has not said what becomes of it.
     sent: Option<u64>,
+    early: Early,
 }
 
 impl Session {
@@ -36,6 +51,41 @@ impl Session {
     /// May a COPY that was sent be about to begin?
     pub(super) fn may_copy(&self) -> bool {
         self.copies.sent.is_some()
+    }
+
+    /// A Sync is sent to a server that copies, as far as is known.
+    pub(super) fn syncs_early(&mut self) {
+        self.copies.early = Early::Sent;
+    }
+
+    /// The end of the data is sent: if Syncs went before, the server shall say at once what it thinks.
+    pub(super) fn ends_copy(&mut self, input: &[u8], sink: &mut Sink) {
+        if self.copies.early == Early::Sent {
+            self.copies.early = Early::Ending;
+            reply::frame(sink.forward.made(input), b'H', |_| ());
+        }
+    }
+
+    /// Must what the server thinks of early Syncs be known before anything else is sent?
+    pub(super) fn awaits_end_of_copy(&self, backend: &Backend) -> bool {
+        self.copies.early == Early::Ending || backend.pipeline.counts_syncs()
+    }
+
+    /// The COPY went well, or another message ends it: the Syncs were for nothing.
+    pub(super) fn early_syncs_are_void(&mut self) -> bool {
+        std::mem::take(&mut self.copies.early) != Early::No
+    }
+
+    /// The COPY failed, and it can't be told before or behind which of the Syncs: a Sync and an empty query of ours follow,
+    /// and what comes before their answers are the answers to the Syncs that count.
+    pub(super) fn count_early_syncs(&mut self, backend: &mut Backend, to_server: &mut Vec<u8>) {
+        if !self.early_syncs_are_void() {
+            return;
+        }
+        reply::frame(to_server, b'S', |_| ());
+        reply::query(to_server, b"");
+        backend.unnamed = 0;
+        backend.pipeline.count_syncs();
     }
 
     /// The server has begun a COPY, has met an error or come to the end of a unit.

@@ -4,11 +4,14 @@
 
 use std::rc::Rc;
 
+use routing_rules::parameters;
+
 use super::from_client::{Frame, Went};
-use super::pipeline::{Expect, Own};
+use super::pipeline::{Expect, Own, Parsed};
 use super::prepared::Statement;
 use super::{Backend, Desk, Next, Session, Sink};
-use crate::protocol::message::cstr;
+use crate::protocol::frame::HEADER;
+use crate::protocol::message::{Bind, cstr};
 use crate::protocol::reply;
 
 impl Session {
@@ -78,23 +81,164 @@ impl Session {
 
     /// A Describe in a failed transaction of a statement that the server lacks. It may not be given it; what it would say of
     /// one without a result is known.
-    pub(super) fn describe_alone(&self, statement: &Statement, backend: &Backend, sink: &mut Sink) -> bool {
-        let (types, result) = (statement.described.borrow(), statement.result.borrow());
-        let (Some(types), Some(None)) = (&*types, &*result) else {
-            return false;
-        };
-        if backend.status != b'E' || !backend.is_silent() || backend.held.has(statement.id) {
+    pub(super) fn describe_alone(
+        &mut self,
+        statement: &Statement,
+        backend: &Backend,
+        sink: &mut Sink,
+    ) -> bool {
+        if !has_failed(backend) || backend.held.has(statement.id) {
             return false;
         }
-        reply::frame(&mut sink.back, b't', |out| {
-            out.extend_from_slice(&(types.len() as u16).to_be_bytes());
-            types
-                .iter()
-                .for_each(|oid| out.extend_from_slice(&oid.to_be_bytes()));
-        });
-        reply::frame(&mut sink.back, b'n', |_| ());
+        let nothing = match &*statement.result.borrow() {
+            Some(result) => result.is_none(),
+            None => self.returns_nothing(&statement.body),
+        };
+        let described = statement.described.borrow();
+        let types = match &*described {
+            Some(types) => Some(types.to_vec()),
+            None => self.declared(&statement.body),
+        };
+        let Some(types) = types.filter(|_| nothing) else {
+            return false;
+        };
+        say_nothing_returned(&types, sink);
         true
     }
+
+    /// The same of the unnamed statement.
+    pub(super) fn describe_unnamed_alone(&mut self, backend: &Backend, sink: &mut Sink) -> bool {
+        let lacks = self.unnamed.token != 0 && self.unnamed.token != backend.unnamed;
+        if !lacks || !has_failed(backend) {
+            return false;
+        }
+        let body = std::mem::take(&mut self.unnamed.body);
+        let types = self.declared(&body).filter(|_| self.returns_nothing(&body));
+        self.unnamed.body = body;
+        types.map(|types| say_nothing_returned(&types, sink)).is_some()
+    }
+
+    fn returns_nothing(&mut self, body: &[u8]) -> bool {
+        let lex = self.lex();
+        cstr(body).is_some_and(|(text, _)| routing_rules::returns_nothing(text, lex))
+    }
+
+    /// The types of a statement's parameters, if the client has named all of them.
+    fn declared(&mut self, body: &[u8]) -> Option<Vec<u32>> {
+        let count = self.parameters(body)?;
+        let (_, types) = cstr(body)?;
+        let types = types.get(2..)?.chunks_exact(4);
+        let types: Vec<u32> = types
+            .map(|oid| u32::from_be_bytes([oid[0], oid[1], oid[2], oid[3]]))
+            .collect();
+        (types.len() == count && !types.contains(&0)).then_some(types)
+    }
+
+    /// How many parameters a statement has: those of which the client named the types, and those in its text.
+    fn parameters(&mut self, body: &[u8]) -> Option<usize> {
+        let (text, types) = cstr(body)?;
+        let named = types
+            .split_first_chunk::<2>()
+            .map(|(count, _)| u16::from_be_bytes(*count))?;
+        Some(parameters(text, self.lex())?.max(named.into()))
+    }
+
+    /// A Bind in a failed transaction of a statement that the server lacks. PostgreSQL looks at the number of parameters
+    /// before it refuses it: if that is wrong, the server says so of another statement with as many, of a kind that it
+    /// still takes.
+    pub(super) fn misbound(
+        &mut self,
+        body: &[u8],
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        sink: &mut Sink,
+    ) -> bool {
+        if !has_failed(backend) {
+            return false;
+        }
+        let Some(view) = Bind::read(frame.body()) else {
+            return false;
+        };
+        let wanted = self.parameters(body).and_then(|count| u16::try_from(count).ok());
+        let Some(wanted) = wanted.filter(|wanted| is_misbound(&frame.body()[view.names_len..], *wanted))
+        else {
+            return false;
+        };
+        let mut names = Vec::with_capacity(view.portal.len() + NAME.len() + 2);
+        reply::cstr(&mut names, view.portal);
+        reply::cstr(&mut names, NAME);
+        let length = frame.header.total - 1 - view.names_len + names.len();
+        let out = sink.forward.made(frame.input);
+        write_with_parameters(out, wanted);
+        out.push(b'B');
+        out.extend_from_slice(&(length as u32).to_be_bytes());
+        out.extend_from_slice(&names);
+        let rest = frame.at + HEADER + view.names_len;
+        sink.forward.pass(frame.input, rest..frame.at + frame.have());
+        backend.pipeline.push(Expect::OwnClose(0));
+        backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
+        backend.pipeline.push(Expect::Misbound(view.statement.into()));
+        true
+    }
+
+    /// The same of the unnamed statement.
+    pub(super) fn unnamed_misbound(
+        &mut self,
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        sink: &mut Sink,
+    ) -> bool {
+        if self.unnamed.token == 0 {
+            return false;
+        }
+        let body = std::mem::take(&mut self.unnamed.body);
+        let is_misbound = self.misbound(&body, frame, backend, sink);
+        self.unnamed.body = body;
+        is_misbound
+    }
+}
+
+/// A statement that is nobody's: no number is 0.
+const NAME: &[u8] = b"pgshunt:0";
+
+/// A statement that a server takes in a failed transaction, with this many parameters.
+fn write_with_parameters(out: &mut Vec<u8>, count: u16) {
+    const TEXT: u32 = 25;
+    reply::frame(out, b'C', |out| {
+        out.push(b'S');
+        reply::cstr(out, NAME);
+    });
+    reply::frame(out, b'P', |out| {
+        reply::cstr(out, NAME);
+        reply::cstr(out, b"ROLLBACK");
+        out.extend_from_slice(&count.to_be_bytes());
+        (0..count).for_each(|_| out.extend_from_slice(&TEXT.to_be_bytes()));
+    });
+}
+
+/// Has a Bind, from its names on, another number of parameters than this, or of formats than of parameters?
+fn is_misbound(bind: &[u8], wanted: u16) -> bool {
+    let number = |at: usize| Some(u16::from_be_bytes([*bind.get(at)?, *bind.get(at + 1)?]));
+    let Some(formats) = number(0) else { return false };
+    let Some(count) = number(2 + usize::from(formats) * 2) else {
+        return false;
+    };
+    count != wanted || formats > 1 && formats != count
+}
+
+/// Is the server's transaction failed, and nothing underway?
+fn has_failed(backend: &Backend) -> bool {
+    backend.status == b'E' && backend.is_silent() && !backend.pipeline.is_open()
+}
+
+fn say_nothing_returned(types: &[u32], sink: &mut Sink) {
+    reply::frame(&mut sink.back, b't', |out| {
+        out.extend_from_slice(&(types.len() as u16).to_be_bytes());
+        types
+            .iter()
+            .for_each(|oid| out.extend_from_slice(&oid.to_be_bytes()));
+    });
+    reply::frame(&mut sink.back, b'n', |_| ());
 }
 
 /// PostgreSQL's words for it (`RevalidateCachedQuery`); drivers know it by SQLSTATE and routine.

@@ -163,6 +163,7 @@ impl Session {
             backend.pipeline.push(Expect::OwnClose(statement.id));
         } else if is_held {
             desk.totals.server_parse_count -= 1;
+            self.parse_unseen(&statement.body, Some(backend));
             if backend.is_silent() {
                 reply::parse_complete(&mut sink.back);
             } else {
@@ -196,6 +197,12 @@ impl Session {
         };
         desk.totals.bind_count += 1;
         if view.statement.is_empty() {
+            if !self.unnamed_comes_first(frame.input, backend, sink) {
+                return Went::Not(Next::Drain);
+            }
+            if self.unnamed.token != backend.unnamed && self.unnamed_misbound(frame, backend, sink) {
+                return Went::On;
+            }
             self.touches_by_unnamed();
             self.note_unnamed_reset();
             self.before_unnamed_sequences(frame.input, backend, desk, sink);
@@ -208,6 +215,7 @@ impl Session {
             self.forward(frame, backend, sink, Expect::Bind);
             let body = std::mem::take(&mut self.unnamed.body);
             self.binds_copy(&body, view.portal);
+            self.binds_the_end_of_all((&body, self.unnamed.effects), view.portal);
             self.unnamed.body = body;
             self.bound = None;
             return Went::On;
@@ -216,10 +224,18 @@ impl Session {
             self.unknown_statement(view.statement, frame, backend, sink, Expect::Bind);
             return Went::On;
         };
+        let text = cstr(&statement.body).map_or(&b""[..], |(text, _)| text);
+        if !self.comes_first(text, frame.input, backend, sink) {
+            return Went::Not(Next::Drain);
+        }
         if let Some(went) = self.mind_changes(&statement, frame, backend, desk, sink) {
             return went;
         }
+        if !backend.held.has(statement.id) && self.misbound(&statement.body, frame, backend, sink) {
+            return Went::On;
+        }
         self.binds_copy(&statement.body, view.portal);
+        self.binds_the_end_of_all((&statement.body, statement.effects), view.portal);
         let is_wanted = statement.result.borrow().is_none();
         self.bound = is_wanted.then(|| (view.portal.into(), statement.clone()));
         let mut names = Vec::with_capacity(view.portal.len() + 32);
@@ -278,6 +294,9 @@ impl Session {
     ) {
         match Named::read(frame.body()) {
             Some(Named::Statement(b"")) => {
+                if self.describe_unnamed_alone(backend, sink) {
+                    return;
+                }
                 self.hold_unnamed(frame, backend, desk, sink);
                 self.forward(frame, backend, sink, Expect::DescribeStatement(None));
             }

@@ -2,6 +2,7 @@
 
 use routing_rules::{Control, Effects, read, vacated};
 
+use super::firsts::Unseen;
 use super::loose::no_transactions;
 use super::ours::{LAST_ROUTE, Ours, Replaced};
 use super::pipeline::{Expect, Own};
@@ -133,7 +134,7 @@ impl Session {
         if let Some(refusal) = self.refusal.take() {
             out.extend_from_slice(&refusal);
             match frame.header.kind {
-                b'Q' | b'F' | b'S' => reply::ready_for_query(out, self.status_alone()),
+                b'Q' | b'F' | b'S' => self.ready_alone(out),
                 _ => self.skip_to_sync = true,
             }
             self.script = None;
@@ -145,7 +146,7 @@ impl Session {
             b'S' | b'H' if frame.header.total > HEADER => Went::Not(Next::Server),
             b'S' => {
                 self.skip_to_sync = false;
-                reply::ready_for_query(out, self.status_alone());
+                self.ready_alone(out);
                 Went::On
             }
             // As at a PostgreSQL (`ignore_till_sync`), a Query in between is not answered either.
@@ -165,6 +166,15 @@ impl Session {
             b'P' | b'B' | b'D' | b'E' | b'F' => Went::Not(Next::Server),
             kind => Went::Not(Next::Fatal(unknown(kind))),
         }
+    }
+
+    /// The end of a unit without a server.
+    fn ready_alone(&mut self, out: &mut Vec<u8>) {
+        let status = self.status_alone();
+        if status == b'I' {
+            self.unseen = Unseen::No;
+        }
+        reply::ready_for_query(out, status);
     }
 
     /// Will this ask where the last statement went? Then that is looked up before the frame's own way is chosen.
@@ -196,7 +206,8 @@ impl Session {
         };
         self.prepared
             .get_or_insert_default()
-            .insert(view.name.into(), statement);
+            .insert(view.name.into(), statement.clone());
+        self.parse_unseen(&statement.body, None);
         desk.totals.client_parse_count += 1;
         reply::parse_complete(out);
         true
@@ -228,6 +239,8 @@ impl Session {
                 reply::ready_for_query(out, b'I');
                 return Went::On;
             }
+            // Behind a Parse, it may be refused.
+            (Control::Begin { .. }, None) if self.unseen != Unseen::No => None,
             (Control::Begin { tag, .. }, None) => {
                 let whole = &frame.input[frame.at..frame.at + frame.header.total];
                 self.begin = Some(whole.into());
@@ -258,7 +271,7 @@ impl Session {
         // As any Query, it ends the unnamed statement.
         self.unnamed.token = 0;
         reply::command_complete(out, tag);
-        reply::ready_for_query(out, self.status_alone());
+        self.ready_alone(out);
         Went::On
     }
 
@@ -272,6 +285,9 @@ impl Session {
     ) -> Went {
         let kind = frame.header.kind;
         if backend.is_probed() && kind != b'X' {
+            return Went::Not(Next::Drain);
+        }
+        if kind != b'X' && self.awaits_end_of_copy(backend) {
             return Went::Not(Next::Drain);
         }
         if backend.pipeline.skips()
@@ -298,10 +314,14 @@ impl Session {
         {
             return Went::Not(Next::Drain);
         }
+        if self.unseen == Unseen::Alone {
+            self.unseen = Unseen::In(backend.pipeline.unit());
+        }
         let was_copying = self.copy_in;
         if self.copy_in && !matches!(kind, b'd' | b'c' | b'f' | b'H' | b'S' | b'X') {
             // The server leaves copy mode over it, with an error; a Sync behind it counts.
-            (self.copy_in, self.held_syncs) = (false, 0);
+            self.copy_in = false;
+            self.early_syncs_are_void();
         }
         match kind {
             b'Q' => return self.query(frame, backend, desk, sink),
@@ -312,13 +332,17 @@ impl Session {
             b'E' => {
                 self.executes_copy(frame.body(), backend);
                 self.forward(frame, backend, sink, Expect::Execute);
+                self.executes_the_end_of_all(frame.body(), backend);
             }
             b'F' => {
                 self.due = true;
                 self.touches_anything();
                 self.forward(frame, backend, sink, Expect::FunctionCall);
             }
-            b'S' if self.copy_in => self.held_syncs += 1,
+            b'S' if self.copy_in => {
+                pass(frame, sink);
+                self.syncs_early();
+            }
             b'S' if self.may_copy() && !backend.pipeline.is_empty() => return Went::Not(Next::Drain),
             b'S' => {
                 self.forward(frame, backend, sink, Expect::Sync);
@@ -327,17 +351,12 @@ impl Session {
             // Malformed: an error, and everything up to the Sync is skipped.
             b'H' if frame.header.total > HEADER => self.forward(frame, backend, sink, Expect::Close),
             b'H' => pass(frame, sink),
-            b'd' | b'c' | b'f' if self.copy_in && self.held_syncs > 0 => {
-                // The client goes on copying: its Sync was for nothing, as at a PostgreSQL in copy mode.
-                self.held_syncs = 0;
-                return self.with_server(frame, backend, desk, sink);
-            }
             b'd' => pass(frame, sink),
             b'c' | b'f' => {
                 pass(frame, sink);
                 if self.copy_in {
                     self.copy_in = false;
-                    self.held_syncs = 0;
+                    self.ends_copy(frame.input, sink);
                 } else if !backend.pipeline.is_empty() {
                     backend.pipeline.push(Expect::CopyEnd);
                 }
@@ -441,6 +460,10 @@ impl Session {
                 return Went::Not(Next::Ours(asks));
             }
         };
+        if !self.comes_first(text, input, backend, sink) {
+            self.script = Some(script);
+            return Went::Not(Next::Drain);
+        }
         self.before_sequences((text, script.effects), input, backend, desk, sink);
         self.touches(text);
         self.note_reset(text);

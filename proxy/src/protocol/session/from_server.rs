@@ -155,7 +155,8 @@ impl Session {
             }
             b'C' if self.due || self.pooling != Pooling::Faithful => {
                 self.keep_reset(body, backend);
-                if body == b"DISCARD ALL\0" || body == b"DEALLOCATE ALL\0" {
+                let ends_all = body == b"DISCARD ALL\0" || body == b"DEALLOCATE ALL\0";
+                if ends_all && !backend.pipeline.ends_all() {
                     self.forget_prepared(backend);
                 }
                 if changes_schema(body) {
@@ -210,7 +211,7 @@ impl Session {
         let (to, ends) = match (kind, head) {
             (b'1', Expect::Parse(_) | Expect::ParseUnnamed(..)) => (To::Client, true),
             (b'1', Expect::OwnParse(_)) => (To::Nobody, true),
-            (b'2', Expect::Bind) | (b'3', Expect::Close) => (To::Client, true),
+            (b'2', Expect::Bind | Expect::Misbound(_)) | (b'3', Expect::Close) => (To::Client, true),
             (b'3', Expect::OwnClose(_)) | (b'2', Expect::OwnBind) | (b'C', Expect::OwnExecute) => {
                 (To::Nobody, true)
             }
@@ -219,6 +220,7 @@ impl Session {
             (b't', Expect::OwnDescribe(..)) => (To::Nobody, false),
             (b'T' | b'n', Expect::OwnDescribe(..)) => (To::Nobody, true),
             (b'C' | b'I' | b's', Expect::Execute) => (To::Client, true),
+            (b'I', Expect::EarlySyncs { .. }) => (To::Nobody, true),
             (b'T' | b'C' | b'I', Expect::Query) => (To::Client, false),
             _ => return To::Broken("an answer out of order"),
         };
@@ -257,7 +259,7 @@ impl Session {
             }
             None => To::Client,
             Some(_) => {
-                let (mut lost, mut back) = (Vec::new(), Vec::new());
+                let mut lost = Vec::new();
                 backend.pipeline.fail(|expect| lost.push(expect));
                 if let Some(Expect::ParseUnnamed(_, before)) = lost.first_mut() {
                     // The first of them was run and has failed; the others were not run.
@@ -267,13 +269,9 @@ impl Session {
                 lost.into_iter()
                     .rev()
                     .for_each(|expect| self.undo(expect, backend));
-                if self.copy_in {
-                    self.copy_in = false;
-                    for _ in 0..std::mem::take(&mut self.held_syncs) {
-                        reply::frame(&mut back, b'S', |_| ());
-                        backend.pipeline.push(Expect::Sync);
-                    }
-                    sink.back.extend_from_slice(&back);
+                self.copy_in = false;
+                if !is_fatal(body) {
+                    self.count_early_syncs(backend, &mut sink.back);
                 }
                 match renamed {
                     _ if is_ours => To::Nobody,
@@ -300,6 +298,7 @@ impl Session {
         speaks_of_one.then_some(())?;
         let parsed = match backend.pipeline.head() {
             Some(Expect::Parse(parse)) => Some(&*parse.name),
+            Some(Expect::Misbound(name)) => Some(&**name),
             _ => None,
         };
         let known = || {
@@ -348,11 +347,13 @@ impl Session {
                 backend.held.insert(statement.id);
                 self.prepared.get_or_insert_default().insert(name, statement);
             }
+            Expect::EndedAll(all) => self.all_goes_on(*all, backend),
             // The unnamed statement has no number.
             Expect::OwnClose(0) => {}
             Expect::OwnClose(id) => backend.held.insert(id),
             Expect::SayClosed(None)
             | Expect::Bind
+            | Expect::Misbound(_)
             | Expect::DescribeStatement(_)
             | Expect::DescribePortal(_)
             | Expect::OwnDescribe(..)
@@ -361,6 +362,7 @@ impl Session {
             | Expect::Close
             | Expect::OwnBind
             | Expect::OwnExecute
+            | Expect::EarlySyncs { .. }
             | Expect::CopyEnd
             | Expect::Forgets(..)
             | Expect::Query
@@ -383,10 +385,17 @@ impl Session {
         if status != b'I' && self.pooling == Pooling::Statements {
             return To::Broken("transaction blocks are not allowed in statement mode");
         }
+        if let Some(counts) = backend.pipeline.counts_ready() {
+            return if counts { To::Client } else { To::Nobody };
+        }
+        let unit = backend.pipeline.unit_heard();
         match backend.pipeline.pop() {
             Some(Expect::Query | Expect::Sync | Expect::FunctionCall) => {
                 desk.totals.query_count += 1;
                 self.copy_in = false;
+                if status == b'I' {
+                    self.transaction_ended(unit);
+                }
                 To::Client
             }
             Some(Expect::Own(own)) => {
@@ -415,6 +424,7 @@ impl Session {
             return Some(heard);
         }
         self.speak(input, backend, sink);
+        let is_copied = header.kind == b'C' && self.early_syncs_are_void();
         let settled = header.kind == b'Z' && backend.pipeline.is_empty();
         // A client in whose turn it is to copy may wait for an answer instead: the server shall tell it what it thinks. If
         // it has copied already, the server says no more before the Sync that was held back.
@@ -422,6 +432,7 @@ impl Session {
         let goes_on = match header.kind {
             b'Z' | b'G' => true,
             b'E' => backend.pipeline.skips(),
+            b'C' => is_copied,
             _ => false,
         };
         match settled {
@@ -436,7 +447,8 @@ impl Session {
             match backend.pipeline.head() {
                 Some(Expect::SayParsed(_)) => reply::parse_complete(sink.forward.made(input)),
                 Some(Expect::SayClosed(_)) => reply::close_complete(sink.forward.made(input)),
-                Some(Expect::CopyEnd | Expect::Forgets(..) | Expect::Gone(_) | Expect::HandedOver(_)) => {}
+                Some(Expect::CopyEnd | Expect::Forgets(..) | Expect::Gone(_)) => {}
+                Some(Expect::HandedOver(_) | Expect::EndedAll(_)) => {}
                 _ => return,
             }
             backend.pipeline.pop();

@@ -3,6 +3,7 @@
 
 use routing_rules::{Control, read};
 
+use super::firsts::Unseen;
 use super::loose::no_transactions;
 use super::{Desk, Pooling, Session};
 use crate::protocol::frame::{self, HEADER};
@@ -42,7 +43,7 @@ impl Session {
         desk: &mut Desk<'_>,
         out: &mut Vec<u8>,
     ) -> Option<usize> {
-        if self.begin.is_some() {
+        if self.begin.is_some() || self.unseen != Unseen::No {
             return None;
         }
         let mut frames = Frames { rest: input, used: 0 };

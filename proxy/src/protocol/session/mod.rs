@@ -6,7 +6,9 @@
 
 mod copies;
 mod described;
+mod ends_all;
 mod extended;
+mod firsts;
 mod from_client;
 pub mod from_server;
 mod lazy_begin;
@@ -258,7 +260,6 @@ pub struct Session {
     stream_left: usize,
     /// The rest of the frame goes nowhere.
     stream_drops: bool,
-    held_syncs: u32,
     /// A COPY FROM STDIN on its way.
     copies: copies::Copies,
     /// The portal bound last, and its statement, while what that returns is not known.
@@ -281,6 +282,10 @@ pub struct Session {
     makes_temporary: bool,
     answer: Option<Box<RouteRow>>,
     touched: Touched,
+    /// A query was parsed in this transaction without its server.
+    unseen: firsts::Unseen,
+    /// The portal of a DEALLOCATE ALL or DISCARD ALL that was bound.
+    ends_all: Option<Box<[u8]>>,
 }
 
 /// A client's prepared statements by its own names.
@@ -319,7 +324,6 @@ impl Session {
             refusal: None,
             stream_left: 0,
             stream_drops: false,
-            held_syncs: 0,
             copies: Default::default(),
             bound: None,
             awaits: false,
@@ -335,6 +339,8 @@ impl Session {
             makes_temporary: false,
             answer: None,
             touched: Touched::default(),
+            unseen: firsts::Unseen::default(),
+            ends_all: None,
         }
     }
 
@@ -449,10 +455,10 @@ impl Session {
     }
 
     /// The client left in the middle of something: what to send so that the server comes to an end of it. `None` if
-    /// nothing can, because a frame was cut.
+    /// nothing can, because a frame was cut or what is owed is not known.
     pub fn wind_up(&mut self, backend: &mut Backend) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        if self.stream_left > 0 {
+        if self.stream_left > 0 || self.early_syncs_are_void() {
             return None;
         }
         if std::mem::take(&mut self.copy_in) {
@@ -469,10 +475,12 @@ impl Session {
     pub fn detach(&mut self) {
         self.tell_lost_changes();
         self.copy_in = false;
-        self.held_syncs = 0;
+        self.early_syncs_are_void();
         self.awaits = false;
         self.unnamed.token = 0;
         self.by_own_name.clear();
+        self.unseen = firsts::Unseen::No;
+        self.ends_all = None;
     }
 
     /// Takes in what a probe found.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::Unnamed;
+use super::ends_all::All;
 use super::prepared::Statement;
 
 /// One answer owed.
@@ -27,6 +28,8 @@ pub enum Expect {
     OwnParse(Parsed),
     /// A client's Bind.
     Bind,
+    /// A client's Bind with the wrong number of parameters, of the statement with this name of the client's.
+    Misbound(Box<[u8]>),
     /// A client's Describe of a statement: two answers, the second ends it. The first tells its parameters' types.
     DescribeStatement(Option<Rc<Statement>>),
     /// A client's Describe of a portal. Of which statement, if what that returns is of interest.
@@ -52,12 +55,20 @@ pub enum Expect {
     Gone(Box<Closed>),
     /// No answer: a name the server has from here on in place of pgshunt; should it not come to that, it is ours again.
     HandedOver(Box<Closed>),
+    /// No answer: what stands before it has ended all prepared statements; should it not be run, they are there again.
+    EndedAll(Box<All>),
     /// A Bind of ours in the middle of a client's batch.
     OwnBind,
     /// An Execute of ours, likewise.
     OwnExecute,
     /// The client's CopyDone or CopyFail: no answer, but Syncs before it do not count while copying.
     CopyEnd,
+    /// Any number of a client's Syncs amid COPY data that failed, and a Sync and an empty query of ours: of the
+    /// ReadyForQuerys, one is ours.
+    EarlySyncs {
+        /// One has come.
+        has_ours: bool,
+    },
     /// A simple query of ours.
     Own(Own),
 }
@@ -208,8 +219,14 @@ impl Pipeline {
             {
                 Some(&*closed.0)
             }
+            Expect::EndedAll(all) => all.name(id),
             _ => None,
         })
+    }
+
+    /// Does what comes next end all prepared statements, as was noted when it was sent?
+    pub fn ends_all(&self) -> bool {
+        matches!(self.queue.get(1), Some(Expect::EndedAll(_)))
     }
 
     /// Takes what comes next.
@@ -242,6 +259,32 @@ impl Pipeline {
         (self.open, self.skips) = (true, true);
     }
 
+    /// Syncs were sent amid COPY data that has failed now, and then a Sync and an empty query of ours.
+    pub fn count_syncs(&mut self) {
+        // Whether the client's batch is over is known when they are counted.
+        self.queue.push_back(Expect::EarlySyncs { has_ours: false });
+        self.queue.push_back(Expect::Own(Own::Clean));
+        self.sent += 1;
+    }
+
+    /// Is it still to be found out how many such Syncs count?
+    pub fn counts_syncs(&self) -> bool {
+        let is_count = |expect: &Expect| matches!(expect, Expect::EarlySyncs { .. });
+        self.queue.iter().take(2).any(is_count)
+    }
+
+    /// A ReadyForQuery came. If it is one of those that are counted: is it for the client?
+    pub fn counts_ready(&mut self) -> Option<bool> {
+        let Some(Expect::EarlySyncs { has_ours }) = self.queue.front_mut() else {
+            return None;
+        };
+        let is_clients = std::mem::replace(has_ours, true);
+        if is_clients {
+            (self.open, self.skips) = (false, false);
+        }
+        Some(is_clients)
+    }
+
     /// The server began to read COPY data for the head: Syncs sent before the CopyDone do not count. Any other message
     /// ends the COPY with an error, and Syncs behind it count again.
     ///
@@ -263,7 +306,8 @@ impl Pipeline {
                 | Expect::SayClosed(_)
                 | Expect::Forgets(..)
                 | Expect::Gone(_)
-                | Expect::HandedOver(_) => at += 1,
+                | Expect::HandedOver(_)
+                | Expect::EndedAll(_) => at += 1,
                 _ => comes = false,
             }
         }
@@ -280,6 +324,7 @@ fn opens(expect: &Expect) -> Option<bool> {
         | Expect::ParseUnnamed(..)
         | Expect::OwnParse(_)
         | Expect::Bind
+        | Expect::Misbound(_)
         | Expect::DescribeStatement(_)
         | Expect::DescribePortal(_)
         | Expect::OwnDescribe(..)
@@ -294,6 +339,8 @@ fn opens(expect: &Expect) -> Option<bool> {
         | Expect::Forgets(..)
         | Expect::Gone(_)
         | Expect::HandedOver(_)
+        | Expect::EndedAll(_)
+        | Expect::EarlySyncs { .. }
         | Expect::CopyEnd => None,
     }
 }
@@ -307,6 +354,7 @@ fn changes_names(expect: &Expect) -> bool {
         | Expect::SayParsed(_)
         | Expect::Gone(_)
         | Expect::HandedOver(_)
+        | Expect::EndedAll(_)
         | Expect::SayClosed(_) => true,
         Expect::Query
         | Expect::FunctionCall
@@ -314,6 +362,7 @@ fn changes_names(expect: &Expect) -> bool {
         | Expect::Own(_)
         | Expect::ParseUnnamed(..)
         | Expect::Bind
+        | Expect::Misbound(_)
         | Expect::DescribeStatement(_)
         | Expect::DescribePortal(_)
         | Expect::OwnDescribe(..)
@@ -323,6 +372,7 @@ fn changes_names(expect: &Expect) -> bool {
         | Expect::OwnBind
         | Expect::OwnExecute
         | Expect::Forgets(..)
+        | Expect::EarlySyncs { .. }
         | Expect::CopyEnd => false,
     }
 }

@@ -233,6 +233,11 @@ impl Held {
         self.used.clear();
     }
 
+    /// Counts time on from where another did.
+    pub fn goes_on_from(&mut self, other: &Held) {
+        self.clock = other.clock;
+    }
+
     /// How many it holds.
     pub fn len(&self) -> usize {
         self.used.len()
