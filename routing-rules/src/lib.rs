@@ -25,6 +25,7 @@ mod keys;
 mod lexer;
 mod names;
 mod place;
+mod refused;
 mod route;
 mod rules;
 mod scatter;
