@@ -8,6 +8,7 @@ pub mod author;
 pub mod chance;
 pub mod masks;
 pub mod play;
+pub mod script;
 pub mod sql;
 pub mod stage;
 
