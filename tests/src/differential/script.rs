@@ -50,4 +50,3 @@ pub fn e(portal: &str) -> Message {
 pub fn s() -> Message {
     Message::sync()
 }
-

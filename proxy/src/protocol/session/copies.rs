@@ -68,7 +68,8 @@ impl Session {
 
     /// Must what the server thinks of early Syncs be known before anything else is sent?
     pub(super) fn awaits_end_of_copy(&self, backend: &Backend) -> bool {
-        self.copies.early == Early::Ending || backend.pipeline.counts_syncs()
+        let is_ending = self.copies.early == Early::Ending && !backend.pipeline.is_empty();
+        is_ending || backend.pipeline.counts_syncs()
     }
 
     /// The COPY went well, or another message ends it: the Syncs were for nothing.

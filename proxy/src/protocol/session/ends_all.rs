@@ -39,7 +39,7 @@ impl Session {
     /// An Execute was sent.
     pub(super) fn executes_the_end_of_all(&mut self, body: &[u8], backend: &mut Backend) {
         let Some(bound) = &self.ends_all else { return };
-        if !cstr(body).is_some_and(|(portal, _)| *portal == **bound) {
+        if cstr(body).is_none_or(|(portal, _)| *portal != **bound) {
             return;
         }
         self.ends_all = None;
