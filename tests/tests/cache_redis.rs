@@ -3,26 +3,24 @@
 use std::time::{Duration, Instant};
 
 use pgshunt_tests::redis::{REDIS_PASSWORD, REDIS_SECRET};
-use pgshunt_tests::{Config, Database, Proxy, Redis, Wire, until};
+use pgshunt_tests::shard::Shard;
+use pgshunt_tests::{Proxy, Redis, Wire, until};
 
 /// Writes from elsewhere are followed, for two seconds at most.
 const RULES: &str = "[cache]\n[[cache.class]]\nname = \"all\"\ntables = [\"*\"]\nttl = \"1min\"\n";
 
 const READ: &str = "SELECT v FROM t WHERE id = 3";
 
-fn database_with_rows() -> Database {
-    let database = pgshunt_tests::cluster::database();
-    let mut direct = database.door().wire();
+fn shard_with_rows() -> Shard {
+    let shard = Shard::made(&[("wal_level", "logical")], &[]);
+    let mut direct = shard.database.door().wire();
     direct.run("CREATE TABLE t (id int PRIMARY KEY, v text)");
     direct.run("INSERT INTO t SELECT n, 'v' || n FROM generate_series(1, 10) AS n");
-    database
+    shard
 }
 
-fn start(database: &Database, redis: &Redis) -> Proxy {
-    Config::new(database)
-        .rules(RULES)
-        .section(&redis.section())
-        .start()
+fn start(shard: &Shard, redis: &Redis) -> Proxy {
+    shard.config().rules(RULES).section(&redis.section()).start()
 }
 
 /// The row of SHOW CACHE that is of the whole database.
@@ -72,9 +70,9 @@ fn said(wire: &mut Wire) -> String {
 }
 
 /// Two pgshunts in front of one database, both ready.
-fn two(database: &Database, redis: &Redis) -> ([Proxy; 2], [Wire; 2]) {
-    let proxies = [start(database, redis), start(database, redis)];
-    let mut wires = [0, 1].map(|one: usize| proxies[one].door(database).wire());
+fn two(shard: &Shard, redis: &Redis) -> ([Proxy; 2], [Wire; 2]) {
+    let proxies = [start(shard, redis), start(shard, redis)];
+    let mut wires = [0, 1].map(|one: usize| proxies[one].door(&shard.database).wire());
     for (wire, proxy) in wires.iter_mut().zip(&proxies) {
         ready(wire, proxy);
     }
@@ -83,14 +81,14 @@ fn two(database: &Database, redis: &Redis) -> ([Proxy; 2], [Wire; 2]) {
 
 #[test]
 fn what_one_asked_another_is_answered_by() {
-    let (database, redis) = (database_with_rows(), Redis::start());
-    let ([one, other], [mut asks, mut listens]) = two(&database, &redis);
+    let (shard, redis) = (shard_with_rows(), Redis::start());
+    let ([one, other], [mut asks, mut listens]) = two(&shard, &redis);
     let sql = "SELECT id, v FROM t WHERE id < 4 ORDER BY id";
     // What was heard of late makes an answer old: then it is stored again.
     until("an answer of the other one's", || {
         stored(&mut asks, &one, &redis, sql);
         let before = number(&other, HITS);
-        let direct = database.door().wire().extended(sql, &[]);
+        let direct = shard.database.door().wire().extended(sql, &[]);
         assert_eq!(listens.extended(sql, &[]), direct);
         let was_shared = number(&other, HITS) > before && said(&mut listens) == "hit";
         redis.say(&[b"FLUSHALL"]);
@@ -108,8 +106,8 @@ fn what_one_asked_another_is_answered_by() {
 
 #[test]
 fn a_write_through_one_makes_the_others_answers_old() {
-    let (database, redis) = (database_with_rows(), Redis::start());
-    let ([one, other], [mut writes, mut reads]) = two(&database, &redis);
+    let (shard, redis) = (shard_with_rows(), Redis::start());
+    let ([one, other], [mut writes, mut reads]) = two(&shard, &redis);
     for round in 0..5 {
         stored(&mut writes, &one, &redis, READ);
         reads.rows(READ);
@@ -132,9 +130,9 @@ fn a_write_through_one_makes_the_others_answers_old() {
 
 #[test]
 fn what_lies_there_and_is_not_ours_is_a_miss() {
-    let (database, redis) = (database_with_rows(), Redis::start());
-    let proxy = start(&database, &redis);
-    let mut wire = proxy.door(&database).wire();
+    let (shard, redis) = (shard_with_rows(), Redis::start());
+    let proxy = start(&shard, &redis);
+    let mut wire = proxy.door(&shard.database).wire();
     ready(&mut wire, &proxy);
     stored(&mut wire, &proxy, &redis, READ);
     let name = redis.answers().remove(0);
@@ -183,9 +181,9 @@ fn what_lies_there_and_is_not_ours_is_a_miss() {
 
 #[test]
 fn a_redis_that_is_slow_or_gone_is_a_miss() {
-    let (database, mut redis) = (database_with_rows(), Redis::start());
-    let proxy = start(&database, &redis);
-    let mut wire = proxy.door(&database).wire();
+    let (shard, mut redis) = (shard_with_rows(), Redis::start());
+    let proxy = start(&shard, &redis);
+    let mut wire = proxy.door(&shard.database).wire();
     ready(&mut wire, &proxy);
     redis.say(&[b"CLIENT", b"PAUSE", b"5000", b"ALL"]);
     let paused = Instant::now();
@@ -214,13 +212,14 @@ fn a_redis_that_is_slow_or_gone_is_a_miss() {
 /// One row, raised by three writers in turn; both readers look all the time. Redis dies and comes back in between.
 #[test]
 fn nobody_reads_what_was_before_a_write_it_may_know_of() {
-    let (database, mut redis) = (database_with_rows(), Redis::start());
-    database
+    let (shard, mut redis) = (shard_with_rows(), Redis::start());
+    shard
+        .database
         .door()
         .wire()
         .run("CREATE TABLE n (id int PRIMARY KEY, n int); INSERT INTO n VALUES (1, 0)");
-    let (proxies, mut wires) = two(&database, &redis);
-    let mut direct = database.door().wire();
+    let (proxies, mut wires) = two(&shard, &redis);
+    let mut direct = shard.database.door().wire();
     let read = "SELECT n FROM n WHERE id = 1";
     // When each number was acknowledged.
     let mut written = vec![Instant::now()];
