@@ -53,6 +53,8 @@ pub enum Why {
     Empty,
     /// What the database has is not known yet, or has just changed.
     NamesUnknown,
+    /// A replica has refused its like.
+    Refused,
 }
 
 impl Why {
@@ -66,7 +68,8 @@ impl Why {
             | Why::Operator(_)
             | Why::Catalog(_)
             | Why::Unclear
-            | Why::NamesUnknown => false,
+            | Why::NamesUnknown
+            | Why::Refused => false,
         }
     }
 }
@@ -87,6 +90,7 @@ impl fmt::Display for Why {
             Why::NamesUnknown => {
                 f.write_str("the database's functions and views have not been looked up yet")
             }
+            Why::Refused => f.write_str("a replica has refused a statement like it"),
         }
     }
 }

@@ -24,6 +24,7 @@ mod keys;
 mod lexer;
 mod names;
 mod place;
+mod refused;
 mod route;
 mod rules;
 mod scatter;

@@ -139,7 +139,7 @@ fn freshness(consistency: Consistency, max_staleness: Duration) -> Freshness {
 
 impl Reason<'_> {
     /// Kinds of reasons, for counting; each reason's place is its [`Reason::kind`].
-    pub const KINDS: [&'static str; 20] = [
+    pub const KINDS: [&'static str; 21] = [
         "only reads",
         "begins with another word than a query",
         "contains a word that writes",
@@ -160,6 +160,7 @@ impl Reason<'_> {
         "transaction that may write",
         "batch flushed before Sync",
         "consistency",
+        "refused by a replica",
     ];
 
     /// Its place among the [`Reason::KINDS`].
@@ -185,6 +186,7 @@ impl Reason<'_> {
             Reason::Transaction(_) => 17,
             Reason::OpenBatch => 18,
             Reason::Consistency(_) => 19,
+            Reason::Text(Why::Refused) => 20,
         }
     }
 }

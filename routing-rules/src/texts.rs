@@ -4,7 +4,8 @@
 //! A text is kept when it comes a second time: those that differ in their constants alone cost no copy and push nothing out.
 //! Exact: a text is found only if every byte of it, the way it is read and the names it is read by are the same.
 
-use crate::{Access, Lex, Names, access};
+use crate::refused::Refused;
+use crate::{Access, Lex, Names, Why, access};
 
 /// A bounded set of texts and what they do.
 #[derive(Debug, Default)]
@@ -12,6 +13,7 @@ pub struct Texts {
     /// Empty until the first text comes.
     slots: Vec<Slot>,
     bytes: usize,
+    refused: Refused,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -39,6 +41,19 @@ const BYTES_MAX: usize = 4 << 20;
 impl Texts {
     /// What a text does, by these names; `stamp` tells them from all others.
     pub fn access(&mut self, text: &[u8], lex: Lex, names: &Names, stamp: u64) -> Access {
+        let access = self.look_up(text, lex, names, stamp);
+        match access {
+            Access::Read if self.refused.has(text, lex, stamp) => Access::Write(Why::Refused),
+            access => access,
+        }
+    }
+
+    /// A replica has refused a text: it, and those that differ in their constants alone, are reads no longer.
+    pub fn refused(&mut self, text: &[u8], lex: Lex, stamp: u64) {
+        self.refused.add(text, lex, stamp);
+    }
+
+    fn look_up(&mut self, text: &[u8], lex: Lex, names: &Names, stamp: u64) -> Access {
         if text.len() > TEXT_BYTES_MAX {
             return access(text, lex, Some(names));
         }
@@ -146,6 +161,20 @@ mod tests {
         let kept = read("SELECT x");
         assert!(kept > 0);
         assert_eq!(read("SELECT x"), kept, "it is there");
+    }
+
+    #[test]
+    fn what_a_replica_refused_is_no_read_by_these_names() {
+        let (mut texts, names, lex) = (Texts::default(), Names::default(), Lex::default());
+        let read = |texts: &mut Texts, text: &str, stamp| texts.access(text.as_bytes(), lex, &names, stamp);
+        for _ in 0..3 {
+            assert!(read(&mut texts, "SELECT 1 + 1", 1).is_read());
+        }
+        texts.refused(b"SELECT 1 + 1", lex, 1);
+        assert_eq!(read(&mut texts, "SELECT 1 + 1", 1), Access::Write(Why::Refused));
+        assert_eq!(read(&mut texts, "SELECT 2 + 3", 1), Access::Write(Why::Refused));
+        assert!(read(&mut texts, "SELECT 2 - 3", 1).is_read());
+        assert!(read(&mut texts, "SELECT 1 + 1", 2).is_read(), "other names");
     }
 
     #[test]

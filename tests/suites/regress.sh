@@ -26,8 +26,20 @@ fetch() {
     for library in autoinc refint; do
         [[ -e $regress/$library.so ]] || cp "$usr/lib/postgresql/$pg_major/lib/$library.so" "$regress"
     done
-    [[ -f $regress/regress.so ]] ||
-        cc -shared -fPIC -O1 -w -I"$usr/include/postgresql/$pg_major/server" "$regress/regress.c" -o "$regress/regress.so"
+    [[ -f $regress/regress.so ]] || build_library "$usr/include/postgresql/$pg_major/server"
+}
+
+# Its functions in C, with the headers of any version of this major: unpacked, as to install them could bring another server.
+build_library() { # FOLDER
+    local headers=$1
+    if [[ ! -f $headers/postgres.h ]]; then
+        headers=$folder/postgresql/headers/usr/include/postgresql/$pg_major/server
+        [[ -f $headers/postgres.h ]] || (
+            cd "$folder/apt" && apt-get -qq -o APT::Sandbox::User="$(id -un)" download "postgresql-server-dev-$pg_major" &&
+                dpkg-deb -x "postgresql-server-dev-$pg_major"_*.deb "$folder/postgresql/headers"
+        ) || return 1
+    fi
+    cc -shared -fPIC -O1 -w -I"$headers" "$regress/regress.c" -o "$regress/regress.so"
 }
 
 # Debian's source package by a deb-src list of our own, made of the archives this machine has its packages from. The

@@ -64,8 +64,9 @@ fn survey() {
                 for seed in (first..first + plays).filter(|seed| seed % STAGES == n) {
                     let play = author::play(seed);
                     if let Some(difference) = stage.perform(&play) {
+                        println!("== seed {seed}, as it was:\n{play}\n{difference}");
                         let (smaller, difference) = shrink(&mut stage, play, difference);
-                        println!("== seed {seed}:\n{smaller}\n{difference}");
+                        println!("== seed {seed}, made smaller:\n{smaller}\n{difference}");
                     }
                 }
             });
@@ -300,6 +301,64 @@ fn a_sync_before_or_behind_data_that_fails() {
     let begins = q("COPY t (a, b) FROM STDIN (FORMAT csv)");
     same(&[&[begins.clone(), data(b"words,\n"), s()], &[q("SELECT 1")]]);
     same(&[&[begins, s(), data(b"70,\n"), done()], &[q("SELECT 1")]]);
+}
+
+/// All of a COPY in one batch: the server says nothing between its data and the Sync.
+#[test]
+fn a_copy_in_one_batch() {
+    let data = |data: &[u8]| Message::raw(b'd', data);
+    let done = || Message::raw(b'c', b"");
+    let copy = || [p("", "COPY t (a, b) FROM STDIN (FORMAT csv)"), b("", ""), e("")];
+    let [parse, bind, execute] = copy();
+    same(&[
+        &[parse, bind, execute, data(b"70,x\n"), done(), s()],
+        &[q("SELECT 1")],
+    ]);
+    let [parse, bind, execute] = copy();
+    same(&[
+        &[
+            parse,
+            bind,
+            execute,
+            Message::raw(b'H', b""),
+            data(b""),
+            data(b"71,x\n"),
+            done(),
+            s(),
+        ],
+        &[q("SELECT 1")],
+    ]);
+}
+
+#[test]
+fn a_skipped_close_of_the_unnamed_statement_and_a_query_right_behind() {
+    same(&[
+        &[
+            p("", "SELECT 1"),
+            Message::describe(b'S', "nobody"),
+            Message::close(b'S', ""),
+            s(),
+            q("ROLLBACK TO nowhere"),
+        ],
+        &[b("", ""), s()],
+    ]);
+}
+
+#[test]
+fn a_query_behind_a_sync_and_data_that_fails() {
+    let data = |data: &[u8]| Message::raw(b'd', data);
+    same(&[
+        &[p("", "COPY t FROM STDIN"), b("", ""), e(""), s(), data(b"302,two\n"), q("SELECT 'in the middle'"), s()],
+        &[b("", ""), s()],
+    ]);
+}
+
+#[test]
+fn a_level_of_isolation_behind_a_reset() {
+    same(&[
+        &[q("START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ WRITE")],
+        &[q("RESET search_path; BEGIN ISOLATION LEVEL REPEATABLE READ")],
+    ]);
 }
 
 #[test]

@@ -212,6 +212,37 @@ fn what_a_replica_can_not_do_runs_on_the_primary() {
 }
 
 #[test]
+fn what_a_replica_has_refused_is_not_sent_to_one_again() {
+    let shard = Shard::with(&[&[]]);
+    let proxy = shard.config().rules(CATCHES_UP).start();
+    let mut wire = proxy.door(&shard.database).wire();
+    wire.run("CREATE SEQUENCE s");
+    wire.run("CREATE FUNCTION writes() RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT nextval(''s'')'");
+    // Declared to only read, and does not.
+    wire.run(
+        "CREATE FUNCTION hides(int) RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN writes(); END'",
+    );
+    replicas_serve(&proxy, &shard);
+    let replica = shard.replicas[0].port().to_string();
+    reads_at(&mut wire, &replica);
+    assert_eq!(wire.value("SELECT hides(1)"), "1");
+    for n in 2..5 {
+        reads_at(&mut wire, &replica);
+        let answer = match n {
+            2 => wire.extended("SELECT hides(2)", &[]).contains(&"D 2".into()),
+            n => wire.value(&format!("SELECT hides({n})")) == n.to_string(),
+        };
+        assert!(answer, "{n}");
+        let shown = wire.rows("SHOW pgshunt.last_route")[0].clone();
+        assert!(shown.starts_with("primary|"), "{shown}");
+        assert!(
+            shown.contains("a replica has refused a statement like it"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
 fn a_read_only_transaction_is_a_transaction_wherever_it_is() {
     let shard = Shard::with(&[&[]]);
     let proxy = shard.config().rules(CATCHES_UP).start();

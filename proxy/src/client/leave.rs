@@ -80,7 +80,9 @@ async fn drain(worker: &Worker, session: &mut Session, lease: &mut Lease) -> Res
         worker.recycle(sink);
         match heard {
             Heard::Going | Heard::UnitEnded | Heard::Settled => {}
-            Heard::SettingsRefused | Heard::Elsewhere | Heard::Ending | Heard::Broken(_) => return Err(Lost),
+            Heard::SettingsRefused | Heard::Elsewhere(_) | Heard::Ending | Heard::Broken(_) => {
+                return Err(Lost);
+            }
         }
         if let Some(more) = session.wind_up(&mut server.backend)
             && !(more.is_empty() && back.is_empty())

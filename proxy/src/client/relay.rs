@@ -345,7 +345,7 @@ impl Client {
             Heard::Going => Then::Continue,
             Heard::UnitEnded => self.hear_client(cx),
             Heard::Settled => self.settled(cx),
-            Heard::Elsewhere => self.run_elsewhere(cx, "it can't be done on a replica"),
+            Heard::Elsewhere(cannot) => self.cannot_here(cx, cannot),
             Heard::SettingsRefused => {
                 self.drop_server();
                 self.hear_client(cx)

@@ -227,7 +227,7 @@ impl World {
                     }
                     Heard::Ending => return false,
                     // CopyData out of nowhere, a transaction in odd states: the fake server is no PostgreSQL.
-                    Heard::Elsewhere | Heard::Broken(_) => return false,
+                    Heard::Elsewhere(_) | Heard::Broken(_) => return false,
                 }
                 if used == 0 {
                     return false;
@@ -271,7 +271,7 @@ impl World {
                     Heard::UnitEnded => {}
                     Heard::Settled if used > 0 => {}
                     Heard::Settled => panic!("settled by nothing"),
-                    Heard::SettingsRefused | Heard::Elsewhere | Heard::Ending | Heard::Broken(_) => return,
+                    Heard::SettingsRefused | Heard::Elsewhere(_) | Heard::Ending | Heard::Broken(_) => return,
                 }
             }
         }
@@ -293,7 +293,7 @@ impl World {
                 Some(
                     Expect::SayParsed(_)
                         | Expect::SayClosed(_)
-                        | Expect::Forgets(_)
+                        | Expect::Forgets(..)
                         | Expect::Gone(_)
                         | Expect::HandedOver(_)
                         | Expect::CopyEnd
@@ -317,7 +317,7 @@ fn owed(expect: &Expect) -> Owed {
         Expect::Close | Expect::OwnClose(_) => Owed::Close,
         Expect::SayParsed(_)
         | Expect::SayClosed(_)
-        | Expect::Forgets(_)
+        | Expect::Forgets(..)
         | Expect::Gone(_)
         | Expect::HandedOver(_)
         | Expect::CopyEnd => unreachable!("checked at each step"),

@@ -11,6 +11,7 @@ use super::super::relay::{Client, Then};
 use super::super::worker::Worker;
 use crate::fault::Fault;
 use crate::pool::lease::Lease;
+use crate::protocol::session::Cannot;
 use crate::protocol::sqlstate;
 
 /// What becomes of the next unit of a session that is on a replica.
@@ -32,6 +33,18 @@ impl Client {
             self.routing.unit.extend_from_slice(&self.inbox.bytes()[..used]);
             self.routing.held.append(said);
         }
+    }
+
+    /// A replica can't do the unit, and the client has heard nothing.
+    pub(in crate::client) fn cannot_here(&mut self, cx: &mut Context<'_>, cannot: Cannot) -> Then {
+        if cannot == Cannot::Ever
+            && let Some(found) = self.handle.pool.reads().catalogued.current()
+        {
+            let mut texts = self.worker.texts.borrow_mut();
+            self.session
+                .refused_unit(&self.routing.unit, &mut texts, found.stamp);
+        }
+        self.run_elsewhere(cx, "it can't be done on a replica")
     }
 
     /// Runs the unit at the primary: the replica could not, and the client has heard nothing.

@@ -100,8 +100,9 @@ impl Session {
             return self.forward(frame, backend, sink, nothing());
         };
         if view.name.is_empty() {
-            if backend.pipeline.is_open() {
-                self.changes_unnamed();
+            match backend.pipeline.is_open() {
+                true => self.changes_unnamed(),
+                false => self.unnamed_era += 1,
             }
             // Should an error come first, the one before is still there.
             let before = (backend.pipeline.is_open() && self.unnamed.token != 0)

@@ -471,9 +471,13 @@ impl Session {
         if self.unnamed.token != 0 && backend.pipeline.is_open() && !backend.pipeline.is_empty() {
             self.changes_unnamed();
             let before = (std::mem::take(&mut self.unnamed), backend.unnamed);
-            backend.pipeline.push(Expect::Forgets(Box::new(before)));
+            backend
+                .pipeline
+                .push(Expect::Forgets(Box::new(before), self.unnamed_era));
             // Whether it is skipped is known with the end of the unit.
             backend.unnamed_unit = backend.pipeline.unit();
+        } else if !backend.pipeline.is_open() {
+            self.unnamed_era += 1;
         }
         self.unnamed.token = 0;
         backend.unnamed = 0;

@@ -4,7 +4,7 @@ use super::makes::changes_schema;
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
 use super::prepared::PREFIX;
-use super::replica::is_of_replicas;
+use super::replica::{Cannot, of_replicas};
 use super::{Backend, Desk, Heard, Pooling, Session, Sink, reported};
 use crate::protocol::frame::{self, HEADER, Header};
 use crate::protocol::message::error_field;
@@ -40,7 +40,7 @@ struct Heading<'a> {
 enum To {
     Client,
     Nobody,
-    Elsewhere,
+    Elsewhere(Cannot),
     Broken(&'static str),
 }
 
@@ -90,7 +90,7 @@ impl Session {
             match to {
                 To::Client => sink.forward.pass(input, at..at + have),
                 To::Nobody => {}
-                To::Elsewhere => return (at, Heard::Elsewhere),
+                To::Elsewhere(cannot) => return (at, Heard::Elsewhere(cannot)),
                 To::Broken(why) => return (at, Heard::Broken(why)),
             }
             backend.stream_passes = matches!(to, To::Client);
@@ -118,8 +118,11 @@ impl Session {
         if header.kind == b't' {
             note_types(frame, backend);
         }
-        if header.kind == b'E' && self.is_unheard() && is_of_replicas(body) {
-            return To::Elsewhere;
+        if header.kind == b'E'
+            && self.is_unheard()
+            && let Some(cannot) = of_replicas(body)
+        {
+            return To::Elsewhere(cannot);
         }
         match header.kind {
             b'D' if own => self.own_row(body, backend),
@@ -324,7 +327,9 @@ impl Session {
                     backend.unnamed = held;
                 }
             }
-            Expect::Forgets(before) => (self.unnamed, backend.unnamed) = *before,
+            Expect::Forgets(before, of) if of == self.unnamed_era => {
+                (self.unnamed, backend.unnamed) = *before;
+            }
             Expect::OwnParse(Parsed::Named(id)) => backend.held.remove(id),
             Expect::OwnParse(_) => backend.unnamed = 0,
             Expect::SayParsed(name) => {
@@ -357,6 +362,7 @@ impl Session {
             | Expect::OwnBind
             | Expect::OwnExecute
             | Expect::CopyEnd
+            | Expect::Forgets(..)
             | Expect::Query
             | Expect::FunctionCall
             | Expect::Sync
@@ -410,11 +416,11 @@ impl Session {
         }
         self.speak(input, backend, sink);
         let settled = header.kind == b'Z' && backend.pipeline.is_empty();
-        // A client in whose turn it is to copy may wait for an answer instead: the server shall tell it what it thinks.
+        // A client in whose turn it is to copy may wait for an answer instead: the server shall tell it what it thinks. If
+        // it has copied already, the server says no more before the Sync that was held back.
         // After an error the server skips what the client waits for.
         let goes_on = match header.kind {
-            b'Z' => true,
-            b'G' => self.copy_in,
+            b'Z' | b'G' => true,
             b'E' => backend.pipeline.skips(),
             _ => false,
         };
@@ -430,7 +436,7 @@ impl Session {
             match backend.pipeline.head() {
                 Some(Expect::SayParsed(_)) => reply::parse_complete(sink.forward.made(input)),
                 Some(Expect::SayClosed(_)) => reply::close_complete(sink.forward.made(input)),
-                Some(Expect::CopyEnd | Expect::Forgets(_) | Expect::Gone(_) | Expect::HandedOver(_)) => {}
+                Some(Expect::CopyEnd | Expect::Forgets(..) | Expect::Gone(_) | Expect::HandedOver(_)) => {}
                 _ => return,
             }
             backend.pipeline.pop();

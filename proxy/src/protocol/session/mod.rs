@@ -49,6 +49,7 @@ use pipeline::{Expect, Own, Pipeline};
 use prepared::{Held, Statement, Statements};
 use probe::Report;
 use reading::Reading;
+pub use replica::Cannot;
 use replica::Lane;
 use reported::Reported;
 use run::Run;
@@ -195,7 +196,7 @@ pub enum Heard {
     Ending,
     /// The server can't do this, and nothing of an answer has reached the client: another one can (see
     /// [`Session::retract`]).
-    Elsewhere,
+    Elsewhere(Cannot),
     /// The server broke the protocol: close it and tell the client.
     Broken(&'static str),
 }
@@ -250,6 +251,8 @@ pub struct Session {
     script: Option<Script>,
     prepared: Option<Box<Prepared>>,
     unnamed: Unnamed,
+    /// Counts units that have ended an unnamed statement, or made one, as the first they do.
+    unnamed_era: u64,
     custom: Vec<String>,
     refusal: Option<Box<[u8]>>,
     stream_left: usize,
@@ -311,6 +314,7 @@ impl Session {
             script: None,
             prepared: None,
             unnamed: Unnamed::default(),
+            unnamed_era: 0,
             custom: Vec::new(),
             refusal: None,
             stream_left: 0,

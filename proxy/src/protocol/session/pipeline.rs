@@ -46,8 +46,8 @@ pub enum Expect {
     /// CloseComplete, said by pgshunt; the name comes back should the batch fail before.
     SayClosed(Option<Box<Closed>>),
     /// No answer: what stands behind it ends the unnamed statement; should it not be run, this is there again: the client's
-    /// own, and whose the server held.
-    Forgets(Box<(Unnamed, u64)>),
+    /// own, and whose the server held; unless another unit has ended it since, and with it this era of its.
+    Forgets(Box<(Unnamed, u64)>, u64),
     /// No answer: a statement the Query behind it gives up; should that not be run, the server still holds it.
     Gone(Box<Closed>),
     /// No answer: a name the server has from here on in place of pgshunt; should it not come to that, it is ours again.
@@ -261,7 +261,7 @@ impl Pipeline {
                 }
                 Expect::SayParsed(_)
                 | Expect::SayClosed(_)
-                | Expect::Forgets(_)
+                | Expect::Forgets(..)
                 | Expect::Gone(_)
                 | Expect::HandedOver(_) => at += 1,
                 _ => comes = false,
@@ -291,7 +291,7 @@ fn opens(expect: &Expect) -> Option<bool> {
         | Expect::OwnClose(_) => Some(true),
         Expect::SayParsed(_)
         | Expect::SayClosed(_)
-        | Expect::Forgets(_)
+        | Expect::Forgets(..)
         | Expect::Gone(_)
         | Expect::HandedOver(_)
         | Expect::CopyEnd => None,
@@ -322,7 +322,7 @@ fn changes_names(expect: &Expect) -> bool {
         | Expect::Close
         | Expect::OwnBind
         | Expect::OwnExecute
-        | Expect::Forgets(_)
+        | Expect::Forgets(..)
         | Expect::CopyEnd => false,
     }
 }

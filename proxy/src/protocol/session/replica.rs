@@ -199,8 +199,17 @@ impl Session {
     }
 }
 
+/// When a replica can do what it has refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cannot {
+    /// Never: it writes, or makes sense on the primary alone.
+    Ever,
+    /// At another time, or in another transaction.
+    Now,
+}
+
 /// Is this an error that the primary would not give?
-pub(super) fn is_of_replicas(error: &[u8]) -> bool {
+pub(super) fn of_replicas(error: &[u8]) -> Option<Cannot> {
     let code = error_field(error, b'C').unwrap_or_default();
     let says = |word: &[u8]| {
         let routine = error_field(error, b'R').unwrap_or_default();
@@ -211,13 +220,16 @@ pub(super) fn is_of_replicas(error: &[u8]) -> bool {
     };
     match code {
         // read_only_sql_transaction
-        b"25006" => true,
+        b"25006" => Some(Cannot::Ever),
         // "cannot execute … during recovery", "cannot use serializable mode in a hot standby"
-        b"0A000" | b"55000" => says(b"recovery") || says(b"standby") || says(b"Recovery"),
+        b"0A000" | b"55000" if says(b"recovery") || says(b"Recovery") => Some(Cannot::Ever),
+        b"0A000" | b"55000" if says(b"standby") => Some(Cannot::Now),
         // A conflict with recovery, or the end of the connection.
-        b"40001" | b"40P01" => says(b"recovery") || says(b"Recovery") || says(b"ProcessInterrupts"),
-        b"57P01" | b"57P02" | b"57P03" | b"57P04" | b"08006" => true,
-        _ => false,
+        b"40001" | b"40P01" if says(b"recovery") || says(b"Recovery") || says(b"ProcessInterrupts") => {
+            Some(Cannot::Now)
+        }
+        b"57P01" | b"57P02" | b"57P03" | b"57P04" | b"08006" => Some(Cannot::Now),
+        _ => None,
     }
 }
 
@@ -239,7 +251,7 @@ mod tests {
             ("57P01", "ProcessInterrupts", true),
         ] {
             assert_eq!(
-                is_of_replicas(error(code, routine).as_bytes()),
+                of_replicas(error(code, routine).as_bytes()).is_some(),
                 is,
                 "{code} {routine}"
             );

@@ -2,6 +2,7 @@
 //! Sync.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use routing_rules::{Access, Control, Names, Texts, Transaction, Why, read};
 
@@ -197,6 +198,42 @@ impl Session {
         };
         let mut texts = known.texts.borrow_mut();
         as_result(texts.access(text, reading.lex, known.names, known.stamp))
+    }
+
+    /// A replica has refused a unit. If one text alone can be meant, its like is no read any more.
+    pub fn refused_unit(&mut self, unit: &[u8], texts: &mut Texts, stamp: u64) {
+        let mut meant: Option<Rc<[u8]>> = None;
+        let (mut at, lex) = (0, self.lex());
+        while let Ok(Some(header)) = frame::header(&unit[at..])
+            && at + header.total <= unit.len()
+        {
+            let body = &unit[at + HEADER..at + header.total];
+            at += header.total;
+            let text = match header.kind {
+                b'Q' => query_text(body).map(Rc::from),
+                b'P' => Parse::read(body).map(|parse| Rc::from(parse.text)),
+                b'B' => Bind::read(body).and_then(|bind| self.text_of(bind.statement)),
+                _ => None,
+            };
+            let another = |meant: &Rc<[u8]>| text.as_ref().is_some_and(|text| text != meant);
+            if meant.as_ref().is_some_and(another) {
+                return;
+            }
+            meant = text.or(meant);
+        }
+        if let Some(text) = meant {
+            texts.refused(&text, lex, stamp);
+        }
+    }
+
+    /// The text of a statement the client has; how it was classed is forgotten.
+    fn text_of(&self, name: &[u8]) -> Option<Rc<[u8]>> {
+        if name.is_empty() {
+            return cstr(&self.unnamed.body).map(|(text, _)| Rc::from(text));
+        }
+        let statement = self.prepared.as_ref()?.get(name)?;
+        statement.access.replace(None);
+        cstr(&statement.body).map(|(text, _)| Rc::from(text))
     }
 
     /// The transaction the next unit would be the first of.

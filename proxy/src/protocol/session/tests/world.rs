@@ -209,7 +209,7 @@ impl World {
                 self.hear_client(who);
             }
             Heard::Ending => client.ended = true,
-            Heard::Elsewhere => unreachable!("it is on no replica"),
+            Heard::Elsewhere(_) => unreachable!("it is on no replica"),
             Heard::Broken(why) => panic!("client {who}: {why}, after {}", asked(&server.postgres.heard)),
         }
         more
