@@ -348,7 +348,15 @@ fn a_skipped_close_of_the_unnamed_statement_and_a_query_right_behind() {
 fn a_query_behind_a_sync_and_data_that_fails() {
     let data = |data: &[u8]| Message::raw(b'd', data);
     same(&[
-        &[p("", "COPY t FROM STDIN"), b("", ""), e(""), s(), data(b"302,two\n"), q("SELECT 'in the middle'"), s()],
+        &[
+            p("", "COPY t FROM STDIN"),
+            b("", ""),
+            e(""),
+            s(),
+            data(b"302,two\n"),
+            q("SELECT 'in the middle'"),
+            s(),
+        ],
         &[b("", ""), s()],
     ]);
 }
