@@ -26,6 +26,7 @@ missing_packages() {
     command -v openssl >/dev/null || echo openssl
     command -v setpriv >/dev/null || echo util-linux
     command -v ps >/dev/null || echo procps
+    command -v redis-server >/dev/null || echo redis-server
     command -v cc >/dev/null || echo build-essential
     if wants_drivers; then
         command -v node >/dev/null || echo nodejs

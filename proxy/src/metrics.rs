@@ -517,6 +517,8 @@ pub struct Process {
 pub struct CacheRow {
     /// Statements answered from it.
     pub hits: u64,
+    /// Answers found in Redis.
+    pub shared: u64,
     /// Statements looked for and not found.
     pub misses: u64,
     /// Answers kept.
@@ -528,6 +530,7 @@ pub struct CacheRow {
 /// What is measured of each class of a result cache.
 pub static OF_CACHE: &[Metric<CacheRow>] = metrics! { CacheRow:
     Counter "pgshunt_cache_hits_total" "Statements answered from the result cache." |c| c.hits as f64;
+    Counter "pgshunt_cache_redis_hits_total" "Answers that were found in Redis." |c| c.shared as f64;
     Counter "pgshunt_cache_misses_total" "Statements looked for in the result cache and not found." |c| c.misses as f64;
     Counter "pgshunt_cache_fills_total" "Answers kept." |c| c.fills as f64;
     Counter "pgshunt_cache_invalidated_total" "Answers found old because a table was changed." |c| c.invalidated as f64;

@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub pool: pool::settings::Settings,
     /// The databases clients may name; names are unique, at most one is `*`.
     pub databases: Vec<Database>,
+    /// The cache's second level, if there is one.
+    pub redis: Option<Arc<crate::cache::redis::Settings>>,
     /// Who may log in, and how that is found out.
     pub auth: Auth,
     /// Who may use the console.

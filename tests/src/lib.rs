@@ -15,6 +15,7 @@ pub mod messages;
 pub mod parity;
 pub mod programs;
 pub mod proxy;
+pub mod redis;
 pub mod shard;
 pub mod sharded;
 pub mod span;
@@ -27,6 +28,7 @@ pub use door::Door;
 pub use frame::Frame;
 pub use messages::Messages;
 pub use proxy::{Config, Proxy};
+pub use redis::Redis;
 pub use wire::Wire;
 
 /// Longer than anything here takes, even on a busy machine. A test that waits this long has failed.

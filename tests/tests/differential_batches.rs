@@ -304,12 +304,9 @@ fn execute_by_the_extended_protocol_of_a_name_prepared_by_protocol() {
 #[test]
 fn a_failed_transaction_on_a_server_that_lacks_the_statement() {
     let mut stage = Stage::new();
-    let two = |count| {
-        let values = Values {
-            values: vec![Some(b"3".to_vec()); count],
-            ..Values::default()
-        };
-        values
+    let two = |count| Values {
+        values: vec![Some(b"3".to_vec()); count],
+        ..Values::default()
     };
     let fails = &[q("BEGIN"), q("SELECT 1/0")][..];
     let bind = |name, count| Message::bind("", name, &two(count));

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::topology::watcher_of;
 use crate::cache::Cache;
 use crate::cache::follow::Ear;
+use crate::cache::redis;
 use crate::client::worker::Common;
 use crate::cluster::Cluster;
 
@@ -19,6 +20,7 @@ const TICK: Duration = Duration::from_millis(50);
 struct Heard {
     cache: Arc<Cache>,
     cluster: Arc<Cluster>,
+    redis: Option<Arc<redis::Settings>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -26,6 +28,8 @@ impl Drop for Heard {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
         self.cache.heard.lose_writes();
+        self.cache.shared.close();
+        self.cache.generations.untold.is_wanted(false);
     }
 }
 
@@ -45,6 +49,7 @@ pub async fn serve(common: Arc<Common>) {
             let is_same =
                 |(other, cache): &(String, Arc<Cache>)| other == name && Arc::ptr_eq(cache, &known.cache);
             caches.iter().any(is_same)
+                && known.redis == common.snapshot.load().redis
                 && cluster_of(&common, name).is_some_and(|now| Arc::ptr_eq(&now, &known.cluster))
         });
         for (name, cache) in caches {
@@ -72,13 +77,23 @@ fn begin(common: &Arc<Common>, name: &str, cache: &Arc<Cache>) -> Option<Heard> 
         catalogued: common.catalogs().get(name)?.clone(),
         watcher: watcher_of(&snapshot, name, &cluster)?,
     };
-    let tasks = vec![
+    let redis = snapshot.redis.clone();
+    let mut tasks = Vec::new();
+    if let Some(settings) = &redis {
+        cache.generations.untold.is_wanted(true);
+        tasks.push(tokio::task::spawn_local(redis::link::serve(
+            ear.clone(),
+            settings.clone(),
+        )));
+    }
+    tasks.extend([
         tokio::task::spawn_local(ear.clone().hear_rights()),
         tokio::task::spawn_local(ear.hear_writes()),
-    ];
+    ]);
     Some(Heard {
         cache: cache.clone(),
         cluster,
+        redis,
         tasks,
     })
 }

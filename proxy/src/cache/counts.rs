@@ -19,6 +19,8 @@ pub struct OfClass {
     pub hits: AtomicU64,
     /// Of those: by an answer past its time.
     pub stale_hits: AtomicU64,
+    /// Found in Redis, and kept here from then on.
+    pub shared: AtomicU64,
     /// Asked of a server.
     pub misses: AtomicU64,
     /// Answers kept.
@@ -39,6 +41,7 @@ impl OfClass {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CacheRow {
             hits: load(&self.hits),
+            shared: load(&self.shared),
             misses: load(&self.misses),
             fills: load(&self.fills),
             invalidated: load(&self.invalidated),

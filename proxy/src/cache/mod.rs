@@ -2,7 +2,7 @@
 //!
 //! `key` says when two questions are the same, `local` keeps the answers, `stamp` says whether one is still good, `fill`
 //! takes an answer down while it passes, `flight` lets one client ask for all who want to know the same, `counts` counts;
-//! `follow` hears of what changes past pgshunt. What a statement may be kept for and what it changes is told by
+//! `redis` shares answers with other pgshunts; `follow` hears of what changes past pgshunt. What a statement may be kept for and what it changes is told by
 //! `routing_rules::cache`; what this pgshunt's own sessions change by `protocol::session::touched`.
 
 pub mod counts;
@@ -12,6 +12,7 @@ pub mod follow;
 pub mod heard;
 pub mod key;
 pub mod local;
+pub mod redis;
 pub mod rights;
 pub mod stamp;
 pub mod stream;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use routing_rules::Lex;
-use routing_rules::cache::{Admitted, Catalog, NotCached, Rules, admit};
+use routing_rules::cache::{Admitted, Catalog, Name, NotCached, Rules, admit};
 
 use crate::catalog::Catalogued;
 use crate::protocol::session::memo::Memo;
@@ -48,6 +49,8 @@ pub struct Cache {
     pub heard: Arc<Heard>,
     /// The answers.
     pub local: Local,
+    /// The second level.
+    pub shared: redis::Shared,
     /// Who asks for what at this moment.
     pub flights: Flights,
     /// What is counted.
@@ -68,6 +71,7 @@ impl Cache {
             rules: Arc::new(rules),
             generations: generations.unwrap_or_else(|| Arc::new(Generations::new(heard::nanos))),
             heard: heard.unwrap_or_default(),
+            shared: redis::Shared::default(),
             flights: Flights::default(),
             hasher: Hasher::default(),
         })
@@ -104,6 +108,8 @@ pub struct Kept {
     pub class: usize,
     /// The generations of everything it reads.
     pub reads: stamp::Reads,
+    /// Their names, in order.
+    pub tables: Arc<[Name]>,
 }
 
 impl Reader {
@@ -131,11 +137,16 @@ impl Reader {
     /// May the answer to a text be kept?
     pub fn admits(&self, text: &[u8], lex: Lex, catalog: &Catalog) -> Admission {
         let find = || {
-            let Admitted { class, reads } = admit(text, lex, catalog, &self.rules)?;
-            let reads = reads.iter().map(|table| self.cache.generations.of(table));
+            let Admitted {
+                class,
+                reads: mut tables,
+            } = admit(text, lex, catalog, &self.rules)?;
+            tables.sort_unstable();
+            let reads = tables.iter().map(|table| self.cache.generations.of(table));
             Ok(Rc::new(Kept {
                 class,
                 reads: reads.collect(),
+                tables: tables.into(),
             }))
         };
         match lex.standard_conforming_strings {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{counted, refuse, shards, systems, twophase, verifiers};
+use crate::cache::redis::link::Link;
 use crate::config;
 use crate::pool::settings::Settings;
 use crate::server::address::Address;
@@ -114,6 +115,30 @@ fn pool_words(pool: &Settings) -> String {
     )
 }
 
+/// Says whether Redis can be reached and lets us in. Gives back how many can't be: one or none.
+async fn probe_redis(snapshot: &Snapshot) -> usize {
+    let Some(settings) = &snapshot.redis else { return 0 };
+    let began = Instant::now();
+    let opened = Link::open(settings, REDIS_ANSWER_BYTES_MAX);
+    let opened = tokio::time::timeout(REDIS_PATIENCE, opened).await;
+    match opened.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
+        Ok(_) => {
+            println!("redis     {settings}: reachable in {:.1?}", began.elapsed());
+            0
+        }
+        Err(why) => {
+            println!("redis     {settings}: cannot be reached: {why}");
+            1
+        }
+    }
+}
+
+/// What Redis says of itself is shorter.
+const REDIS_ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// The longest it may take.
+const REDIS_PATIENCE: Duration = Duration::from_secs(5);
+
 fn report_servers(snapshot: &Snapshot) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
@@ -140,6 +165,7 @@ fn report_servers(snapshot: &Snapshot) -> ExitCode {
             }
         }
     }
+    unreachable += runtime.block_on(probe_redis(snapshot));
     let mixed = runtime.block_on(systems::compare(snapshot));
     let differing = runtime.block_on(verifiers::compare(snapshot));
     let unlike = runtime.block_on(shards::compare(snapshot));

@@ -15,6 +15,7 @@ use routing_rules::cache::{Elsewhere, Wish, says_a_time};
 
 use super::handle::{Doing, Signal};
 use super::relay::Client;
+use super::shared::{Asked, Asks, Under};
 use crate::cache::counts::count;
 use crate::cache::fill::{Recorded, Recorder};
 use crate::cache::flight::{Flight, Leader};
@@ -37,9 +38,11 @@ pub(super) struct Cached {
     /// The reload that was of.
     as_of: u64,
     asker: Option<Asker>,
+    /// What it has asked the second level.
+    pub(super) asked: Option<Asked>,
     filling: Option<Box<Filling>>,
     /// The flight it waits for, and until when.
-    waits: Option<(u128, Instant)>,
+    pub(super) waits: Option<(u128, Instant)>,
     is_woken: Rc<Cell<bool>>,
     /// What became of the last unit.
     pub(super) last: Told,
@@ -77,6 +80,8 @@ struct Filling {
     stamp: Stamp,
     asked_at: Instant,
     recorder: Recorder,
+    /// Where the answer may be shared.
+    under: Option<Under>,
     _leader: Option<Leader>,
 }
 
@@ -119,6 +124,7 @@ impl Cached {
 
     /// It waits no longer.
     pub(super) fn stops_waiting(&mut self) -> bool {
+        self.asked = None;
         self.waits.take().is_some()
     }
 
@@ -171,7 +177,12 @@ impl Filling {
             return count(&counts.dropped);
         }
         count(&counts.fills);
-        cache.local.keep(Arc::new(entry), self.reader.rules.tenant_share);
+        let entry = Arc::new(entry);
+        cache.local.keep(entry.clone(), self.reader.rules.tenant_share);
+        if let Some(under) = self.under {
+            let class = &self.reader.rules.classes[self.class];
+            under.keep(entry, class.ttl + class.stale);
+        }
     }
 }
 
@@ -196,7 +207,7 @@ impl Client {
             Ok(looked) => looked,
             Err((kind, why)) => {
                 reader.cache.counts.refused(kind);
-                self.routing.cache.waits = None;
+                self.routing.cache.stops_waiting();
                 self.routing.cache.last = Told::Not(why);
                 Looked::No
             }
@@ -243,11 +254,20 @@ impl Client {
         let kept = self.admitted(reader, &question)?;
         self.is_fresh_enough(reader, asker.consistency, at)?;
         let hash = reader.cache.hasher.hash(&asker.context.bytes, &question.body);
-        let leader = match self.found(reader, &asker, &question, (hash, at)) {
-            Found::Entry(entry) => return self.hit(cx, reader, &question, &entry, at),
-            Found::ToRefresh(leader) => Some(leader),
-            Found::Nothing => None,
-        };
+        let asked = self.routing.cache.asked.take().filter(|asked| asked.hash == hash);
+        if asked.as_ref().is_some_and(Asked::is_open) {
+            self.routing.cache.asked = asked;
+            return Ok(Looked::Later);
+        }
+        let is_to_look = asked.as_ref().is_none_or(|asked| !asked.refreshes);
+        let mut leader = None;
+        if is_to_look {
+            match self.found(reader, &asker, &question, (hash, at)) {
+                Found::Entry(entry) => return self.hit(cx, reader, &question, &entry, at),
+                Found::ToRefresh(known) => leader = Some(known),
+                Found::Nothing => {}
+            }
+        }
         if let Some(word) = question.values().find_map(says_a_time) {
             return Err((
                 "depends on the moment",
@@ -255,16 +275,34 @@ impl Client {
             ));
         }
         let counts = &reader.cache.counts.classes[kept.class];
-        let leader = match leader {
-            None if asker.wish != Wish::Refresh => match reader.cache.flights.lead(hash) {
-                Ok(leader) => Some(leader),
-                Err(flight) if self.waits_for_flight(hash, &flight, at) => {
-                    count(&counts.waits);
-                    return Ok(Looked::Later);
+        let (leader, under) = match asked {
+            Some(asked) => asked.ends(),
+            None => {
+                let refreshes = leader.is_some() || asker.wish == Wish::Refresh;
+                let leader = match leader {
+                    None if asker.wish != Wish::Refresh => match reader.cache.flights.lead(hash) {
+                        Ok(leader) => Some(leader),
+                        Err(flight) if self.waits_for_flight(hash, &flight, at) => {
+                            count(&counts.waits);
+                            return Ok(Looked::Later);
+                        }
+                        Err(_) => None,
+                    },
+                    leader => leader,
+                };
+                let asking = Asks {
+                    reader,
+                    kept: &kept,
+                    context: &asker.context,
+                    body: &question.body,
+                    hash,
+                    refreshes,
+                };
+                match self.asks_shared(&asking, leader, at) {
+                    Ok(()) => return Ok(Looked::Later),
+                    Err(leader) => (leader, None),
                 }
-                Err(_) => None,
-            },
-            leader => leader,
+            }
         };
         count(&counts.misses);
         let status = if self.session.is_begun() { b'T' } else { b'I' };
@@ -279,6 +317,7 @@ impl Client {
             asked_at: at,
             recorder: Recorder::new(reader.rules.max_entry_bytes, status),
             question,
+            under,
             _leader: leader,
         }));
         Ok(Looked::No)
@@ -500,6 +539,12 @@ impl Client {
             if !has_all {
                 cached.filling = None;
             }
+        }
+        // What Redis has been told of may not have reached a replica.
+        if let Role::Replica(_) = lease.pool().plan.key.place.role
+            && let Some(filling) = &mut cached.filling
+        {
+            filling.under = None;
         }
     }
 }

@@ -16,6 +16,7 @@ fn limits() -> Limits {
 
 fn snapshot() -> Snapshot {
     Snapshot {
+        redis: None,
         listen: Listen {
             clients: Vec::new(),
             admin: None,

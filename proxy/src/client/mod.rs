@@ -24,6 +24,7 @@ mod pools;
 pub mod relay;
 pub mod replicate;
 pub mod route;
+mod shared;
 mod signals;
 pub mod switches;
 pub mod worker;

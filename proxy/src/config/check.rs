@@ -13,6 +13,7 @@ use super::mistake::{Findings, Mistake, Wrong};
 use super::pool;
 use super::pool::{CLIENTS_MAX, SERVERS_MAX};
 use super::raw::{Section, Written};
+use super::redis;
 use super::tls;
 use crate::net::socket;
 use crate::pool::settings::Settings;
@@ -71,6 +72,7 @@ fn whole(root: &Section, environment: &Environment) -> Snapshot {
         threads: root
             .count("threads", 1..=THREADS_MAX)
             .unwrap_or(environment.threads),
+        redis: section("redis", &keys::REDIS).and_then(|found| redis::redis(&found)),
         databases,
         limits,
         pool,

@@ -105,6 +105,7 @@ fn database(dsn: Dsn, environment: &Environment) -> Result<Database, Vec<Wrong>>
 
 fn around(database: Database, listen: Listen, overrides: &Overrides, environment: &Environment) -> Snapshot {
     Snapshot {
+        redis: None,
         listen,
         tls: ClientTls::default(),
         limits: Limits::default(),

@@ -16,9 +16,15 @@ pub(super) const WHOLE_FILE: &str = "the file";
 pub(super) const ROOT: Keys = Keys {
     section: WHOLE_FILE,
     known: &[
-        "threads", "listen", "tls", "limits", "pool", "database", "auth", "console", "log",
+        "threads", "listen", "tls", "limits", "pool", "database", "auth", "console", "log", "redis",
     ],
-    not_yet: &["redis", "clickhouse"],
+    not_yet: &["clickhouse"],
+};
+
+pub(super) const REDIS: Keys = Keys {
+    section: "[redis]",
+    known: &["url", "password_file", "secret_file", "timeout"],
+    not_yet: &[],
 };
 
 /// The file of rules.

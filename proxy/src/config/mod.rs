@@ -18,6 +18,7 @@ mod mistake;
 mod named;
 mod pool;
 mod raw;
+mod redis;
 mod rules;
 mod set;
 mod sharding;

@@ -8,7 +8,7 @@ use crate::admin::lookout::Seen;
 use crate::admin::table::{Cell, Column, Row, big, numeric, text};
 use crate::cache::Cache;
 
-pub(super) const CACHE: [Column; 17] = [
+pub(super) const CACHE: [Column; 21] = [
     text("database"),
     text("class"),
     text("about"),
@@ -26,6 +26,10 @@ pub(super) const CACHE: [Column; 17] = [
     big("max_bytes"),
     big("evictions"),
     big("changes"),
+    text("redis"),
+    big("redis_hits"),
+    big("redis_stored"),
+    big("redis_foreign"),
 ];
 
 /// For each database: one row for all it keeps (class `*`), one for each class, one for each reason not to look.
@@ -69,6 +73,15 @@ fn of_one(database: &str, cache: &Cache) -> Vec<Row> {
         (cache.rules.max_bytes as u64).into(),
         load(&cache.local.evictions).into(),
         cache.generations.anything.count().into(),
+        if cache.shared.door().is_some() {
+            "shared"
+        } else {
+            "off"
+        }
+        .into(),
+        load(&cache.shared.hits).into(),
+        load(&cache.shared.stored).into(),
+        load(&cache.shared.foreign).into(),
     ]];
     for (class, counts) in cache.rules.classes.iter().zip(&cache.counts.classes) {
         let (hits, misses) = (load(&counts.hits), load(&counts.misses));

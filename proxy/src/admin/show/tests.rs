@@ -48,6 +48,7 @@ fn database(name: &str) -> Database {
 
 fn snapshot() -> Snapshot {
     Snapshot {
+        redis: None,
         listen: Listen {
             clients: Vec::new(),
             admin: None,

@@ -42,6 +42,7 @@ fn database(name: &str, has_control: bool) -> Database {
 
 fn snapshot(mode: AuthMode, users: Vec<AuthUser>, databases: Vec<Database>) -> Arc<Snapshot> {
     Arc::new(Snapshot {
+        redis: None,
         listen: Listen {
             clients: Vec::new(),
             admin: None,

@@ -42,6 +42,8 @@ fn every_option_of_the_example_works_and_shows_its_default() {
     ] {
         folder.write(name, "secret\n", 0o600);
     }
+    folder.write("redis.password", "secret\n", 0o600);
+    folder.write("redis.secret", &"0123456789abcdef".repeat(4), 0o600);
     folder.write("rules/app.toml", "", 0o600);
     let text = all_switched_on().replace("/etc/pgshunt/", "");
     let file = folder.write("pgshunt.toml", &text, 0o644);
@@ -69,7 +71,7 @@ fn the_example_shows_every_key_and_only_those() {
     assert_eq!(known, shown);
 }
 
-fn sections() -> [(String, &'static Keys); 13] {
+fn sections() -> [(String, &'static Keys); 14] {
     [
         &keys::ROOT,
         &keys::LISTEN,
@@ -84,6 +86,7 @@ fn sections() -> [(String, &'static Keys); 13] {
         &keys::AUTH_USER,
         &keys::CONSOLE,
         &keys::LOG,
+        &keys::REDIS,
     ]
     .map(|keys| (format!("{} ", keys.section), keys))
 }
@@ -105,6 +108,7 @@ fn keys_of(table: &DeTable, within: &Keys, shown: &mut BTreeSet<String>) {
             "auth" => &keys::AUTH,
             "console" => &keys::CONSOLE,
             "log" => &keys::LOG,
+            "redis" => &keys::REDIS,
             _ => continue,
         };
         match value.get_ref() {

@@ -6,9 +6,9 @@
 //! client that could say so: at once outside of a transaction, with the COMMIT inside of one.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use routing_rules::Lex;
@@ -50,6 +50,81 @@ pub struct Generations {
     pub anything: Generation,
     tables: Mutex<HashMap<Name, Arc<Generation>>>,
     clock: fn() -> u64,
+    /// What others are to be told.
+    pub untold: Untold,
+}
+
+/// What has changed and was not told to others who keep answers. Collected only while somebody wants to know.
+#[derive(Debug, Default)]
+pub struct Untold {
+    is_wanted: AtomicBool,
+    changes: Mutex<Changes>,
+}
+
+/// What has changed.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Anything may have.
+    pub anything: bool,
+    /// These tables have.
+    pub tables: HashSet<Name>,
+}
+
+/// Tables that are told one by one; more are anything.
+const UNTOLD_MAX: usize = 256;
+
+impl Changes {
+    /// Has nothing changed?
+    pub fn is_empty(&self) -> bool {
+        !self.anything && self.tables.is_empty()
+    }
+}
+
+impl Untold {
+    /// From now on, or no longer, somebody wants to know.
+    pub fn is_wanted(&self, is_wanted: bool) {
+        self.is_wanted.store(is_wanted, Ordering::SeqCst);
+        if !is_wanted {
+            *self.lock() = Changes::default();
+        }
+    }
+
+    /// Anything may have changed.
+    pub fn add_anything(&self) {
+        if self.is_wanted.load(Ordering::SeqCst) {
+            *self.lock() = Changes {
+                anything: true,
+                ..Changes::default()
+            };
+        }
+    }
+
+    /// All of it, to be told.
+    pub fn take(&self) -> Changes {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn add(&self, table: &[u8]) {
+        if !self.is_wanted.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut changes = self.lock();
+        if changes.anything || changes.tables.contains(table) {
+            return;
+        }
+        if changes.tables.len() >= UNTOLD_MAX {
+            changes.anything = true;
+            changes.tables.clear();
+        } else {
+            changes.tables.insert(table.into());
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Changes> {
+        self.changes
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
 }
 
 impl Generations {
@@ -59,6 +134,7 @@ impl Generations {
             anything: Generation::default(),
             tables: Mutex::default(),
             clock,
+            untold: Untold::default(),
         }
     }
 
@@ -73,6 +149,8 @@ impl Generations {
         let at = (self.clock)();
         let tables = self.tables();
         for table in changed {
+            // First: who sees the generation raised must find this here, or told.
+            self.untold.add(table);
             if let Some(generation) = tables.get(table) {
                 generation.raise(at);
             }
@@ -81,6 +159,7 @@ impl Generations {
 
     /// Anything may have changed.
     pub fn all_changed(&self) {
+        self.untold.add_anything();
         self.anything.raise((self.clock)());
     }
 

@@ -1,0 +1,140 @@
+//! A real redis-server of one test's own, and what the test says to it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+
+use pgshunt::cache::redis::resp::{self, Reply};
+use pgshunt::cli::demo::cluster::{Scratch, free_port};
+
+use crate::{PATIENCE, until};
+
+/// A redis-server. Killed when dropped.
+#[derive(Debug)]
+pub struct Redis {
+    scratch: Scratch,
+    port: u16,
+    process: Option<Child>,
+}
+
+/// What `AUTH` wants.
+pub const REDIS_PASSWORD: &str = "a password for redis";
+
+/// What answers are sealed with.
+pub const REDIS_SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+impl Redis {
+    /// Starts one that keeps its contents over a restart.
+    #[track_caller]
+    pub fn start() -> Redis {
+        let scratch = Scratch::new("redis").expect("a folder");
+        for (name, secret) in [("secret", REDIS_SECRET), ("password", REDIS_PASSWORD)] {
+            let path = scratch.path().join(name);
+            fs::write(&path, secret).expect("a file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+        }
+        let mut redis = Redis {
+            scratch,
+            port: free_port(),
+            process: None,
+        };
+        redis.again();
+        redis
+    }
+
+    /// Starts it again, at the same port.
+    #[track_caller]
+    pub fn again(&mut self) {
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--pdeathsig",
+            "KILL",
+            "redis-server",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]);
+        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string()]);
+        command.args(["--requirepass", REDIS_PASSWORD, "--enable-debug-command", "yes"]);
+        command.arg("--dir").arg(self.scratch.path());
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        self.process = Some(child.expect("redis-server"));
+        until("redis to listen", || {
+            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        });
+    }
+
+    /// Ends it, without a word to its clients.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.process.take() {
+            child.kill().expect("a child");
+            child.wait().expect("a child");
+        }
+    }
+
+    /// `[redis]` of a configuration.
+    pub fn section(&self) -> String {
+        let folder = self.scratch.path().display();
+        format!(
+            "[redis]\nurl = \"redis://127.0.0.1:{}/1\"\nsecret_file = \"{folder}/secret\"\n\
+             password_file = \"{folder}/password\"\ntimeout = \"500ms\"\n",
+            self.port
+        )
+    }
+
+    /// Says one thing.
+    #[track_caller]
+    pub fn say(&self, words: &[&[u8]]) -> Reply {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("redis");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut out = Vec::new();
+        for words in [
+            &[&b"AUTH"[..], REDIS_PASSWORD.as_bytes()][..],
+            &[b"SELECT", b"1"],
+            words,
+        ] {
+            resp::command(&mut out, words);
+        }
+        stream.write_all(&out).expect("sent");
+        let (mut input, mut replies) = (Vec::new(), Vec::new());
+        while replies.len() < 3 {
+            while let Some((reply, bytes)) = resp::reply(&input, 64 << 20).expect("a reply") {
+                input.drain(..bytes);
+                replies.push(reply);
+            }
+            if replies.len() < 3 {
+                let mut part = [0; 65536];
+                let read = stream.read(&mut part).expect("an answer");
+                assert!(read > 0, "redis hung up");
+                input.extend_from_slice(&part[..read]);
+            }
+        }
+        replies.remove(2)
+    }
+
+    /// The names of all answers that lie there.
+    #[track_caller]
+    pub fn answers(&self) -> Vec<Vec<u8>> {
+        let Reply::Array(Some(names)) = self.say(&[b"KEYS", b"pgshunt:answer:*"]) else {
+            panic!("no list of names");
+        };
+        let name = |reply| match reply {
+            Reply::Bulk(Some(name)) => name,
+            other => panic!("{other:?}"),
+        };
+        names.into_iter().map(name).collect()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.process {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

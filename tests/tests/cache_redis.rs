@@ -1,0 +1,269 @@
+//! The second level of the result cache: answers several pgshunts share, and what Redis may do to them.
+
+use std::time::{Duration, Instant};
+
+use pgshunt_tests::redis::{REDIS_PASSWORD, REDIS_SECRET};
+use pgshunt_tests::shard::Shard;
+use pgshunt_tests::{Proxy, Redis, Wire, until};
+
+/// Writes from elsewhere are followed, for two seconds at most.
+const RULES: &str = "[cache]\n[[cache.class]]\nname = \"all\"\ntables = [\"*\"]\nttl = \"1min\"\n";
+
+const READ: &str = "SELECT v FROM t WHERE id = 3";
+
+fn shard_with_rows() -> Shard {
+    let shard = Shard::made(&[("wal_level", "logical")], &[]);
+    let mut direct = shard.database.door().wire();
+    direct.run("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    direct.run("INSERT INTO t SELECT n, 'v' || n FROM generate_series(1, 10) AS n");
+    shard
+}
+
+fn start(shard: &Shard, redis: &Redis) -> Proxy {
+    shard.config().rules(RULES).section(&redis.section()).start()
+}
+
+/// The row of SHOW CACHE that is of the whole database.
+fn shown(proxy: &Proxy) -> Vec<String> {
+    let rows = proxy.console().wire().rows("SHOW CACHE");
+    let row = rows.iter().find(|row| row.split('|').nth(1) == Some("*"));
+    row.map(|row| row.split('|').map(str::to_owned).collect())
+        .unwrap_or_default()
+}
+
+/// Columns of SHOW CACHE.
+const STATE: usize = 2;
+const REDIS: usize = 17;
+const HITS: usize = 18;
+const STORED: usize = 19;
+const FOREIGN: usize = 20;
+
+fn number(proxy: &Proxy, column: usize) -> u64 {
+    shown(proxy)[column].parse().expect("a number")
+}
+
+/// Waits until the cache answers and Redis is there.
+#[track_caller]
+fn ready(wire: &mut Wire, proxy: &Proxy) {
+    until("the cache to share", || {
+        wire.rows(READ);
+        let row = shown(proxy);
+        !row.is_empty() && row[STATE] == "answers" && row[REDIS] == "shared"
+    });
+}
+
+/// Runs the statement until its answer lies in Redis.
+#[track_caller]
+fn stored(wire: &mut Wire, proxy: &Proxy, redis: &Redis, sql: &str) {
+    let before = redis.answers().len();
+    until("the answer to lie in Redis", || {
+        wire.run("SET pgshunt.cache = 'refresh'");
+        wire.rows(sql);
+        wire.run("SET pgshunt.cache = 'auto'");
+        number(proxy, STORED) > 0 && redis.answers().len() > before
+    });
+}
+
+fn said(wire: &mut Wire) -> String {
+    let route = wire.rows("SHOW pgshunt.last_route");
+    route[0].split('|').nth(4).unwrap_or_default().to_owned()
+}
+
+/// Two pgshunts in front of one database, both ready.
+fn two(shard: &Shard, redis: &Redis) -> ([Proxy; 2], [Wire; 2]) {
+    let proxies = [start(shard, redis), start(shard, redis)];
+    let mut wires = [0, 1].map(|one: usize| proxies[one].door(&shard.database).wire());
+    for (wire, proxy) in wires.iter_mut().zip(&proxies) {
+        ready(wire, proxy);
+    }
+    (proxies, wires)
+}
+
+#[test]
+fn what_one_asked_another_is_answered_by() {
+    let (shard, redis) = (shard_with_rows(), Redis::start());
+    let ([one, other], [mut asks, mut listens]) = two(&shard, &redis);
+    let sql = "SELECT id, v FROM t WHERE id < 4 ORDER BY id";
+    // What was heard of late makes an answer old: then it is stored again.
+    until("an answer of the other one's", || {
+        stored(&mut asks, &one, &redis, sql);
+        let before = number(&other, HITS);
+        let direct = shard.database.door().wire().extended(sql, &[]);
+        assert_eq!(listens.extended(sql, &[]), direct);
+        let was_shared = number(&other, HITS) > before && said(&mut listens) == "hit";
+        redis.say(&[b"FLUSHALL"]);
+        was_shared
+    });
+    // Nothing of the question or its answer is in a name; nothing secret is in a log.
+    for proxy in [&one, &other] {
+        let log = proxy.log();
+        assert!(
+            !log.contains(REDIS_PASSWORD) && !log.contains(REDIS_SECRET),
+            "{log}"
+        );
+    }
+}
+
+#[test]
+fn a_write_through_one_makes_the_others_answers_old() {
+    let (shard, redis) = (shard_with_rows(), Redis::start());
+    let ([one, other], [mut writes, mut reads]) = two(&shard, &redis);
+    for round in 0..5 {
+        stored(&mut writes, &one, &redis, READ);
+        reads.rows(READ);
+        writes.run(&format!("UPDATE t SET v = 'r{round}' WHERE id = 3"));
+        assert_eq!(writes.rows(READ), [format!("r{round}")], "its own write");
+        let written = Instant::now();
+        until("the write to be seen", || {
+            reads.rows(READ) == [format!("r{round}")]
+        });
+        assert!(
+            written.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            written.elapsed()
+        );
+        // A third hears of nothing but what Redis says, and is not told what was before.
+        redis.say(&[b"FLUSHALL"]);
+    }
+    drop((one, other));
+}
+
+#[test]
+fn what_lies_there_and_is_not_ours_is_a_miss() {
+    let (shard, redis) = (shard_with_rows(), Redis::start());
+    let proxy = start(&shard, &redis);
+    let mut wire = proxy.door(&shard.database).wire();
+    ready(&mut wire, &proxy);
+    stored(&mut wire, &proxy, &redis, READ);
+    let name = redis.answers().remove(0);
+    let sealed = match redis.say(&[b"GET", &name]) {
+        pgshunt::cache::redis::resp::Reply::Bulk(Some(sealed)) => sealed,
+        other => panic!("{other:?}"),
+    };
+    let end = sealed.len() - 1;
+    let bent = [&sealed[..end], &[sealed[end] ^ 1]].concat();
+    let long = vec![b'x'; 4 << 20];
+    for poison in [&b""[..], b"x", &bent, &sealed[..end], &long] {
+        redis.say(&[b"SET", &name, poison, b"PX", b"50000"]);
+        // A change nobody wrote: the first level forgets, the second is asked.
+        proxy.console().wire().run("CLEAR_CACHE");
+        assert_eq!(wire.rows(READ), ["v3"]);
+    }
+    assert!(number(&proxy, FOREIGN) >= 3);
+    // An answer that has no end of its life, and things that are no strings.
+    for words in [
+        [&b"SET"[..], &name, &sealed, b"KEEPTTL"],
+        [b"HSET", &name, b"a", b"b"],
+        [b"RPUSH", &name, b"a", b"b"],
+    ] {
+        redis.say(&[b"DEL", &name]);
+        redis.say(&words);
+        proxy.console().wire().run("CLEAR_CACHE");
+        assert_eq!(wire.rows(READ), ["v3"]);
+    }
+    // What says what has changed is no list of numbers: Redis is left alone, and nothing is wrong.
+    let changes = match redis.say(&[b"KEYS", b"pgshunt:changes:*"]) {
+        pgshunt::cache::redis::resp::Reply::Array(Some(mut names)) => names.remove(0),
+        other => panic!("{other:?}"),
+    };
+    let pgshunt::cache::redis::resp::Reply::Bulk(Some(changes)) = changes else {
+        panic!("no name");
+    };
+    redis.say(&[b"SET", &changes, b"x"]);
+    until("Redis to be left alone", || {
+        wire.run("UPDATE t SET v = 'w' WHERE id = 3");
+        assert_eq!(wire.rows(READ), ["w"]);
+        shown(&proxy)[REDIS] == "off"
+    });
+    redis.say(&[b"DEL", &changes]);
+    ready(&mut wire, &proxy);
+}
+
+#[test]
+fn a_redis_that_is_slow_or_gone_is_a_miss() {
+    let (shard, mut redis) = (shard_with_rows(), Redis::start());
+    let proxy = start(&shard, &redis);
+    let mut wire = proxy.door(&shard.database).wire();
+    ready(&mut wire, &proxy);
+    redis.say(&[b"CLIENT", b"PAUSE", b"5000", b"ALL"]);
+    let paused = Instant::now();
+    for id in 1..=10 {
+        assert_eq!(
+            wire.rows(&format!("SELECT v FROM t WHERE id = {id}")),
+            [format!("v{id}")]
+        );
+    }
+    assert!(
+        paused.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        paused.elapsed()
+    );
+    redis.kill();
+    wire.run("UPDATE t SET v = 'gone' WHERE id = 3");
+    assert_eq!(wire.rows(READ), ["gone"]);
+    until("Redis to be missed", || shown(&proxy)[REDIS] == "off");
+    assert_eq!(wire.rows(READ), ["gone"]);
+    redis.again();
+    ready(&mut wire, &proxy);
+    stored(&mut wire, &proxy, &redis, READ);
+    assert!(proxy.log().contains("answers are not shared"));
+}
+
+/// One row, raised by three writers in turn; both readers look all the time. Redis dies and comes back in between.
+#[test]
+fn nobody_reads_what_was_before_a_write_it_may_know_of() {
+    let (shard, mut redis) = (shard_with_rows(), Redis::start());
+    shard
+        .database
+        .door()
+        .wire()
+        .run("CREATE TABLE n (id int PRIMARY KEY, n int); INSERT INTO n VALUES (1, 0)");
+    let (proxies, mut wires) = two(&shard, &redis);
+    let mut direct = shard.database.door().wire();
+    let read = "SELECT n FROM n WHERE id = 1";
+    // When each number was acknowledged.
+    let mut written = vec![Instant::now()];
+    let mut own = [0, 0];
+    for round in 1..=600_usize {
+        match round {
+            200 => redis.kill(),
+            350 => redis.again(),
+            450 => drop(redis.say(&[b"FLUSHALL"])),
+            _ => {}
+        }
+        let writer = round % 7;
+        let sql = format!("UPDATE n SET n = {round} WHERE id = 1");
+        match writer {
+            0 | 1 => wires[writer].run(&sql),
+            2 => direct.run(&sql),
+            // Only every other round writes: the answers in between are shared.
+            _ => {}
+        }
+        let number = if writer < 3 { round } else { written.len() - 1 };
+        written.resize(number + 1, Instant::now());
+        if let Some(last) = own.get_mut(writer) {
+            *last = round;
+        }
+        for one in [0, 1] {
+            let asked = Instant::now();
+            let seen: usize = wires[one].value(read).parse().expect("a number");
+            assert!(
+                seen >= own[one],
+                "round {round}: {seen} after its own {}",
+                own[one]
+            );
+            if let Some(next) = written.get(seen + 1) {
+                let late = asked.saturating_duration_since(*next);
+                assert!(
+                    late < Duration::from_secs(2),
+                    "round {round}: {seen} is {late:?} old"
+                );
+            }
+        }
+    }
+    let shared: u64 = proxies.iter().map(|proxy| number(proxy, STORED)).sum();
+    assert!(shared > 10, "{shared} answers were shared");
+    for proxy in &proxies {
+        until("Redis to be there again", || shown(proxy)[REDIS] == "shared");
+    }
+}
