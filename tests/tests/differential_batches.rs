@@ -415,3 +415,22 @@ fn an_error_speaks_of_a_statement_by_the_clients_name_though_all_are_deallocated
         ],
     );
 }
+
+#[test]
+fn a_sync_amid_copy_data_all_in_one_batch() {
+    let mut stage = Stage::new();
+    let data = |data: &[u8]| Message::raw(b'd', data);
+    let (right, wrong) = (|| data(b"80\tright\n"), || data(b"not a number\n"));
+    let done = || Message::raw(b'c', b"");
+    let begin = || vec![p("", "COPY t (a, b) FROM STDIN"), b("", ""), e("")];
+    for rest in [
+        vec![wrong(), s()],
+        vec![wrong(), s(), right(), s(), done(), s()],
+        vec![right(), s(), wrong(), s(), done(), s()],
+        vec![Message::flush(), wrong(), s(), right(), s(), done(), s()],
+        vec![s(), wrong(), s(), s()],
+    ] {
+        let batch: Vec<Message> = begin().into_iter().chain(rest).collect();
+        same_on(&mut stage, &[&batch, &[q("SELECT 1")]]);
+    }
+}

@@ -30,8 +30,9 @@ pub(super) struct Copies {
 }
 
 impl Session {
-    /// A Bind is sent: of this text, to this portal.
-    pub(super) fn binds_copy(&mut self, text: &[u8], portal: &[u8]) {
+    /// A Bind is sent: of the statement of this Parse behind its name, to this portal.
+    pub(super) fn binds_copy(&mut self, body: &[u8], portal: &[u8]) {
+        let text = cstr(body).map_or(&b""[..], |(text, _)| text);
         self.copies.bound = reads_data(text).then(|| portal.into());
     }
 
