@@ -307,14 +307,6 @@ fn a_skipped_close_of_the_unnamed_statement_and_a_query_right_behind() {
 }
 
 #[test]
-fn a_level_of_isolation_behind_a_reset() {
-    same(&[
-        &[q("START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ WRITE")],
-        &[q("RESET search_path; BEGIN ISOLATION LEVEL REPEATABLE READ")],
-    ]);
-}
-
-#[test]
 fn a_name_taken_by_sql_right_before() {
     same(&[
         &[p("a", "SET TRANSACTION READ ONLY"), s()],

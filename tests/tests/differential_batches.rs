@@ -434,3 +434,23 @@ fn a_sync_amid_copy_data_all_in_one_batch() {
         same_on(&mut stage, &[&batch, &[q("SELECT 1")]]);
     }
 }
+
+/// On servers where others have used sequences, and somebody has asked for that.
+#[test]
+fn a_level_of_isolation_behind_other_words_where_strangers_used_sequences() {
+    let mut stage = Stage::new();
+    for words in ["RESET search_path;", ""] {
+        same_on(&mut stage, &[&[q("SELECT nextval('s'), lastval()")]]);
+        let text = format!(
+            "{words} START TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE; SET LOCAL work_mem = '5MB'"
+        );
+        same_on(
+            &mut stage,
+            &[
+                &[q("START TRANSACTION ISOLATION LEVEL SERIALIZABLE")],
+                &[q(&text)],
+                &[q("SELECT lastval()")],
+            ],
+        );
+    }
+}

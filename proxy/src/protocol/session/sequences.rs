@@ -1,6 +1,6 @@
 //! `currval` and `lastval` tell of this session, or of nobody: a server remembers whoever used its sequences last.
 
-use routing_rules::Effects;
+use routing_rules::{Effects, sets_transaction};
 
 use super::pipeline::{Expect, Own, Parsed};
 use super::{Backend, Desk, Session, Sink};
@@ -66,6 +66,11 @@ impl Session {
             return;
         }
         if !asks && !effects.contains(Effects::PROBE) && !may_call_nextval(text) {
+            return;
+        }
+        if !asks && sets_transaction(text, self.lex()) {
+            // To discard takes the transaction's snapshot, and what must come before that would be refused. The next text
+            // sees to it; what this one adds is then rather not known.
             return;
         }
         if !desk.statements.asks_sequences {
