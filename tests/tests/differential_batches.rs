@@ -454,3 +454,38 @@ fn a_level_of_isolation_behind_other_words_where_strangers_used_sequences() {
         );
     }
 }
+
+#[test]
+fn a_name_deallocated_behind_a_parse_that_fails() {
+    let mut stage = Stage::new();
+    same_on(
+        &mut stage,
+        &[
+            &[p("b", "SELECT 2"), s()],
+            &[p("b", "SELECT 1"), p("", "DEALLOCATE PREPARE b"), b("q", ""), s()],
+            &[b("p", "b"), s()],
+        ],
+    );
+}
+
+#[test]
+fn execute_of_a_name_behind_an_error_in_a_transaction() {
+    let mut stage = Stage::new();
+    same_on(
+        &mut stage,
+        &[
+            &[p("a", "SELECT $1"), s()],
+            &[
+                q("BEGIN"),
+                p("", "EXECUTE a (1)"),
+                b("", ""),
+                Message::describe(b'P', ""),
+                e(""),
+                e(""),
+                Message::describe(b'S', "a"),
+                Message::flush(),
+                s(),
+            ],
+        ],
+    );
+}

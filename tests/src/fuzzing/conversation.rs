@@ -295,7 +295,7 @@ impl World {
                         | Expect::SayClosed(_)
                         | Expect::Forgets(..)
                         | Expect::Gone(_)
-                        | Expect::HandedOver(_)
+                        | Expect::HandedOver(..)
                         | Expect::EndedAll(_)
                         | Expect::CopyEnd
                 )
@@ -310,7 +310,7 @@ fn owed(expect: &Expect) -> Owed {
         Expect::Query | Expect::EarlySyncs { .. } | Expect::Own(_) => Owed::Query,
         Expect::FunctionCall => Owed::Function,
         Expect::Sync => Owed::Ready,
-        Expect::Parse(_) | Expect::ParseUnnamed(..) | Expect::OwnParse(_) => Owed::Parse,
+        Expect::Parse(_) | Expect::ParseUnnamed(..) | Expect::OwnParse(_) | Expect::Told(_) => Owed::Parse,
         Expect::Bind | Expect::Misbound(_) | Expect::OwnBind => Owed::Bind,
         Expect::DescribeStatement(_) | Expect::OwnDescribe(..) | Expect::Fails(_) => Owed::Statement,
         Expect::DescribePortal(_) => Owed::Portal,
@@ -320,7 +320,7 @@ fn owed(expect: &Expect) -> Owed {
         | Expect::SayClosed(_)
         | Expect::Forgets(..)
         | Expect::Gone(_)
-        | Expect::HandedOver(_)
+        | Expect::HandedOver(..)
         | Expect::EndedAll(_)
         | Expect::CopyEnd => unreachable!("checked at each step"),
     }

@@ -210,7 +210,7 @@ impl Session {
         };
         let (to, ends) = match (kind, head) {
             (b'1', Expect::Parse(_) | Expect::ParseUnnamed(..)) => (To::Client, true),
-            (b'1', Expect::OwnParse(_)) => (To::Nobody, true),
+            (b'1', Expect::OwnParse(_) | Expect::Told(_)) => (To::Nobody, true),
             (b'2', Expect::Bind | Expect::Misbound(_)) | (b'3', Expect::Close) => (To::Client, true),
             (b'3', Expect::OwnClose(_)) | (b'2', Expect::OwnBind) | (b'C', Expect::OwnExecute) => {
                 (To::Nobody, true)
@@ -331,6 +331,7 @@ impl Session {
             }
             Expect::OwnParse(Parsed::Named(id)) => backend.held.remove(id),
             Expect::OwnParse(_) => backend.unnamed = 0,
+            Expect::Told(name) => self.by_own_name.retain(|own| **own != *name),
             Expect::SayParsed(name) => {
                 self.prepared.as_mut().map(|map| map.remove(&name));
             }
@@ -338,8 +339,11 @@ impl Session {
                 let (name, statement) = *entry;
                 self.prepared.get_or_insert_default().insert(name, statement);
             }
-            Expect::HandedOver(entry) => {
+            Expect::HandedOver(entry, was_told) => {
                 let (name, statement) = *entry;
+                if was_told {
+                    self.by_own_name.push(name.clone());
+                }
                 self.prepared.get_or_insert_default().insert(name, statement);
             }
             Expect::Gone(entry) => {
@@ -448,7 +452,7 @@ impl Session {
                 Some(Expect::SayParsed(_)) => reply::parse_complete(sink.forward.made(input)),
                 Some(Expect::SayClosed(_)) => reply::close_complete(sink.forward.made(input)),
                 Some(Expect::CopyEnd | Expect::Forgets(..) | Expect::Gone(_)) => {}
-                Some(Expect::HandedOver(_) | Expect::EndedAll(_)) => {}
+                Some(Expect::HandedOver(..) | Expect::EndedAll(_)) => {}
                 _ => return,
             }
             backend.pipeline.pop();

@@ -25,10 +25,10 @@ impl Session {
             // From here on SQL may have taken a name; the probe will tell.
             self.pins.insert(Pin::SqlPrepare);
         }
-        if self.prepared.is_none() {
+        if self.prepared.is_none() || is_one_deallocate {
             return true;
         }
-        let ends_some = has(b"deallocate") && !is_one_deallocate;
+        let ends_some = has(b"deallocate");
         if !has(b"execute") && !has(b"prepare") && !ends_some {
             return true;
         }
@@ -67,7 +67,7 @@ impl Session {
             });
             if is_open {
                 // Behind an open batch no Sync of ours may come, but a Parse may.
-                backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
+                backend.pipeline.push(Expect::Told(name.clone()));
             } else {
                 reply::frame(out, b'S', |_| ());
                 backend.pipeline.push(Expect::Own(Own::Clean));
@@ -93,6 +93,9 @@ impl Session {
         let Some(entry) = removed else { return };
         if self.by_own_name.contains(&entry.0) {
             self.by_own_name.retain(|own| *own != entry.0);
+            if !backend.pipeline.is_empty() {
+                backend.pipeline.push(Expect::HandedOver(Box::new(entry), true));
+            }
             return;
         }
         // Anything will do, and what it was might not be understood any more.
@@ -101,7 +104,7 @@ impl Session {
             out.extend_from_slice(&[0; 3]);
         });
         if !backend.pipeline.is_empty() {
-            backend.pipeline.push(Expect::HandedOver(Box::new(entry)));
+            backend.pipeline.push(Expect::HandedOver(Box::new(entry), false));
         }
         backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
     }

@@ -26,6 +26,8 @@ pub enum Expect {
     ParseUnnamed(u64, Option<Box<(Unnamed, u64)>>),
     /// A Parse of ours ahead of a client's Bind or Describe.
     OwnParse(Parsed),
+    /// A Parse of ours that gives the server a statement under the client's own name; should it not be run, there is none.
+    Told(Box<[u8]>),
     /// A client's Bind.
     Bind,
     /// A client's Bind with the wrong number of parameters, of the statement with this name of the client's.
@@ -53,8 +55,9 @@ pub enum Expect {
     Forgets(Box<(Unnamed, u64)>, u64),
     /// No answer: a statement the Query behind it gives up; should that not be run, the server still holds it.
     Gone(Box<Closed>),
-    /// No answer: a name the server has from here on in place of pgshunt; should it not come to that, it is ours again.
-    HandedOver(Box<Closed>),
+    /// No answer: a name the server has from here on in place of pgshunt; should it not come to that, it is ours again, and
+    /// the server still knows it by that name if it did before.
+    HandedOver(Box<Closed>, bool),
     /// No answer: what stands before it has ended all prepared statements; should it not be run, they are there again.
     EndedAll(Box<All>),
     /// A Bind of ours in the middle of a client's batch.
@@ -214,7 +217,7 @@ impl Pipeline {
     /// The client's name for a statement of this number that it gives up further on.
     pub fn closed(&self, id: u64) -> Option<&[u8]> {
         self.queue.iter().find_map(|expect| match expect {
-            Expect::SayClosed(Some(closed)) | Expect::Gone(closed) | Expect::HandedOver(closed)
+            Expect::SayClosed(Some(closed)) | Expect::Gone(closed) | Expect::HandedOver(closed, _)
                 if closed.1.id == id =>
             {
                 Some(&*closed.0)
@@ -306,7 +309,7 @@ impl Pipeline {
                 | Expect::SayClosed(_)
                 | Expect::Forgets(..)
                 | Expect::Gone(_)
-                | Expect::HandedOver(_)
+                | Expect::HandedOver(..)
                 | Expect::EndedAll(_) => at += 1,
                 _ => comes = false,
             }
@@ -323,6 +326,7 @@ fn opens(expect: &Expect) -> Option<bool> {
         Expect::Parse(_)
         | Expect::ParseUnnamed(..)
         | Expect::OwnParse(_)
+        | Expect::Told(_)
         | Expect::Bind
         | Expect::Misbound(_)
         | Expect::DescribeStatement(_)
@@ -338,7 +342,7 @@ fn opens(expect: &Expect) -> Option<bool> {
         | Expect::SayClosed(_)
         | Expect::Forgets(..)
         | Expect::Gone(_)
-        | Expect::HandedOver(_)
+        | Expect::HandedOver(..)
         | Expect::EndedAll(_)
         | Expect::EarlySyncs { .. }
         | Expect::CopyEnd => None,
@@ -350,10 +354,11 @@ fn changes_names(expect: &Expect) -> bool {
     match expect {
         Expect::Parse(_)
         | Expect::OwnParse(_)
+        | Expect::Told(_)
         | Expect::OwnClose(_)
         | Expect::SayParsed(_)
         | Expect::Gone(_)
-        | Expect::HandedOver(_)
+        | Expect::HandedOver(..)
         | Expect::EndedAll(_)
         | Expect::SayClosed(_) => true,
         Expect::Query
