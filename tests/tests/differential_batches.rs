@@ -489,3 +489,37 @@ fn execute_of_a_name_behind_an_error_in_a_transaction() {
         ],
     );
 }
+
+#[test]
+fn execute_of_a_name_right_behind_another_unit() {
+    let mut stage = Stage::new();
+    same_on(
+        &mut stage,
+        &[
+            &[p("a", "SELECT $1"), s()],
+            &[
+                e("nothing"),
+                s(),
+                p("", "EXECUTE a (1)"),
+                Message::describe(b'S', ""),
+                b("", ""),
+                e(""),
+                s(),
+            ],
+        ],
+    );
+}
+
+#[test]
+fn a_rollback_parsed_in_a_failed_transaction_where_strangers_used_sequences() {
+    let mut stage = Stage::new();
+    same_on(&mut stage, &[&[q("SELECT nextval('s'), lastval()")]]);
+    same_on(
+        &mut stage,
+        &[
+            &[q("BEGIN READ ONLY")],
+            &[e("q"), s()],
+            &[Message::close(b'P', ""), p("", "ROLLBACK AND CHAIN"), s()],
+        ],
+    );
+}

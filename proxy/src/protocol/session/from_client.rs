@@ -302,7 +302,8 @@ impl Session {
         }
         if matches!(kind, b'P' | b'B' | b'D' | b'E' | b'C')
             && !backend.pipeline.is_open()
-            && in_doubt(frame, backend)
+            && (in_doubt(frame, backend)
+                || !backend.pipeline.owes_nothing_to_client() && self.tells_behind(kind, frame.body()))
         {
             return Went::Not(Next::Drain);
         }

@@ -3,6 +3,7 @@
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
 use super::{Backend, Session, Sink};
+use crate::protocol::message::{Bind, Named, Parse};
 use crate::protocol::reply;
 
 impl Session {
@@ -81,6 +82,31 @@ impl Session {
             }
         }
         true
+    }
+
+    /// A message begins a unit, while one before it is not answered: must that be waited for, because the server is to be
+    /// told of names first?
+    pub(super) fn tells_behind(&self, kind: u8, body: &[u8]) -> bool {
+        let Some(prepared) = &self.prepared else {
+            return false;
+        };
+        let speaks = |text: &[u8]| {
+            let is_one = |word: &[u8]| {
+                text.windows(word.len())
+                    .any(|window| window.eq_ignore_ascii_case(word))
+            };
+            is_one(b"execute") || is_one(b"prepare")
+        };
+        let of_name = |name: &[u8]| match name {
+            b"" => &self.unnamed.body[..],
+            name => prepared.get(name).map_or(&b""[..], |statement| &statement.body),
+        };
+        match kind {
+            b'P' => Parse::read(body).is_some_and(|parse| speaks(parse.text)),
+            b'B' => Bind::read(body).is_some_and(|bind| speaks(of_name(bind.statement))),
+            b'D' => matches!(Named::read(body), Some(Named::Statement(name)) if speaks(of_name(name))),
+            _ => false,
+        }
     }
 
     /// Before a Bind of a DEALLOCATE: should it be of one of the client's own, the server must know something by that name,

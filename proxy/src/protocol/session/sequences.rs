@@ -80,12 +80,13 @@ impl Session {
             }
             return;
         }
+        if backend.status == b'E' && !backend.pipeline.has_units_in_flight() {
+            // Neither this nor that will be run.
+            return;
+        }
         backend.remembers = Remembers::Own;
         if backend.pipeline.is_open() {
             return discard_in_batch(input, backend, sink);
-        }
-        if backend.pipeline.is_empty() && backend.status == b'E' {
-            return;
         }
         reply::query(sink.forward.made(input), DISCARD);
         backend.pipeline.push(Expect::Own(Own::Clean));

@@ -97,9 +97,19 @@ fn a_row_longer_than_any_buffer_passes_as_it_comes() {
 #[test]
 fn a_client_that_leaves_in_a_copy_ends_it() {
     let mut world = one();
-    world.say(0, "P{|copy t from stdin} B{} E S d{row}");
+    world.say(0, "P{|copy t from stdin} B{} E H d{row}");
     let client = &mut world.clients[0];
     let server = client.server.as_mut().expect("held");
     let words = client.session.wind_up(&mut server.backend).expect("a way out");
     assert_eq!(told(&server.postgres.hear(&words)), "E{57014} Z{I}");
+}
+
+/// Whether the Sync counts is not known: the server is closed.
+#[test]
+fn a_client_that_leaves_in_a_copy_behind_a_sync_leaves_no_way_out() {
+    let mut world = one();
+    world.say(0, "P{|copy t from stdin} B{} E S d{row}");
+    let client = &mut world.clients[0];
+    let server = client.server.as_mut().expect("held");
+    assert_eq!(client.session.wind_up(&mut server.backend), None);
 }
