@@ -52,13 +52,13 @@ pub use keys::{
     Use, Values,
 };
 pub use names::{Kind, Known, Names};
-pub use place::{Format, Function, Key, KeyType, NotAKey, Placement, Shard, Unplaced};
+pub use place::{Entry, Format, Function, Key, KeyType, NotAKey, Placement, Shard, Source, Unplaced};
 pub use route::{Freshness, Reason, Reasons, Route, Target, route};
 pub use rules::{Consistency, Reads, Rules};
 pub use scatter::{Count, Finish, Merge, Plan, SortColumn, SortKey, Template, TextOrder, WrongType};
 pub use script::{Lex, Script, read};
 pub use shapes::{Counts, Shapes};
-pub use sharding::{Guard, Named, NoKey, RawSharding, Role, Sharding, WrongSharding};
+pub use sharding::{Catalog, Guard, Named, NoKey, RawSharding, Role, Sharding, WrongSharding};
 pub use split::{CopyError, CopyFault, CopyFormat, CopyOptions, CopySplitter, Goes, InsertPart, in_order};
 pub use sql::{Kind as PieceKind, Literal, Pieces, Unread, cut};
 pub use tables::{Column, Table, TableKind, Tables};

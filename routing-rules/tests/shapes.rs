@@ -24,6 +24,7 @@ fn sharding() -> Sharding {
         reference: vec![Named::parse("r")],
         home: HashMap::new(),
         functions: Vec::new(),
+        catalog: None,
         no_key: NoKey::Scatter,
         guard: Guard::Off,
     }

@@ -29,6 +29,7 @@ fn sharding() -> Sharding {
         reference: vec![Named::parse("kinds")],
         home: HashMap::new(),
         functions: Vec::new(),
+        catalog: None,
         no_key: NoKey::Scatter,
         guard: Guard::Off,
     }

@@ -50,8 +50,8 @@ fn the_tools_know_the_shards() {
     );
     let mut console = proxy.console().wire();
     let tenants = console.rows("SHOW TENANTS");
-    assert_eq!(tenants.len(), 3, "{tenants:?}");
-    assert!(tenants[1].ends_with("|2|s2|list"), "{tenants:?}");
+    assert_eq!(tenants.len(), 4, "{tenants:?}");
+    assert!(tenants[1].ends_with("|2|s2|list|NULL"), "{tenants:?}");
 }
 
 #[test]

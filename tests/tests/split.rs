@@ -40,6 +40,7 @@ fn sharding(key_type: KeyType) -> Sharding {
         reference: Vec::new(),
         home: HashMap::new(),
         functions: Vec::new(),
+        catalog: None,
         no_key: NoKey::Scatter,
         guard: Guard::Off,
     }

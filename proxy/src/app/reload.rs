@@ -1,6 +1,7 @@
 //! Follows the configuration while pgshunt runs: when its files change, on SIGHUP, and when the console asks. All of it
 //! is taken over, or nothing.
 
+use std::cmp::Ordering;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::fault::Fault;
 use crate::net::tls::FromClient;
 use crate::protocol::sqlstate;
 use crate::server::address::Target;
-use crate::snapshot::{LogSettings, Snapshot};
+use crate::snapshot::{Database, LogSettings, Snapshot};
 
 /// Mistakes the console is shown; the log has them all.
 const MISTAKES_SHOWN: usize = 5;
@@ -179,6 +180,7 @@ impl Reloader {
         };
         let read = config::load(path).map_err(Refusal::Mistakes)?;
         let now = self.common.snapshot.load();
+        older_catalogs(&now, &read)?;
         let changed = [
             ("threads", read.threads != now.threads && !has_threads),
             ("clients in [listen]", read.listen.clients != now.listen.clients),
@@ -218,6 +220,39 @@ impl Reloader {
             // A worker that has ended has nothing to follow.
             let _ = told.await;
         }
+    }
+}
+
+/// Refuses a catalog that is older than the one in force: what has been placed since would be looked for elsewhere.
+fn older_catalogs(now: &Snapshot, read: &Snapshot) -> Result<(), Refusal> {
+    let mistake = |database: &Database| {
+        let mut known = now.databases.iter();
+        let known = known
+            .find(|known| known.name == database.name)?
+            .sharding
+            .as_ref()?;
+        let new = database.sharding.as_ref()?;
+        let (before, after) = (known.catalog.as_ref()?, new.catalog.as_ref()?);
+        let what = match after.epoch.cmp(&before.epoch) {
+            _ if after.file != before.file => return None,
+            Ordering::Greater => return None,
+            Ordering::Equal if new.placement.catalog() == known.placement.catalog() => return None,
+            Ordering::Equal => format!("has changed, and its epoch is {} as before", after.epoch),
+            Ordering::Less => format!(
+                "is of epoch {}, and that of epoch {} is in force",
+                after.epoch, before.epoch
+            ),
+        };
+        Some(Mistake {
+            file: after.file.clone(),
+            line: None,
+            what,
+            hint: Some("the epoch grows with every change: `pgshunt tenant set` sees to it".into()),
+        })
+    };
+    match read.databases.iter().filter_map(mistake).collect::<Vec<_>>() {
+        none if none.is_empty() => Ok(()),
+        mistakes => Err(Refusal::Mistakes(mistakes)),
     }
 }
 

@@ -1,5 +1,6 @@
-//! What is known of a database from its own catalog.
+//! What is known of a database from its own catalog; and `file`, which tenants have a shard of their own.
 
+pub mod file;
 pub mod keep;
 pub mod names;
 pub mod relations;

@@ -70,7 +70,7 @@ enum Verb {
     Cache(cache::Args),
     /// Make the role pgshunt itself uses on the servers, or show the SQL
     Setup(setup::Args),
-    /// Say where tenants are, and whether their rows are there
+    /// Say where tenants are and whether their rows are there; give one a shard of its own
     Tenant(tenant::Args),
     /// Turn a PgBouncer configuration into ours
     Import(import::Args),
@@ -154,6 +154,9 @@ mod tests {
             ("tenant where -c f.toml 7", true),
             ("tenant list -c f.toml --database d", true),
             ("tenant verify -c f.toml", true),
+            ("tenant set -c f.toml 7 s1 --force", true),
+            ("tenant set -c f.toml 7", false),
+            ("tenant unset -c f.toml 7", true),
             ("tenant where -c f.toml", false),
             ("tenant", false),
             ("import", false),

@@ -77,6 +77,7 @@ pub(super) const SHARDING: Keys = Keys {
         "list",
         "range",
         "others",
+        "catalog",
         "tenants",
         "reference",
         "columns",

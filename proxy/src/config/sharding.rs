@@ -1,12 +1,16 @@
 //! `[sharding]` of a file of rules: read as one value, checked by `routing_rules`, each mistake put where it was written.
 
-use routing_rules::{RawSharding, Sharding, WrongSharding};
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+
+use routing_rules::{Entry, RawSharding, Sharding, Source, WrongSharding};
 use serde::Deserialize;
 use toml::de::{DeValue, ValueDeserializer};
 
+use super::files;
 use super::keys;
-use super::mistake::Wrong;
+use super::mistake::{Mistake, Wrong};
 use super::raw::Section;
+use crate::catalog::file::Entries;
 
 /// What the section means on a database with these shards. `None`: there is none, or it is wrong, which is noted.
 pub(super) fn sharding(root: &Section, shards: &[&str]) -> Option<Sharding> {
@@ -25,7 +29,7 @@ pub(super) fn sharding(root: &Section, shards: &[&str]) -> Option<Sharding> {
         }
     };
     match raw.check(shards) {
-        Ok(sharding) => Some(sharding),
+        Ok(sharding) => with_catalog(&section, sharding, shards),
         Err(wrongs) => {
             for wrong in wrongs {
                 note(&section, value.get_ref(), &wrong);
@@ -33,6 +37,55 @@ pub(super) fn sharding(root: &Section, shards: &[&str]) -> Option<Sharding> {
             None
         }
     }
+}
+
+/// With the entries of the file it names, if it names one.
+fn with_catalog(section: &Section, mut sharding: Sharding, shards: &[&str]) -> Option<Sharding> {
+    let Some(catalog) = &mut sharding.catalog else {
+        return Some(sharding);
+    };
+    let path = section.path("catalog")?;
+    if let Err(wrong) = files::readable(&path.value) {
+        let hint = "a new one holds two lines: epoch = 0, entries = 0";
+        section.wrong_value("catalog", path.at, wrong.hint(hint));
+        return None;
+    }
+    let mistake = |line, what, hint| Mistake {
+        file: path.value.clone(),
+        line,
+        what,
+        hint,
+    };
+    let entries = match Entries::read(&path.value, sharding.key_type, shards) {
+        Ok(entries) => entries,
+        Err(wrongs) => {
+            let mistakes = wrongs.into_iter();
+            let mistakes =
+                mistakes.map(|wrong| mistake(wrong.line, wrong.what, wrong.hint.map(str::to_owned)));
+            section.findings().elsewhere(mistakes.collect());
+            return None;
+        }
+    };
+    catalog.file = path.value.clone();
+    catalog.epoch = entries.epoch;
+    let mut twice = Vec::new();
+    for (key, shard) in entries.tenants {
+        let entry = Entry {
+            shard,
+            source: Source::Catalog,
+        };
+        match sharding.placement.entries.entry(key) {
+            Vacant(vacant) => drop(vacant.insert(entry)),
+            Occupied(other) => {
+                let rules = section.findings().file().display();
+                let what = format!("tenant {} has an entry in {rules} too", other.key());
+                twice.push(mistake(None, what, Some("keep one of them".into())));
+            }
+        }
+    }
+    let is_sound = twice.is_empty();
+    section.findings().elsewhere(twice);
+    is_sound.then_some(sharding)
 }
 
 /// The key's own place, or else that of the section.

@@ -16,9 +16,27 @@ pub type Shard = Box<str>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// Tenants with a shard of their own choice; they win.
-    pub entries: HashMap<Key, Shard>,
+    pub entries: HashMap<Key, Entry>,
     /// Where all others are.
     pub function: Function,
+}
+
+/// A tenant's own shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it is.
+    pub shard: Shard,
+    /// Where that is written.
+    pub source: Source,
+}
+
+/// Where an entry is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In the rules, by hand.
+    Rules,
+    /// In the catalog, a file that commands change.
+    Catalog,
 }
 
 /// How a key without an entry finds its shard.
@@ -40,23 +58,22 @@ pub struct Unplaced;
 impl Placement {
     /// The shard of a key.
     pub fn shard(&self, key: &Key) -> Result<&str, Unplaced> {
-        if let Some(shard) = self.entries.get(key) {
-            return Ok(shard);
+        match self.entries.get(key) {
+            Some(entry) => Ok(&entry.shard),
+            None => self.function.shard(key),
         }
-        let shard = match &self.function {
-            Function::Hash(remainders) => remainders.get(remainder(key, remainders.len())?),
-            Function::List(list, others) => list.get(key).or(others.as_ref()),
-            Function::Range(bounds, last) => {
-                let above = bounds.partition_point(|(bound, _)| bound <= key);
-                bounds.get(above).map(|(_, shard)| shard).or(last.as_ref())
-            }
-        };
-        shard.map(|shard| &**shard).ok_or(Unplaced)
+    }
+
+    /// What the catalog says, in order of the keys.
+    pub fn catalog(&self) -> BTreeMap<&Key, &str> {
+        let entries = self.entries.iter();
+        let own = entries.filter(|(_, entry)| entry.source == Source::Catalog);
+        own.map(|(key, entry)| (key, &*entry.shard)).collect()
     }
 
     /// All shards that hold rows, each once, in order of their names.
     pub fn shards(&self) -> Vec<&str> {
-        let mut shards: Vec<&str> = self.entries.values().map(|shard| &**shard).collect();
+        let mut shards: Vec<&str> = self.entries.values().map(|entry| &*entry.shard).collect();
         match &self.function {
             Function::Hash(remainders) => shards.extend(remainders.iter().map(|shard| &**shard)),
             Function::List(list, others) => shards.extend(list.values().chain(others).map(|shard| &**shard)),
@@ -73,6 +90,21 @@ impl Placement {
         shards.sort_unstable();
         shards.dedup();
         shards
+    }
+}
+
+impl Function {
+    /// The shard of a key that has no entry.
+    pub fn shard(&self, key: &Key) -> Result<&str, Unplaced> {
+        let shard = match self {
+            Function::Hash(remainders) => remainders.get(remainder(key, remainders.len())?),
+            Function::List(list, others) => list.get(key).or(others.as_ref()),
+            Function::Range(bounds, last) => {
+                let above = bounds.partition_point(|(bound, _)| bound <= key);
+                bounds.get(above).map(|(_, shard)| shard).or(last.as_ref())
+            }
+        };
+        shard.map(|shard| &**shard).ok_or(Unplaced)
     }
 }
 
@@ -105,7 +137,13 @@ mod tests {
     #[test]
     fn an_entry_wins_over_the_function() {
         let placement = Placement {
-            entries: HashMap::from([(Key::Integer(7), "own".into())]),
+            entries: HashMap::from([(
+                Key::Integer(7),
+                Entry {
+                    shard: "own".into(),
+                    source: Source::Catalog,
+                },
+            )]),
             function: Function::Hash(shards(&["s0"])),
         };
         assert_eq!(placement.shard(&Key::Integer(7)), Ok("own"));

@@ -5,6 +5,7 @@ mod raw;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 
 pub use raw::RawSharding;
 
@@ -20,6 +21,8 @@ pub struct Sharding {
     pub key_type: KeyType,
     /// Where keys are.
     pub placement: Placement,
+    /// The file that some of the entries are from, if the rules name one.
+    pub catalog: Option<Catalog>,
     /// The database's shards, in the order of the configuration.
     pub shards: Vec<Shard>,
     /// Tables whose key has another name.
@@ -34,6 +37,15 @@ pub struct Sharding {
     pub no_key: NoKey,
     /// Whether tenants are kept apart.
     pub guard: Guard,
+}
+
+/// The file of tenants with a shard of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Catalog {
+    /// As the rules name it, or where that is.
+    pub file: PathBuf,
+    /// Grows with every change of it.
+    pub epoch: u64,
 }
 
 /// The name of a table or a function in the rules: with its schema, or in any.

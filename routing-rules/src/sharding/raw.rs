@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
-use super::{Guard, Named, NoKey, Sharding, WrongSharding};
-use crate::place::{Function, Key, KeyType, Placement, Shard};
+use super::{Catalog, Guard, Named, NoKey, Sharding, WrongSharding};
+use crate::place::{Entry, Function, Key, KeyType, Placement, Shard, Source};
 
 /// The section as TOML has it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -28,6 +28,8 @@ pub struct RawSharding {
     pub range: Vec<RawBound>,
     /// `list` and `range`: the shard of all other keys.
     pub others: Option<String>,
+    /// A file of tenants with a shard of their own, which commands change. Whoever reads these rules reads it too.
+    pub catalog: Option<String>,
     /// Tenants with a shard of their own.
     pub tenants: BTreeMap<String, String>,
     /// Tables whole on every shard.
@@ -78,6 +80,10 @@ impl RawSharding {
             column: self.column.as_str().into(),
             key_type,
             placement,
+            catalog: self.catalog.as_ref().map(|file| Catalog {
+                file: file.into(),
+                epoch: 0,
+            }),
             shards: shards.iter().map(|&shard| shard.into()).collect(),
             columns: pairs(&self.columns, |_, column| column.into()),
             reference: named(&self.reference),
@@ -195,12 +201,22 @@ impl RawSharding {
         listed
     }
 
-    fn entries(&self, key_type: KeyType, check: &mut Check<'_>) -> HashMap<Key, Shard> {
+    fn entries(&self, key_type: KeyType, check: &mut Check<'_>) -> HashMap<Key, Entry> {
         let mut entries = HashMap::new();
         for (tenant, shard) in &self.tenants {
             let shard = check.shard(&format!("tenants.{tenant}"), shard);
             if let Some(key) = check.key("tenants", key_type, tenant) {
-                entries.insert(key, shard);
+                let entry = Entry {
+                    shard,
+                    source: Source::Rules,
+                };
+                if entries.insert(key, entry).is_some() {
+                    check.wrong(
+                        "tenants",
+                        &format!("{tenant} has two entries"),
+                        "write it once, as PostgreSQL would",
+                    );
+                }
             }
         }
         entries

@@ -17,6 +17,7 @@ pub fn sharding() -> Sharding {
             entries: HashMap::new(),
             function: Function::List(BTreeMap::from([shard(1), shard(2), shard(3)]), Some("s0".into())),
         },
+        catalog: None,
         shards: ["s0", "s1", "s2", "s3"].map(Into::into).into(),
         columns: HashMap::from([
             (Named::parse("tenants"), "id".into()),

@@ -249,7 +249,7 @@ fn columns_are_those_of_pgbouncer() {
             "ssssqiiiiiqqqq",
             "database,shard,primary,state,replicas,sv_active,sv_idle,sv_login,waiting,maxwait_ms,assignments,wait_time,connects,connect_failures",
         ),
-        (Show::Tenants, "ssss", "database,tenant,shard,because"),
+        (Show::Tenants, "ssssq", "database,tenant,shard,because,epoch"),
         (Show::Routes, "ssqs", "database,target,count,about"),
         (
             Show::Cache,
