@@ -85,7 +85,7 @@ mod tests {
         expected.push(path.clone());
         expected.sort();
         assert_eq!(files(&path), expected);
-        [path, rules].map(|file| std::fs::remove_file(file).expect("removed"));
+        let _ = [path, rules].map(|file| std::fs::remove_file(file).expect("removed"));
     }
 
     #[test]
