@@ -85,6 +85,36 @@ fn a_client_that_gives_up_costs_no_connection() {
     }
 }
 
+/// A client that says goodbye behind a statement and hangs up gets it done, as at a PostgreSQL. (One that still waits for
+/// a server gives up with that: else a queue that has become too long would never end.)
+#[test]
+fn what_was_sent_before_a_goodbye_is_done() {
+    let database = cluster::database();
+    // One worker: nobody waits for a server that another has.
+    let proxy = Config::new(&database).threads(1).pool("size = 1").start();
+    let door = proxy.door(&database);
+    let mut looks = database.superuser().wire();
+    looks.run("CREATE TABLE done (n int); GRANT ALL ON done TO PUBLIC");
+    door.wire().run("SELECT 1");
+    for n in 1..=3 {
+        let mut client = door.wire();
+        let insert = format!("INSERT INTO done SELECT {n} FROM pg_sleep(0.2)");
+        let messages = Messages::new().query(&insert);
+        if n == 2 {
+            // The goodbye comes while the statement runs.
+            client.send(&messages);
+            database.runs("INSERT INTO done");
+            client.send(&Messages::new().terminate());
+        } else {
+            client.send(&messages.terminate());
+        }
+        client.hang_up();
+        until(&format!("row {n} to be there"), || {
+            looks.value(&format!("SELECT count(*) FROM done WHERE n = {n}")) == "1"
+        });
+    }
+}
+
 /// pg_doorman#262: without a free file descriptor the accept loop took a whole core.
 #[test]
 fn no_file_descriptors_left_is_waited_out() {

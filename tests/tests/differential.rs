@@ -71,6 +71,9 @@ fn survey() {
                     let play = author::play(seed);
                     if let Some(difference) = stage.perform(&play) {
                         println!("== seed {seed}, as it was:\n{play}\n{difference}");
+                        if number("PGSHUNT_SHRINK", 1) == 0 {
+                            continue;
+                        }
                         let (smaller, difference) = shrink(&mut stage, play, difference);
                         println!("== seed {seed}, made smaller:\n{smaller}\n{difference}");
                     }

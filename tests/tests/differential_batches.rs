@@ -523,3 +523,29 @@ fn a_rollback_parsed_in_a_failed_transaction_where_strangers_used_sequences() {
         ],
     );
 }
+
+#[test]
+fn a_goodbye_right_behind_what_was_asked() {
+    let goodbye = || Message::raw(b'X', b"");
+    let mut stage = Stage::new();
+    same_on(&mut stage, &[&[q("SELECT pg_sleep(0.02); SELECT 1"), goodbye()]]);
+    same_on(
+        &mut stage,
+        &[&[
+            p("", "SELECT generate_series(1, 20000)"),
+            b("", ""),
+            e(""),
+            s(),
+            q("SELECT 2"),
+            goodbye(),
+        ]],
+    );
+    same_on(
+        &mut stage,
+        &[&[q("SELECT 1/0"), e("none"), s(), goodbye(), q("SELECT 3")]],
+    );
+    same_on(
+        &mut stage,
+        &[&[q("BEGIN")], &[q("SELECT 4"), q("SELECT 1/0"), goodbye()]],
+    );
+}

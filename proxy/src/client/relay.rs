@@ -120,7 +120,7 @@ impl Client {
             let then = match ready!(self.poll_event(cx)) {
                 Event::FromClient => self.hear_client(cx),
                 Event::FromServer => self.hear_server(cx),
-                Event::ClientGone => Then::Abandon,
+                Event::ClientGone => self.gone(),
                 Event::ServerGone => self.server_gone(cx),
                 Event::Signalled => self.signalled(cx),
             };
@@ -276,7 +276,7 @@ impl Client {
             self.remember(used, &mut sink.back);
         }
         if !sink.back.is_empty() && self.outbox.write(cx, &mut self.stream, &sink.back).is_err() {
-            then = Then::Abandon;
+            then = self.gone();
         }
         self.inbox.consume(used, &worker.buffers);
         worker.recycle(sink);
@@ -338,7 +338,7 @@ impl Client {
         }
         worker.recycle(sink);
         if written.is_err() {
-            return (Then::Abandon, true);
+            return (self.gone(), true);
         }
         let is_all = !matches!(heard, Heard::UnitEnded | Heard::Settled);
         let then = match heard {

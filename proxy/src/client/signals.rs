@@ -141,6 +141,15 @@ impl Client {
         }
     }
 
+    /// The client's line is gone. Who said goodbye before gets done what it had sent.
+    pub(super) fn gone(&self) -> Then {
+        if self.session.awaits() && self.inbox.bytes().first() == Some(&b'X') {
+            Then::Leave
+        } else {
+            Then::Abandon
+        }
+    }
+
     pub(super) fn say(&mut self, cx: &mut Context<'_>, fault: &Fault) {
         let mut bytes = Vec::new();
         fault.write(&mut bytes);

@@ -362,12 +362,23 @@ impl Session {
                     backend.pipeline.push(Expect::CopyEnd);
                 }
             }
-            b'X' => return Went::Not(Next::Terminate),
+            b'X' => return Went::Not(self.goodbye(backend)),
             // A server in copy mode says more about it than that, before it ends the session.
             _ if was_copying => pass(frame, sink),
             kind => return Went::Not(Next::Fatal(unknown(kind))),
         }
         Went::On
+    }
+
+    /// What a client sent before its Terminate is answered before it leaves, as far as it ends with a Sync.
+    fn goodbye(&self, backend: &Backend) -> Next {
+        let pipeline = &backend.pipeline;
+        let is_owed = pipeline.has_units_in_flight() && !pipeline.owes_nothing_to_client();
+        if is_owed && !self.copy_in {
+            Next::Drain
+        } else {
+            Next::Terminate
+        }
     }
 
     /// Before the first frame of a unit: the client's settings and its BEGIN. True if their outcome must be awaited.

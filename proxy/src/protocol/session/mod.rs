@@ -471,6 +471,11 @@ impl Session {
         Some(out)
     }
 
+    /// Does the next of the client's frames wait for answers to those before it?
+    pub fn awaits(&self) -> bool {
+        self.awaits
+    }
+
     /// The server in hand was lost: what was in flight on it is no more.
     pub fn detach(&mut self) {
         self.tell_lost_changes();
