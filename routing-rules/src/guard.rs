@@ -148,7 +148,7 @@ fn quoted(name: &str) -> String {
 }
 
 /// The tenant as a constant of no type yet, that means the same whatever the settings are.
-fn constant(tenant: &Key) -> String {
+pub(crate) fn constant(tenant: &Key) -> String {
     format!(
         "E'{}'",
         tenant.to_string().replace('\\', "\\\\").replace('\'', "''")

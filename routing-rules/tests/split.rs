@@ -76,6 +76,42 @@ fn what_is_returned_is_brought_into_the_order_of_the_rows_if_every_row_came_back
 }
 
 #[test]
+fn arrays_go_to_each_shard_which_keeps_its_own_rows() {
+    let made = parts(
+        "INSERT INTO orders (id, tenant_id) SELECT * FROM UNNEST(('{7,8,9}')::int[], ('{1,2,1}'::int2[])::bigint[]) RETURNING id",
+    );
+    let head = "INSERT INTO orders (id, tenant_id) SELECT * FROM UNNEST(('{7,8,9}')::int[], ('{1,2,1}'::int2[])::bigint[])";
+    assert_eq!(
+        made[0].text.split_whitespace().collect::<Vec<_>>().join(" "),
+        format!("{head} AS pgshunt_rows (c0, c1) WHERE c1 IN (E'1') RETURNING id")
+    );
+    let rows: Vec<_> = made.iter().map(|part| (&*part.shard, &part.rows[..])).collect();
+    assert_eq!(rows, [("s1", &[0, 2][..]), ("s2", &[1])]);
+    let named = parts(
+        "insert into orders (tenant_id, id) select \"T\", i from unnest(ARRAY[1, 2]::bigint[], '{NULL}'::int[]) u(i, \"T\")\n\
+         on conflict do nothing;"
+            .replace("u(i, \"T\")", "u(\"T\", i)")
+            .as_str(),
+    );
+    assert!(
+        named[1].text.contains("u(\"T\", i)") && named[1].text.contains(" WHERE \"T\" IN (E'2') on conflict"),
+        "{named:?}"
+    );
+    let array = |text: &'static str| Parameter {
+        type_oid: 0,
+        format: Format::Text,
+        bytes: Some(text.as_bytes()),
+    };
+    let text = "INSERT INTO orders (id, tenant_id) SELECT * FROM unnest($1::int[], $2::bigint[])";
+    let bound = split(text, &[array("{5,6}"), array("{3,1}")])
+        .expect("rows")
+        .expect("keys");
+    assert_eq!((bound.len(), &bound[0].parameters[..]), (2, &[1, 2][..]));
+    // A row too many has no key.
+    assert!(split(text, &[array("{5,6,7}"), array("{3,1}")]).is_some());
+}
+
+#[test]
 fn what_each_shard_would_run_whole_is_refused() {
     for text in [
         "INSERT INTO orders (tenant_id, id) VALUES (1, 2), (2, generate_series(1, 3))",

@@ -26,7 +26,8 @@ install() { # PACKAGE...
 }
 
 python_drivers() {
-    local wanted=("psycopg[binary]==3.3.4" psycopg2-binary==2.9.10 asyncpg==0.31.0 SQLAlchemy==2.0.58 greenlet==3.2.4)
+    local wanted=("psycopg[binary]==3.3.4" psycopg2-binary==2.9.10 asyncpg==0.31.0 SQLAlchemy==2.0.58 greenlet==3.2.4
+        Django==5.2.19 asgiref==3.10.0 sqlparse==0.5.3)
     local old=
     [[ ! -f behaviours-python/has ]] || old=$(<behaviours-python/has)
     [[ $old != "${wanted[*]}" ]] || return 0

@@ -19,6 +19,7 @@ pub mod redis;
 pub mod shard;
 pub mod sharded;
 pub mod span;
+pub mod ways;
 pub mod wire;
 
 use std::time::{Duration, Instant};

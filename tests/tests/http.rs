@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use pgshunt::cli::demo::cluster::{Plan, Stop};
+use pgshunt_tests::sharded::{RULES, Sharded};
 use pgshunt_tests::{Cluster, Config, Messages, PATIENCE, Proxy, cluster, programs, until};
 
 /// A request as it is, and everything that comes back.
@@ -108,6 +109,26 @@ fn metrics_count_what_happened() {
     );
     assert!(samples["process_resident_memory_bytes"] > 1e6);
     assert_eq!(samples["pgshunt_connections"], 4.0);
+}
+
+#[test]
+fn each_shard_has_its_own_numbers() {
+    let sharded = Sharded::databases(2).filled();
+    let rules = RULES.replace("s2 = [\"2\"]\ns3 = [\"3\"]\n", "");
+    let proxy = sharded.config(&rules).start();
+    let mut wire = proxy.door(&sharded.first).wire();
+    for _ in 0..3 {
+        wire.run("SELECT * FROM orders WHERE tenant_id = 1");
+    }
+    wire.run("SELECT count(*) FROM orders");
+    let samples = metrics(&proxy);
+    let sample = |name: &str, shard: &str| {
+        samples[&format!("{name}{{database=\"{}\",shard=\"{shard}\"}}", sharded.first.name)]
+    };
+    assert_eq!(sample("pgshunt_shard_down", "s0"), 0.0);
+    assert!(sample("pgshunt_shard_server_assignments_total", "s0") >= 1.0);
+    assert!(sample("pgshunt_shard_server_assignments_total", "s1") >= 4.0);
+    assert!(sample("pgshunt_shard_wait_seconds_count", "s1") >= 0.0);
 }
 
 #[test]

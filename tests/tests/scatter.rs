@@ -3,7 +3,8 @@
 
 use pgshunt_tests::parity::{self, FILL, RULES, Tally, WRITTEN, keep, statement};
 use pgshunt_tests::sharded::Sharded;
-use pgshunt_tests::{Database, Frame, Messages, Proxy, Wire, cluster};
+use pgshunt_tests::ways::{Way, frames, messages, refusal, seen};
+use pgshunt_tests::{Database, Messages, Proxy, Wire, cluster};
 
 /// How many statements are made up, beside the ones written down. `PGSHUNT_PARITY=20000` makes more.
 const STATEMENTS: usize = 300;
@@ -47,75 +48,6 @@ impl Twins {
     }
 }
 
-/// How a statement is sent.
-#[derive(Clone, Copy, Debug)]
-enum Way {
-    Simple,
-    Text,
-    Binary,
-}
-
-fn messages(way: Way, sql: &str) -> Messages {
-    let format = match way {
-        Way::Simple => return Messages::new().query(sql),
-        Way::Text => 0_u16,
-        Way::Binary => 1,
-    };
-    let mut bind = b"\0\0\0\0\0\0\0\x01".to_vec();
-    bind.extend_from_slice(&format.to_be_bytes());
-    Messages::new()
-        .parse("", sql)
-        .raw(b'B', &bind)
-        .describe(b'P', "")
-        .execute("", 0)
-        .sync()
-}
-
-fn frames(wire: &mut Wire, messages: &Messages) -> Vec<Frame> {
-    wire.send(messages);
-    let mut frames = Vec::new();
-    for _ in 0..messages.syncs {
-        frames.extend(wire.until_ready());
-    }
-    frames.retain(|frame| frame.kind != b'S');
-    frames
-}
-
-/// What there is to compare: rows as bytes, in order or not; what else was said as lines; an error by its code and message.
-fn seen(frames: &[Frame], is_sorted: bool) -> (Vec<Vec<u8>>, Vec<String>) {
-    // How many rows come before an error is nobody's promise.
-    let has_failed = frames.iter().any(|frame| frame.kind == b'E');
-    let rows = frames.iter().filter(|frame| frame.kind == b'D' && !has_failed);
-    let mut rows: Vec<Vec<u8>> = rows.map(|frame| frame.body.clone()).collect();
-    if !is_sorted {
-        rows.sort();
-    }
-    // Nor is whether columns are described before it.
-    let is_left_out = |frame: &&Frame| frame.kind == b'D' || has_failed && frame.kind == b'T';
-    let others = frames.iter().filter(|frame| !is_left_out(frame));
-    (
-        rows,
-        others
-            .map(|frame| without_own_types(&frame.to_string()))
-            .collect(),
-    )
-}
-
-/// Types that users made have other numbers in other databases.
-fn without_own_types(line: &str) -> String {
-    let is_own = |oid: &str| oid.parse::<u32>().is_ok_and(|oid| oid >= 16384);
-    let words = line.split(' ').map(|word| match word.rsplit_once(':') {
-        Some((name, kind)) if kind.split('/').next().is_some_and(is_own) => format!("{name}:own"),
-        Some(_) | None => word.to_owned(),
-    });
-    words.collect::<Vec<_>>().join(" ")
-}
-
-fn refusal(frames: &[Frame]) -> Option<String> {
-    let error = frames.iter().find(|frame| frame.kind == b'E')?;
-    (error.sqlstate() == "0A000").then(|| error.field(b'M'))
-}
-
 #[test]
 fn four_shards_answer_as_one_server_or_not_at_all() {
     let twins = Twins::new();
@@ -130,7 +62,7 @@ fn four_shards_answer_as_one_server_or_not_at_all() {
         .chain(made_up)
         .enumerate()
     {
-        let way = [Way::Simple, Way::Text, Way::Binary][turn % 3];
+        let way = Way::ALL[turn % 3];
         let messages = messages(way, &text);
         let got = frames(&mut through, &messages);
         if let Some(reason) = refusal(&got) {
@@ -151,7 +83,7 @@ fn four_shards_answer_as_one_server_or_not_at_all() {
 fn assert_same(twins: &Twins, texts: &[&str]) {
     let (mut direct, mut through) = twins.wires();
     for text in texts {
-        for way in [Way::Simple, Way::Text, Way::Binary] {
+        for way in Way::ALL {
             let messages = messages(way, text);
             let is_sorted = text.to_ascii_lowercase().contains("order by");
             let expected = seen(&frames(&mut direct, &messages), is_sorted);
@@ -399,6 +331,10 @@ fn a_shard_that_takes_too_long_is_named() {
     let answer = through.until_ready();
     let error = answer.iter().find(|frame| frame.kind == b'E').expect("an error");
     assert_eq!(error.sqlstate(), "57014");
+    assert_eq!(
+        error.field(b'M'),
+        "canceling statement: a shard took longer than shard_timeout"
+    );
     assert!(error.field(b'D').contains("Shard \"s"), "{}", error.field(b'D'));
     assert_eq!(through.value("SELECT count(*) FROM orders"), "300");
 }

@@ -116,7 +116,9 @@ fn an_entry_wins_and_is_followed() {
     assert!(told.contains("9  s2\n") && told.contains("epoch 1 of "), "{told}");
     let tenants = proxy.console().wire().rows("SHOW TENANTS");
     assert!(
-        tenants.last().is_some_and(|row| row.ends_with("|NULL|s0|list|NULL")),
+        tenants
+            .last()
+            .is_some_and(|row| row.ends_with("|NULL|s0|list|NULL")),
         "all others: {tenants:?}"
     );
     let (is_the_same, told) = tenant(&proxy, &["set", "9", "s2"]);

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use super::lookout::Seen;
+use super::show;
 use crate::metrics::{
-    BUCKETS_S, CACHE_LABELS, CacheRow, Histogram, Kind, Metric, OF_CACHE, OF_POOL, OF_PROCESS, POOL_LABELS,
-    PoolRow, TIMES,
+    BUCKETS_S, CACHE_LABELS, CacheRow, Histogram, Kind, Metric, OF_CACHE, OF_POOL, OF_PROCESS, OF_SHARD,
+    POOL_LABELS, PoolRow, SHARD_LABELS, SHARD_WAIT, ShardRow, TIMES,
 };
 
 /// The media type of [`text`].
@@ -33,6 +34,13 @@ pub fn text(seen: &Seen) -> String {
             line(&mut out, metric.name, labels, (metric.value)(pool));
         }
     }
+    let shards = shards(seen);
+    for metric in OF_SHARD.iter().filter(|_| !shards.is_empty()) {
+        head(&mut out, metric.name, kind(metric), metric.help);
+        for (labels, shard) in &shards {
+            line(&mut out, metric.name, labels, (metric.value)(shard));
+        }
+    }
     let caches = caches(seen);
     for metric in OF_CACHE.iter().filter(|_| !caches.is_empty()) {
         head(&mut out, metric.name, kind(metric), metric.help);
@@ -46,7 +54,40 @@ pub fn text(seen: &Seen) -> String {
             histogram(&mut out, times.name, labels, (times.of)(&pool.totals));
         }
     }
+    if !shards.is_empty() {
+        head(&mut out, SHARD_WAIT.name, "histogram", SHARD_WAIT.help);
+    }
+    for (labels, shard) in &shards {
+        histogram(
+            &mut out,
+            SHARD_WAIT.name,
+            labels,
+            (SHARD_WAIT.of)(&shard.pool.totals),
+        );
+    }
     out
+}
+
+/// Every shard of the databases that are spread over several: of the others, the pools say it all.
+fn shards(seen: &Seen) -> Vec<(String, ShardRow)> {
+    let [database, shard] = SHARD_LABELS;
+    let is_spread = |name: &str| {
+        seen.snapshot
+            .databases
+            .iter()
+            .any(|one| one.name == name && one.shards.len() > 1)
+    };
+    let spread = show::every_shard(seen)
+        .into_iter()
+        .filter(|one| is_spread(one.database));
+    spread
+        .map(|one| {
+            (
+                format!("{},{}", label(database, one.database), label(shard, &one.name)),
+                one.row,
+            )
+        })
+        .collect()
 }
 
 /// Every class of every cache.
@@ -132,7 +173,8 @@ mod tests {
         let pools = OF_POOL.iter().map(|metric| (metric.name, metric.kind));
         let process = OF_PROCESS.iter().map(|metric| (metric.name, metric.kind));
         let mut names = BTreeSet::new();
-        for (name, kind) in pools.chain(process) {
+        let shards = OF_SHARD.iter().map(|metric| (metric.name, metric.kind));
+        for (name, kind) in pools.chain(process).chain(shards) {
             assert!(names.insert(name), "{name}");
             assert!(
                 name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
@@ -140,7 +182,7 @@ mod tests {
             );
             assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
         }
-        for times in &TIMES {
+        for times in TIMES.iter().chain([&SHARD_WAIT]) {
             assert!(times.name.ends_with("_seconds") && names.insert(times.name));
         }
     }

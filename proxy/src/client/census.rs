@@ -111,6 +111,7 @@ fn pool_row(pool: &Rc<Pool>, now: Instant) -> PoolRow {
         maxwait,
         pool_mode: pool.settings().mode.word(),
         pool_size: pool.settings().size as u64,
+        is_failing: pool.is_failing(),
         totals: pool.totals.borrow().clone(),
         ..PoolRow::default()
     };

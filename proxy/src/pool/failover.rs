@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::settings::Settings;
 use super::{Failure, Pool, Role};
+use crate::fault::Fault;
 use crate::protocol::sqlstate;
 use crate::server::address::Target;
 use crate::server::connect::ConnectFault;
@@ -52,6 +53,23 @@ impl Pool {
         let reads = self.reads.borrow();
         let primary = reads.cluster.primary().filter(|_| reads.cluster.has_replicas());
         primary.is_none_or(|at| reads.cluster.members[at].target.address == target.address)
+    }
+
+    /// Could no server be reached the last time, and is none there?
+    pub fn is_failing(&self) -> bool {
+        let failure = self.failure.borrow();
+        let is_unreachable = failure
+            .as_ref()
+            .is_some_and(|failure| failure.fault.code == sqlstate::CANNOT_CONNECT);
+        is_unreachable && self.alive.get() == 0
+    }
+
+    /// Which shard it is about, where there are several.
+    pub(super) fn naming_shard(&self, fault: Fault) -> Fault {
+        match (self.reads.borrow().clusters.len() > 1, &fault.detail) {
+            (true, None) => fault.detail(format!("Shard \"{}\".", self.plan.key.place.shard)),
+            (true, Some(_)) | (false, _) => fault,
+        }
     }
 
     /// Are servers of this generation ones of a primary that no longer is?

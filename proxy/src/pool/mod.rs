@@ -443,7 +443,7 @@ impl Pool {
                 self.totals.borrow_mut().server_connect_failure_count += 1;
                 let told = Fault {
                     severity: Severity::Error,
-                    ..fault.for_client()
+                    ..self.naming_shard(fault.for_client())
                 };
                 let failure = Failure {
                     at: Instant::now(),

@@ -173,7 +173,7 @@ impl Reader<'_> {
     }
 
     /// The slots of what stands in ANY (…).
-    fn array(&self, expr: &Expr) -> Option<Vec<Slot>> {
+    pub fn array(&self, expr: &Expr) -> Option<Vec<Slot>> {
         match strip(expr) {
             Expr::Array(array) => array.elem.iter().map(|element| self.slot(element)).collect(),
             Expr::Value(value) => Some(vec![self.array_value(value)?]),
@@ -184,7 +184,7 @@ impl Reader<'_> {
                 };
                 match (is_type(inner, self.key_type()), strip(expr)) {
                     (true, Expr::Value(value)) => Some(vec![self.array_value(value)?]),
-                    (true, Expr::Array(_)) => self.array(expr),
+                    (true, Expr::Array(_) | Expr::Cast { .. }) => self.array(expr),
                     _ => None,
                 }
             }
@@ -192,7 +192,7 @@ impl Reader<'_> {
         }
     }
 
-    fn array_value(&self, value: &ValueWithSpan) -> Option<Slot> {
+    pub fn array_value(&self, value: &ValueWithSpan) -> Option<Slot> {
         match (&value.value, self.literal(value)) {
             (Value::Placeholder(name), _) => Some(Slot::ParameterArray(number(name)?)),
             (Value::SingleQuotedString(_), Some((literal, _))) => Some(Slot::LiteralArray(literal)),

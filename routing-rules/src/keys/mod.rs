@@ -5,6 +5,7 @@
 //! refused. Not seen here, because the text does not show them: triggers, rules, row security, column defaults, foreign
 //! keys, and functions called as `row.function`.
 
+mod arrays;
 mod classes;
 mod equal;
 mod from;
@@ -19,6 +20,7 @@ pub(crate) mod spread;
 mod statement;
 mod write;
 
+pub use arrays::InsertArrays;
 pub use place::Shards;
 pub use reason::Reason;
 pub use slot::{Parameter, Slot, Values};
@@ -65,7 +67,7 @@ pub struct Reading {
     /// How several shards answer it together, if it is a query: ask this before [`Reading::whole`]. The error is the operator
     /// that is outside the algebra.
     pub plan: Option<Result<Plan, Box<str>>>,
-    /// INSERT … VALUES with more than one row: where the rows stand, to be split among the shards.
+    /// INSERT … VALUES, or from arrays: where the rows stand, to be split among the shards.
     pub rows: Option<InsertRows>,
     /// COPY: the table's key among the columns that come.
     pub copy_key: Option<usize>,
@@ -126,11 +128,13 @@ pub enum Use {
     Assign,
 }
 
-/// The rows of an INSERT … VALUES.
+/// The rows of an INSERT … VALUES, or of one from arrays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InsertRows {
-    /// The pieces of each row's parentheses.
+    /// The pieces of each row's parentheses; none if they come as arrays.
     pub rows: Vec<(usize, usize)>,
-    /// Each row's key.
+    /// Each row's key; of arrays, all keys together.
     pub slots: Vec<Slot>,
+    /// The rows come as arrays.
+    pub arrays: Option<InsertArrays>,
 }

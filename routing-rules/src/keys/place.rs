@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::reason::Reason;
 use super::slot::{Slot, Values};
-use super::{Bound, Kind, Reading};
+use super::{Bound, InsertRows, Kind, Reading};
 use crate::place::{Key, Placement};
 use crate::sharding::{NoKey, Sharding};
 
@@ -51,6 +51,7 @@ impl Reading {
         if let Some(function) = &self.opaque {
             shards.insert(home.ok_or_else(|| Reason::Function(function.clone()))?);
         }
+        self.check_arrays(sharding, values)?;
         let mut is_all = false;
         for bound in &self.bounds {
             match (keys(bound, sharding, values)?, home) {
@@ -137,13 +138,34 @@ impl Reading {
         }
     }
 
-    /// The shard of each row of an INSERT … VALUES, in order; `None` if it is no such statement.
+    /// Rows without a key belong nowhere, and arrays of different lengths make some.
+    fn check_arrays(&self, sharding: &Sharding, values: &Values<'_>) -> Result<(), Reason> {
+        match self
+            .rows
+            .as_ref()
+            .and_then(|rows| Some((rows, rows.arrays.as_ref()?)))
+        {
+            Some((rows, arrays)) => {
+                let count = rows.keys(sharding, values)?.len();
+                Ok(arrays.check(values, count, sharding.key_type)?)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The shard of each row of an INSERT … VALUES or of arrays, in order; `None` if it is no such statement.
     pub fn row_shards<'s>(
         &self,
         sharding: &'s Sharding,
         values: &Values<'_>,
     ) -> Option<Result<Vec<&'s str>, Reason>> {
         let rows = self.rows.as_ref()?;
+        if rows.arrays.is_some() {
+            let keys = rows.keys(sharding, values);
+            return Some(
+                keys.and_then(|keys| keys.iter().map(|key| placed(&sharding.placement, key)).collect()),
+            );
+        }
         let shard = |slot: &Slot| -> Result<&'s str, Reason> {
             let keys = values.keys(slot, sharding.key_type)?;
             match &keys[..] {
@@ -152,6 +174,17 @@ impl Reading {
             }
         };
         Some(rows.slots.iter().map(shard).collect())
+    }
+}
+
+impl InsertRows {
+    /// The rows' keys, in order.
+    pub fn keys(&self, sharding: &Sharding, values: &Values<'_>) -> Result<Vec<Key>, Reason> {
+        let mut keys = Vec::with_capacity(self.slots.len());
+        for slot in &self.slots {
+            keys.extend(values.keys(slot, sharding.key_type)?);
+        }
+        Ok(keys)
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Reader<'c> {
     pub top: Level,
     /// The rows of the last INSERT … VALUES.
     pub rows: Option<InsertRows>,
+    /// How many INSERTs from arrays there were.
+    pub from_arrays: usize,
     /// How deep the query is that is being read.
     pub depth: usize,
     relations: HashSet<usize>,
@@ -74,6 +76,7 @@ impl<'c> Reader<'c> {
             has_collation: false,
             top: Level::default(),
             rows: None,
+            from_arrays: 0,
             depth: 0,
             relations: HashSet::new(),
             queries: HashSet::new(),

@@ -67,6 +67,25 @@ impl Values<'_> {
         }
     }
 
+    /// How many elements an array has, of whatever type; none if it is NULL.
+    pub fn count(&self, slot: &Slot, kind: KeyType) -> Result<usize, NotAKey> {
+        let wrong = NotAKey::Unreadable(kind);
+        match slot {
+            Slot::LiteralArray(number) => text_count(&self.literal(*number, kind)?).ok_or(wrong),
+            Slot::ParameterArray(number) => {
+                let parameter = self.parameter(*number)?;
+                match (parameter.bytes, parameter.format) {
+                    (None, _) => Ok(0),
+                    (Some(bytes), Format::Binary) => binary_count(bytes).ok_or(wrong),
+                    (Some(bytes), Format::Text) => {
+                        str::from_utf8(bytes).ok().and_then(text_count).ok_or(wrong)
+                    }
+                }
+            }
+            Slot::Null | Slot::Literal(_) | Slot::Negative(_) | Slot::Parameter(_) => Err(wrong),
+        }
+    }
+
     fn literal(&self, number: u32, kind: KeyType) -> Result<String, NotAKey> {
         self.pieces.value(number).ok_or(NotAKey::Unreadable(kind))
     }
@@ -155,6 +174,36 @@ fn binary_array(bytes: &[u8], kind: KeyType) -> Result<Vec<Key>, NotAKey> {
         true => Ok(keys),
         false => Err(wrong),
     }
+}
+
+/// The elements of an array of one dimension, by its header.
+fn binary_count(bytes: &[u8]) -> Option<usize> {
+    let word = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    match word(0)? {
+        0 => Some(0),
+        1 => word(12).map(|count| count as usize),
+        _ => None,
+    }
+}
+
+/// The elements of an array of one dimension, whatever they are.
+fn text_count(text: &str) -> Option<usize> {
+    let blank = [' ', '\t', '\n', '\r'];
+    let inner = text.trim_matches(blank).strip_prefix('{')?.strip_suffix('}')?;
+    if inner.trim_matches(blank).is_empty() {
+        return Some(0);
+    }
+    let (mut count, mut is_quoted, mut chars) = (1, false, inner.chars());
+    while let Some(char) = chars.next() {
+        match char {
+            '\\' => drop(chars.next()?),
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => count += 1,
+            '{' | '}' if !is_quoted => return None,
+            _ => {}
+        }
+    }
+    (!is_quoted).then_some(count)
 }
 
 /// `{1,2}` or `{"a","b"}`: one dimension, no bounds, no NULL. What looks different from what `array_out` writes is refused.
@@ -252,6 +301,31 @@ mod tests {
             .map(|text| Key::Text(text.into()))
             .into();
         assert_eq!(texts, expected);
+    }
+
+    #[test]
+    fn elements_are_counted_whatever_they_are() {
+        for (text, count) in [
+            ("{}", Some(0)),
+            ("{ }", Some(0)),
+            ("{1,NULL}", Some(2)),
+            (r#"{"a,b","{","\"",c\,d}"#, Some(4)),
+            ("{{1},{2}}", None),
+            ("[0:1]={1,2}", None),
+            ("{\"}", None),
+        ] {
+            assert_eq!(text_count(text), count, "{text}");
+        }
+        let words = |words: &[u32]| {
+            words
+                .iter()
+                .flat_map(|word| word.to_be_bytes())
+                .collect::<Vec<u8>>()
+        };
+        assert_eq!(binary_count(&words(&[1, 0, 700, 5, 1])), Some(5));
+        assert_eq!(binary_count(&words(&[0, 0, 700])), Some(0));
+        assert_eq!(binary_count(&words(&[2, 0, 700, 5, 1, 5, 1])), None);
+        assert_eq!(binary_count(&words(&[1, 0])), None);
     }
 
     #[test]

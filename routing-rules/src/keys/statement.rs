@@ -88,6 +88,7 @@ impl Reading {
             writes_reference,
             looked_at,
             rows,
+            from_arrays,
             pieces,
             ..
         } = reader;
@@ -104,6 +105,11 @@ impl Reading {
         self.looked_at = looked_at.into_iter().map(value).collect();
         self.rows =
             rows.filter(|_| self.statements == 1 && self.kind == Kind::Write && self.bounds.len() == 1);
+        // INVARIANT: whoever is placed by an array of keys has its other arrays' lengths looked at.
+        let looked_at = self.rows.iter().filter(|rows| rows.arrays.is_some()).count();
+        if from_arrays > looked_at {
+            self.refuse(Reason::Construct("an INSERT from arrays among other statements"));
+        }
         self.only_keys = only_keys(pieces, &self.bounds);
         if self.writes_reference && !self.bounds.is_empty() {
             self.refuse(Reason::Reference("what is read from sharded tables".into()));

@@ -104,10 +104,24 @@ impl<'c> Reader<'c> {
                         self.insert_values(values, at, class, &target, node)?
                     }
                     (_, Some((outputs, node))) => {
-                        let output = outputs
-                            .at(at)
-                            .ok_or_else(|| Reason::KeyComputed(target.name.clone()))?;
-                        self.classes.unite(class, output);
+                        let query = insert.source.as_deref();
+                        match query.and_then(|query| self.arrays(query, at)) {
+                            Some((arrays, slots)) => {
+                                self.classes.tie(class, slots.clone());
+                                self.from_arrays += 1;
+                                self.rows = Some(InsertRows {
+                                    rows: Vec::new(),
+                                    slots,
+                                    arrays: Some(arrays),
+                                });
+                            }
+                            None => {
+                                let output = outputs.at(at);
+                                let output =
+                                    output.ok_or_else(|| Reason::KeyComputed(target.name.clone()))?;
+                                self.classes.unite(class, output);
+                            }
+                        }
                         Node::Insert(Box::new(node), class)
                     }
                     (_, None) => return Err(Reason::KeyMissing(target.name)),
@@ -169,7 +183,11 @@ impl<'c> Reader<'c> {
             .into_iter()
             .map(|(first, last)| Some((first?, last?)))
             .collect();
-        self.rows = rows.map(|rows| InsertRows { rows, slots });
+        self.rows = rows.map(|rows| InsertRows {
+            rows,
+            slots,
+            arrays: None,
+        });
         Ok(match node {
             Node::Level(level) if level.subqueries.is_empty() => Node::Insert(Box::new(Node::Same), class),
             _ => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::arrays::from_arrays;
 use crate::keys::{Reading, Reason, Values};
 use crate::sharding::Sharding;
 use crate::sql::{Kind, Pieces};
@@ -35,6 +36,9 @@ impl Reading {
             Ok(shards) => shards,
             Err(reason) => return Some(Err(reason)),
         };
+        if let Some(arrays) = &rows.arrays {
+            return Some(from_arrays(sharding, values, (rows, arrays), &shards));
+        }
         if let Err(what) = check(values.pieces, &rows.rows) {
             return Some(Err(Reason::Construct(what)));
         }
@@ -127,7 +131,7 @@ fn part(pieces: &Pieces<'_>, rows: &[(usize, usize)], shard: &str, own: Vec<usiz
 
 impl InsertPart {
     /// Adds these pieces with what stands between them.
-    fn add(&mut self, pieces: &Pieces<'_>, first: usize, end: usize) {
+    pub(super) fn add(&mut self, pieces: &Pieces<'_>, first: usize, end: usize) {
         let (Some(&(from, ..)), true) = (pieces.all.get(first), first < end) else {
             return;
         };

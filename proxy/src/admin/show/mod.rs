@@ -14,6 +14,8 @@ mod stats;
 mod tenants;
 mod transactions;
 
+pub(super) use shards::every as every_shard;
+
 use super::lookout::Seen;
 use super::table::{Column, Row};
 

@@ -5,6 +5,7 @@ mod installation;
 mod interrupt;
 mod programs;
 mod proxy;
+mod shards;
 mod spare;
 mod stage;
 mod tour;

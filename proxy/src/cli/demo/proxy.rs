@@ -31,8 +31,8 @@ pub struct Proxy {
 
 /// What the demo's configuration says.
 pub struct Plan<'a> {
-    /// The ports of the primary and its replicas.
-    pub servers: &'a [u16],
+    /// For each shard the ports of the primary and its replicas.
+    pub shards: &'a [&'a [u16]],
     /// The password of pgshunt's own role.
     pub control_password: &'a str,
     /// Servers in most pools.
@@ -47,7 +47,7 @@ impl Proxy {
         let [clients, admin, http] = [6432, 6433, 9432].map(port);
         let file = folder.join("pgshunt.toml");
         fs::write(&file, configuration(plan, folder, [clients, admin, http]))?;
-        fs::write(folder.join("rules.toml"), rules())?;
+        fs::write(folder.join("rules.toml"), rules(plan))?;
         let log = fs::File::create(folder.join(LOG))?;
         // setpriv and what it becomes are one process; the system ends it with us, however we end.
         let mut command = Command::new("setpriv");
@@ -154,24 +154,28 @@ fn port(usual: u16) -> u16 {
     }
 }
 
-/// The demo's rules: one table's answers are kept.
-fn rules() -> String {
+/// The demo's rules: one table's answers are kept; and where tenants are, if there are several shards.
+fn rules(plan: &Plan<'_>) -> String {
+    if plan.shards.len() > 1 {
+        return "[sharding]\ncolumn = \"tenant_id\"\ntype = \"uuid\"\n".into();
+    }
     format!("[[cache.class]]\nname = \"report\"\ntables = [\"{CACHED}\"]\nttl = \"10min\"\n")
 }
 
 fn configuration(plan: &Plan<'_>, folder: &Path, [clients, admin, http]: [u16; 3]) -> String {
     let folder = folder.display();
     let Plan {
-        servers,
+        shards,
         size,
         small: (role, few),
         ..
     } = plan;
-    let servers: Vec<String> = servers
-        .iter()
-        .map(|port| format!("\"127.0.0.1:{port}\""))
-        .collect();
-    let servers = servers.join(", ");
+    let shard = |(number, ports): (usize, &&[u16])| {
+        let servers: Vec<String> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+        let servers = servers.join(", ");
+        format!("[[database.shard]]\nname = \"s{number}\"\nservers = [{servers}]\n")
+    };
+    let shards: String = shards.iter().enumerate().map(shard).collect();
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write!(
@@ -197,9 +201,7 @@ name = "bmos"
 control = "postgres://pgshunt@/bmos"
 rules = "rules.toml"
 
-[[database.shard]]
-servers = [{servers}]
-
+{shards}
 [[database.user]]
 name = "{role}"
 pool = {{ size = {few} }}
@@ -222,7 +224,7 @@ mod tests {
     #[test]
     fn the_configuration_has_no_mistakes() {
         let plan = Plan {
-            servers: &[5501, 5502],
+            shards: &[&[5501, 5502]],
             control_password: "",
             size: 10,
             small: ("bmos_tour", 2),
@@ -230,7 +232,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("pgshunt-demo-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         let file = folder.join("pgshunt.toml");
-        fs::write(folder.join("rules.toml"), rules()).expect("a file");
+        fs::write(folder.join("rules.toml"), rules(&plan)).expect("a file");
         fs::write(&file, configuration(&plan, Path::new("/tmp"), [6432, 6433, 9432])).expect("a file");
         let loaded = crate::config::load(&file);
         let _ = fs::remove_dir_all(&folder);

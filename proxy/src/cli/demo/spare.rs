@@ -35,7 +35,7 @@ impl Spare {
         let folder = scratch.path().join("spare-pgshunt");
         fs::create_dir(&folder)?;
         let plan = proxy::Plan {
-            servers: &[primary.port(), replicas[0].port(), replicas[1].port()],
+            shards: &[&[primary.port(), replicas[0].port(), replicas[1].port()]],
             control_password: primary.password(),
             size: POOL,
             small: (TOURIST, FEW),

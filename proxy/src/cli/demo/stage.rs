@@ -12,6 +12,7 @@ use super::cluster::{Installation, Node, Plan, Scratch, Template};
 use super::interrupt::Interrupt;
 use super::programs;
 use super::proxy::{self, Proxy};
+use super::shards::Shards;
 use super::spare::Spare;
 use super::wire::{Client, Door};
 use super::{Ended, Failure};
@@ -22,6 +23,8 @@ pub struct Stage {
     pub proxy: Proxy,
     /// A shard to be broken, once somebody has needed one.
     pub spare: Option<Spare>,
+    /// Two shards, once somebody has needed them.
+    pub shards: Option<Shards>,
     /// The replica.
     pub replica: Node,
     /// The primary.
@@ -71,6 +74,7 @@ impl Stage {
         Ok(Stage {
             proxy,
             spare: None,
+            shards: None,
             replica,
             primary,
             scratch,
@@ -85,6 +89,15 @@ impl Stage {
         }
         let built = self.spare.as_mut();
         built.ok_or_else(|| Failure("there is no spare shard".into()))
+    }
+
+    /// The two shards, made at their first use.
+    pub fn shards(&mut self) -> Result<&mut Shards, Failure> {
+        if self.shards.is_none() {
+            self.shards = Some(Shards::build(&self.primary, &self.scratch)?);
+        }
+        let built = self.shards.as_mut();
+        built.ok_or_else(|| Failure("there are no shards".into()))
     }
 
     /// Through pgshunt, as a role of the demo.
@@ -244,7 +257,7 @@ fn front(
     secret: &str,
 ) -> Result<(Proxy, String), Failure> {
     let plan = proxy::Plan {
-        servers: &[primary.port(), replica.port()],
+        shards: &[&[primary.port(), replica.port()]],
         control_password: secret,
         size: POOL,
         small: (TOURIST, FEW),

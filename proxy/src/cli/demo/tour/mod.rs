@@ -6,6 +6,7 @@ mod pooled;
 mod replicas;
 mod seen;
 mod sessions;
+mod sharded;
 mod statements;
 mod streams;
 mod trouble;
@@ -33,13 +34,14 @@ struct Subject {
 }
 
 /// In the order in which they are shown.
-const TOUR: [Subject; 8] = [
+const TOUR: [Subject; 9] = [
     pooled::SUBJECT,
     sessions::SUBJECT,
     statements::SUBJECT,
     streams::SUBJECT,
     trouble::SUBJECT,
     replicas::SUBJECT,
+    sharded::SUBJECT,
     cached::SUBJECT,
     seen::SUBJECT,
 ];
@@ -79,6 +81,9 @@ pub(super) fn take(stage: &mut Stage, interrupt: &Interrupt) -> Result<ExitCode,
         println!("\nThe end of pgshunt's log:\n{}", stage.proxy.log_tail(30));
         if let Some(spare) = &stage.spare {
             println!("\nThat of the spare shard's:\n{}", spare.proxy.log_tail(30));
+        }
+        if let Some(shards) = &stage.shards {
+            println!("\nThat of the two shards':\n{}", shards.proxy.log_tail(30));
         }
         return Ok(ExitCode::FAILURE);
     }
