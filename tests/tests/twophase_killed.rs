@@ -1,9 +1,10 @@
-//! pgshunt killed with SIGKILL while it commits on three shards: what a client was told holds, every shard has the transaction or
-//! none, and the next pgshunt leaves nothing prepared.
+//! pgshunt killed with SIGKILL while it commits on three shards, or one of their servers: what a client was told holds, every shard
+//! has the transaction or none, and nothing stays prepared.
 
 use std::process::Command;
 use std::time::Duration;
 
+use pgshunt::cli::demo::cluster::Stop;
 use pgshunt_tests::differential::Chance;
 use pgshunt_tests::span::{NAMES, World};
 use pgshunt_tests::{Config, Messages, Proxy, until};
@@ -128,4 +129,52 @@ fn killed_at_any_moment() {
         told += usize::from(was_told);
     }
     println!("{committed} of {} committed, {told} clients were told", rounds());
+}
+
+/// pgshunt lives on, and ends what it has begun when the server is back.
+#[test]
+fn a_server_is_killed_at_any_moment() {
+    let seed = std::env::var("PGSHUNT_SEED").ok();
+    let mut chance = Chance::new(seed.and_then(|seed| seed.parse().ok()).unwrap_or(2));
+    let mut world = World::new("50");
+    for shard in &world.shards {
+        shard.superuser().psql(TABLE);
+    }
+    let proxy = config(&world).start();
+    let (mut committed, mut told) = (0, 0);
+    // A server takes its time to come back.
+    let count = rounds() / 2;
+    for n in 0..count {
+        let mut client = proxy.door(&world.shards[0]).as_user("app").wire();
+        client.run("BEGIN");
+        for key in 0..NAMES.len() {
+            client.run(&format!("INSERT INTO w VALUES ({key}, {n}, false)"));
+        }
+        client.send(&Messages::new().query("COMMIT"));
+        std::thread::sleep(Duration::from_micros(chance.below(12_000) as u64));
+        let node = &mut world.nodes[n % 2];
+        node.stop(Stop::Immediate).expect("stopped");
+        let heard = client.until_end_or_ready();
+        node.start().expect("started");
+        let was_told = heard.iter().any(|frame| frame.to_string() == "C COMMIT");
+        let prepared = "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()";
+        until("nothing to be prepared any more", || world.count(prepared) == 0);
+        let places = places(&world, n);
+        assert!(
+            places.is_empty() || places == [0, 1, 2],
+            "{n}: on {places:?}, heard {heard:?}"
+        );
+        assert!(!was_told || !places.is_empty(), "{n}: COMMIT was answered");
+        let sql = "SELECT count(*) FROM w";
+        until("all shards to be there again", || {
+            client_of(&proxy, &world).query(sql)[0].starts_with('T')
+        });
+        committed += usize::from(!places.is_empty());
+        told += usize::from(was_told);
+    }
+    println!("{committed} of {count} committed, {told} clients were told");
+}
+
+fn client_of(proxy: &Proxy, world: &World) -> pgshunt_tests::Wire {
+    proxy.door(&world.shards[0]).as_user("app").wire()
 }
