@@ -1,7 +1,7 @@
 """Compares what a suite's tests gave directly and through pgshunt.
 
 compare.py SUITE FOLDER                    lists every difference; 1 if README.md does not know one
-compare.py --table FOLDER [--short] SUITE…   one line for each suite that has results
+compare.py --table FOLDER [--short] [--replicas] SUITE…   one line for each suite that has results
 """
 import pathlib
 import re
@@ -45,10 +45,10 @@ def compare(suite, folder):
     return is_good
 
 
-def table(root, is_short, suites):
+def table(root, kind, suites):
     print(f"{'suite':12}{'directly':>18}{'s':>6}{'through pgshunt':>18}{'s':>6}  pinned")
     for suite in suites:
-        folder = root / (suite + ("-short" if is_short else ""))
+        folder = root / (suite + kind)
         seconds = [re.sub(r"\D", "", text(folder / f"{place}.seconds")) for place in ("direct", "through")]
         counts = [int(n) for n in re.findall(r"\d+", text(folder / "pinned"))[:2]]
         pinned = f"{counts[1] / counts[0]:.1%} of {counts[0]}" if counts and counts[0] else "-"
@@ -62,6 +62,7 @@ def text(path):
 
 if sys.argv[1] == "--table":
     words = sys.argv[3:]
-    table(pathlib.Path(sys.argv[2]), "--short" in words, [word for word in words if word != "--short"])
+    kind = "".join(word[1:] for word in ("--short", "--replicas") if word in words)
+    table(pathlib.Path(sys.argv[2]), kind, [word for word in words if not word.startswith("--")])
 else:
     sys.exit(not compare(sys.argv[1], pathlib.Path(sys.argv[2])))

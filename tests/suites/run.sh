@@ -145,7 +145,7 @@ mkdir -p "$folder"
 failed=() skipped=()
 for name in "${suites[@]}"; do run_suite "$name"; done
 say "summary"
-python3 "$here/compare.py" --table "$folder/results" $( ((!short)) || echo --short) "${suites[@]}"
+python3 "$here/compare.py" --table "$folder/results" $( ((!short)) || echo --short) $( ((!replicas)) || echo --replicas) "${suites[@]}"
 ((${#skipped[@]} == 0)) || echo "not run, as their sources cannot be had: ${skipped[*]}"
 ((${#failed[@]} == 0)) || echo "with differences that README.md does not list: ${failed[*]}"
 ((${#failed[@]} == 0))
