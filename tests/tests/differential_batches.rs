@@ -549,3 +549,18 @@ fn a_goodbye_right_behind_what_was_asked() {
         &[&[q("BEGIN")], &[q("SELECT 4"), q("SELECT 1/0"), goodbye()]],
     );
 }
+
+#[test]
+fn an_unknown_message_right_behind_what_was_asked() {
+    let unknown = || Message::raw(b'y', b"");
+    let mut stage = Stage::new();
+    same_on(
+        &mut stage,
+        &[&[q("SELECT pg_sleep(0.02)"), unknown(), q("SELECT 1")]],
+    );
+    same_on(&mut stage, &[&[Message::raw(b'D', b"Xa\0"), unknown()]]);
+    same_on(
+        &mut stage,
+        &[&[p("", "SELECT 2"), b("", ""), e(""), unknown(), s()]],
+    );
+}

@@ -363,8 +363,8 @@ impl Session {
                 }
             }
             b'X' => return Went::Not(self.goodbye(backend)),
-            // A server in copy mode says more about it than that, before it ends the session.
-            _ if was_copying => pass(frame, sink),
+            // A server in copy mode says more about it than that, or first answers what came before, and ends the session.
+            _ if was_copying || !backend.pipeline.is_empty() => pass(frame, sink),
             kind => return Went::Not(Next::Fatal(unknown(kind))),
         }
         Went::On
