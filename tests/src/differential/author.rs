@@ -306,7 +306,8 @@ impl Author {
         match self.chance.below(10) {
             0 | 1 => more.push(Message::raw(b'f', b"no more\0")),
             2 if !is_early(&first) && !is_early(&more) => more.push(Message::query("SELECT 'in the middle'")),
-            3 if extended && !is_early(&more) => more.push(Message::execute("", 0)),
+            // With the Sync of its Bind behind it, this too may be the Execute that PostgreSQL 15.20 crashes over.
+            3 if extended && !is_early(&first) && !is_early(&more) => more.push(Message::execute("", 0)),
             _ => more.push(Message::raw(b'c', b"")),
         }
         if extended || self.chance.one_in(6) {
