@@ -189,9 +189,6 @@ impl Session {
         sink: &mut Sink,
     ) -> Went {
         let Some(view) = Bind::read(frame.body()) else {
-            if !frame.is_whole() && frame.have() < SMALL_MAX {
-                return Went::Not(Next::More);
-            }
             self.forward(frame, backend, sink, Expect::Bind);
             return Went::On;
         };
@@ -472,4 +469,9 @@ pub(super) fn write_named(out: &mut Vec<u8>, kind: u8, id: u64) {
         server_name(out, id);
         out.push(0);
     });
+}
+
+/// Is this the beginning of a Bind that has not come to its statement's name? It may be a long one, and goes on in pieces then.
+pub(super) fn names_nothing_yet(frame: &Frame<'_>) -> bool {
+    frame.header.kind == b'B' && frame.have() < SMALL_MAX && Bind::read(frame.body()).is_none()
 }

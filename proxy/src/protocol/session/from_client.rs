@@ -2,6 +2,7 @@
 
 use routing_rules::{Control, Effects, read, vacated};
 
+use super::extended::names_nothing_yet;
 use super::firsts::Unseen;
 use super::loose::no_transactions;
 use super::ours::{LAST_ROUTE, Ours, Replaced};
@@ -88,7 +89,7 @@ impl Session {
                 return (at, Next::Fatal(fault));
             }
             let frame = Frame { input, at, header };
-            if !frame.is_whole() && !streams(header.kind) {
+            if !frame.is_whole() && (!streams(header.kind) || names_nothing_yet(&frame)) {
                 return (at, Next::More);
             }
             if backend.is_none()
