@@ -564,3 +564,28 @@ fn an_unknown_message_right_behind_what_was_asked() {
         &[&[p("", "SELECT 2"), b("", ""), e(""), unknown(), s()]],
     );
 }
+
+#[test]
+fn a_portal_that_a_copy_had_is_bound_again() {
+    let sets = "SELECT set_config('work_mem', '8MB', true)";
+    let mut stage = Stage::new();
+    same_on(
+        &mut stage,
+        &[
+            &[p("", "COPY t FROM STDIN"), b("", "")],
+            &[q("SELECT 1")],
+            &[p("a", sets), b("", "a"), e(""), s()],
+        ],
+    );
+    same_on(
+        &mut stage,
+        &[&[
+            p("", "COPY t FROM STDIN"),
+            b("", ""),
+            p("a", sets),
+            b("", "a"),
+            e(""),
+            s(),
+        ]],
+    );
+}

@@ -330,7 +330,7 @@ impl Author {
             (b'P', b"no end"),
             (b'P', b"a\0SELECT 1\0\0\x09"),
             (b'B', b"\0"),
-            (b'B', b"\0a\0\0\0\0\x02\0\0\0\x7f"),
+            (b'B', b"\0nobody\0\0\0\0\x02\0\0\0\x7f"),
             (b'E', b"\0"),
             (b'D', b"Xa\0"),
             (b'D', b"S"),

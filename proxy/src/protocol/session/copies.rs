@@ -26,6 +26,8 @@ pub(super) struct Copies {
     bound: Option<Box<[u8]>>,
     /// The unit by which one was sent, while the server has not said what becomes of it.
     sent: Option<u64>,
+    /// The server was told to say it.
+    pressed: bool,
     early: Early,
 }
 
@@ -36,16 +38,25 @@ impl Session {
         self.copies.bound = reads_data(text).then(|| portal.into());
     }
 
-    /// An Execute is sent. It runs what was bound, or fails: the server speaks in either case.
+    /// An Execute is sent, of what was bound, or of what may not even be there.
     pub(super) fn executes_copy(&mut self, body: &[u8], backend: &Backend) {
         if let Some(bound) = &self.copies.bound {
             let is_it = cstr(body).is_some_and(|(portal, _)| *portal == **bound);
             self.copies.sent = is_it.then(|| backend.pipeline.unit());
+            self.copies.pressed = false;
+        }
+    }
+
+    /// A Sync waits for what the server says of a COPY: it shall say it, whatever it was that was sent.
+    pub(super) fn presses_copy(&mut self, input: &[u8], sink: &mut Sink) {
+        if !std::mem::replace(&mut self.copies.pressed, true) {
+            reply::frame(sink.forward.made(input), b'H', |_| ());
         }
     }
 
     /// A Query is sent.
     pub(super) fn queries_copy(&mut self, text: &[u8], backend: &Backend) {
+        self.copies.pressed = true;
         self.copies.sent = reads_data(text).then(|| backend.pipeline.unit());
     }
 

@@ -225,13 +225,13 @@ impl Session {
         if !self.comes_first(text, frame.input, backend, sink) {
             return Went::Not(Next::Drain);
         }
+        self.binds_copy(&statement.body, view.portal);
         if let Some(went) = self.mind_changes(&statement, frame, backend, desk, sink) {
             return went;
         }
         if !backend.held.has(statement.id) && self.misbound(&statement.body, frame, backend, sink) {
             return Went::On;
         }
-        self.binds_copy(&statement.body, view.portal);
         self.binds_the_end_of_all((&statement.body, statement.effects), view.portal);
         let is_wanted = statement.result.borrow().is_none();
         self.bound = is_wanted.then(|| (view.portal.into(), statement.clone()));

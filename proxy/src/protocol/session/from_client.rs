@@ -345,7 +345,10 @@ impl Session {
                 pass(frame, sink);
                 self.syncs_early();
             }
-            b'S' if self.may_copy() && !backend.pipeline.is_empty() => return Went::Not(Next::Drain),
+            b'S' if self.may_copy() && !backend.pipeline.is_empty() => {
+                self.presses_copy(frame.input, sink);
+                return Went::Not(Next::Drain);
+            }
             b'S' => {
                 self.forward(frame, backend, sink, Expect::Sync);
                 self.return_to_startup(frame.input, backend, sink);
