@@ -97,13 +97,15 @@ impl Wire {
 
     /// The next message, or `None` at the end of the connection.
     pub fn try_read(&mut self) -> io::Result<Option<Frame>> {
-        let Some(head) = self.take(5)? else {
+        // What has come of a message stays unread until all of it has.
+        if !self.fill(5)? {
             return Ok(None);
-        };
-        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-        let body = self.take(length - 4)?;
-        let body = body.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let kind = head[0];
+        }
+        let length = u32::from_be_bytes([self.unread[1], self.unread[2], self.unread[3], self.unread[4]]);
+        self.fill(1 + length as usize)?;
+        let rest = self.unread.split_off(1 + length as usize);
+        let whole = std::mem::replace(&mut self.unread, rest);
+        let (kind, body) = (whole[0], whole[5..].to_vec());
         Ok(Some(Frame { kind, body }))
     }
 
@@ -257,17 +259,16 @@ impl Wire {
         self.line.set_patience(patience).expect("a time");
     }
 
-    fn take(&mut self, length: usize) -> io::Result<Option<Vec<u8>>> {
+    fn fill(&mut self, length: usize) -> io::Result<bool> {
         let mut buffer = [0; 64 * 1024];
         while self.unread.len() < length {
             match self.line.read(&mut buffer)? {
-                0 if self.unread.is_empty() => return Ok(None),
+                0 if self.unread.is_empty() => return Ok(false),
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 n => self.unread.extend_from_slice(&buffer[..n]),
             }
         }
-        let rest = self.unread.split_off(length);
-        Ok(Some(std::mem::replace(&mut self.unread, rest)))
+        Ok(true)
     }
 }
 

@@ -436,8 +436,8 @@ impl Session {
         let goes_on = match header.kind {
             b'Z' | b'G' => true,
             b'E' => backend.pipeline.skips(),
-            b'C' => is_copied,
-            _ => false,
+            // What waits for an end waits no longer where nothing more is owed.
+            kind => kind == b'C' && is_copied || backend.pipeline.is_empty(),
         };
         match settled {
             true => Some(Heard::Settled),
