@@ -589,3 +589,17 @@ fn a_portal_that_a_copy_had_is_bound_again() {
         ]],
     );
 }
+
+#[test]
+fn a_deallocate_by_the_wrong_number_of_parameters() {
+    let mut stage = Stage::new();
+    same_on(
+        &mut stage,
+        &[
+            &[Message::parse("a", "SELECT $1", &[23])],
+            &[Message::parse("", "DEALLOCATE a", &[99999]), b("", "")],
+            &[s(), b("", "a")],
+            &[s()],
+        ],
+    );
+}

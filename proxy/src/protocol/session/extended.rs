@@ -205,11 +205,13 @@ impl Session {
             self.before_unnamed_sequences(frame.input, backend, desk, sink);
             self.note_unnamed_makes(!view.portal.is_empty(), backend);
             self.note(self.unnamed.effects, &[]);
-            if let Some(name) = self.unnamed.deallocates.clone() {
-                self.hand_over(&name, frame.input, backend, sink);
-            }
+            let deallocates = self.unnamed.deallocates.clone();
+            let handed_over = deallocates.and_then(|name| self.hand_over(&name, frame.input, backend, sink));
             self.hold_unnamed(frame, backend, desk, sink);
             self.forward(frame, backend, sink, Expect::Bind);
+            handed_over
+                .into_iter()
+                .for_each(|entry| backend.pipeline.push(entry));
             let body = std::mem::take(&mut self.unnamed.body);
             self.binds_copy(&body, view.portal);
             self.binds_the_end_of_all((&body, self.unnamed.effects), view.portal);
@@ -235,6 +237,7 @@ impl Session {
         self.binds_the_end_of_all((&statement.body, statement.effects), view.portal);
         let is_wanted = statement.result.borrow().is_none();
         self.bound = is_wanted.then(|| (view.portal.into(), statement.clone()));
+        let mut handed_over = None;
         let mut names = Vec::with_capacity(view.portal.len() + 32);
         reply::cstr(&mut names, view.portal);
         if statement.asks_route.get() {
@@ -265,7 +268,7 @@ impl Session {
             }
             self.note(statement.effects, &statement.custom);
             if let Some(name) = &statement.deallocates {
-                self.hand_over(name, frame.input, backend, sink);
+                handed_over = self.hand_over(name, frame.input, backend, sink);
             }
             self.hold(&statement, frame, backend, desk, sink);
             server_name(&mut names, statement.id);
@@ -279,6 +282,9 @@ impl Session {
         let rest = frame.at + HEADER + view.names_len;
         sink.forward.pass(frame.input, rest..frame.at + frame.have());
         backend.pipeline.push(Expect::Bind);
+        handed_over
+            .into_iter()
+            .for_each(|entry| backend.pipeline.push(entry));
         Went::On
     }
 

@@ -62,12 +62,10 @@ impl Session {
         }
         for (name, statement) in untold {
             let out = sink.forward.made(input);
-            reply::frame(out, b'P', |out| {
-                reply::cstr(out, &name);
-                out.extend_from_slice(&statement.body);
-            });
+            own_name_anew(out, &name, &statement.body);
             if is_open {
                 // Behind an open batch no Sync of ours may come, but a Parse may.
+                backend.pipeline.push(Expect::OwnClose(0));
                 backend.pipeline.push(Expect::Told(name.clone()));
             } else {
                 reply::frame(out, b'S', |_| ());
@@ -110,30 +108,41 @@ impl Session {
     }
 
     /// Before a Bind of a DEALLOCATE: should it be of one of the client's own, the server must know something by that name,
-    /// and from then on it alone knows whether there is one.
-    pub(super) fn hand_over(&mut self, name: &[u8], input: &[u8], backend: &mut Backend, sink: &mut Sink) {
+    /// and from then on it alone knows whether there is one. What is returned goes behind the Bind: should that fail, the
+    /// client has its statement still.
+    pub(super) fn hand_over(
+        &mut self,
+        name: &[u8],
+        input: &[u8],
+        backend: &mut Backend,
+        sink: &mut Sink,
+    ) -> Option<Expect> {
         if backend.status == b'E' && backend.pipeline.is_empty() {
-            return;
+            return None;
         }
-        let removed = self.prepared.as_mut().and_then(|map| map.remove_entry(name));
-        let Some(entry) = removed else { return };
+        let entry = self.prepared.as_mut()?.remove_entry(name)?;
         if self.by_own_name.contains(&entry.0) {
             self.by_own_name.retain(|own| *own != entry.0);
-            if !backend.pipeline.is_empty() {
-                backend.pipeline.push(Expect::HandedOver(Box::new(entry), true));
-            }
-            return;
+            return Some(Expect::HandedOver(Box::new(entry), true));
         }
         // Anything will do, and what it was might not be understood any more.
-        reply::frame(sink.forward.made(input), b'P', |out| {
-            reply::cstr(out, &entry.0);
-            out.extend_from_slice(&[0; 3]);
-        });
-        if !backend.pipeline.is_empty() {
-            backend.pipeline.push(Expect::HandedOver(Box::new(entry), false));
-        }
+        own_name_anew(sink.forward.made(input), &entry.0, &[0; 3]);
+        backend.pipeline.push(Expect::OwnClose(0));
         backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
+        Some(Expect::HandedOver(Box::new(entry), false))
     }
+}
+
+/// Prepares something by a name of the client's own. One may be left of a batch that failed.
+fn own_name_anew(out: &mut Vec<u8>, name: &[u8], body: &[u8]) {
+    reply::frame(out, b'C', |out| {
+        out.push(b'S');
+        reply::cstr(out, name);
+    });
+    reply::frame(out, b'P', |out| {
+        reply::cstr(out, name);
+        out.extend_from_slice(body);
+    });
 }
 
 /// Does a text, in lower case, have this name in it, as a word?
