@@ -226,8 +226,12 @@ mod tests {
 
     #[test]
     fn the_examples_in_the_text_have_no_mistakes() {
-        let file = Path::new(SHIPPED).join("README.md");
-        let text = std::fs::read_to_string(&file).expect("a text");
+        let text = std::fs::read_to_string(Path::new(SHIPPED).join("README.md")).expect("a text");
+        // A catalog that an example names stands beside it.
+        let folder = std::env::temp_dir().join(format!("pgshunt-examples-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("app.tenants"), "epoch = 0\nentries = 0\n").expect("a catalog");
+        let file = folder.join("README.md");
         let begins = |part: &&str| {
             ["    [s", "    [cache", "    [[cache"]
                 .iter()
@@ -240,5 +244,6 @@ mod tests {
             count += 1;
         }
         assert!(count >= 4, "{count} examples were found");
+        std::fs::remove_dir_all(&folder).expect("removed");
     }
 }
