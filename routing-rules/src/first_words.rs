@@ -43,6 +43,35 @@ pub fn sets_transaction(text: &[u8], lex: Lex) -> bool {
     false
 }
 
+/// Is the text of commands alone that run nobody's code and take no snapshot, or of none?
+pub fn runs_nothing(text: &[u8], lex: Lex) -> bool {
+    let mut begins = true;
+    for token in Tokens::new(text, lex) {
+        let ends = token == Token::Mark(b';');
+        if token == Token::Broken || begins && !ends && !is_one_of(Some(token), &IDLE) {
+            return false;
+        }
+        begins = ends;
+    }
+    true
+}
+
+/// Without COMMIT, by which deferred triggers run.
+const IDLE: [&[u8]; 12] = [
+    b"set",
+    b"reset",
+    b"show",
+    b"begin",
+    b"start",
+    b"savepoint",
+    b"release",
+    b"rollback",
+    b"abort",
+    b"listen",
+    b"unlisten",
+    b"notify",
+];
+
 /// Is the text DEALLOCATE ALL or DISCARD ALL, and nothing else?
 pub fn ends_all_prepared(text: &[u8], lex: Lex) -> bool {
     let mut tokens = Tokens::new(text, lex)
@@ -152,6 +181,21 @@ mod tests {
             ("SET work_mem = 4", false),
         ] {
             assert_eq!(sets_transaction(text.as_bytes(), Lex::default()), sets, "{text}");
+        }
+    }
+
+    #[test]
+    fn commands_that_run_nobodys_code() {
+        for (text, nothing) in [
+            ("SET work_mem = 1", true),
+            (" -- nothing", true),
+            ("", true),
+            ("BEGIN; SAVEPOINT a;; SET x = 'insert'", true),
+            ("BEGIN; INSERT INTO t VALUES (1)", false),
+            ("COMMIT", false),
+            ("SET x = 'open", false),
+        ] {
+            assert_eq!(runs_nothing(text.as_bytes(), Lex::default()), nothing, "{text}");
         }
     }
 

@@ -45,7 +45,9 @@ pub use access::{Access, Why, access};
 pub use control::Control;
 pub use effects::Effects;
 pub use facts::{Facts, Transaction, Wanted};
-pub use first_words::{ends_all_prepared, parameters, returns_nothing, sets_transaction, takes_snapshot};
+pub use first_words::{
+    ends_all_prepared, parameters, returns_nothing, runs_nothing, sets_transaction, takes_snapshot,
+};
 pub use guard::rewrite;
 pub use keys::{
     Bound, Context, InsertRows, Kind as TextKind, Parameter, Reading, Reason as ShardReason, Shards, Slot,

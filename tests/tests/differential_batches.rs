@@ -603,3 +603,31 @@ fn a_deallocate_by_the_wrong_number_of_parameters() {
         ],
     );
 }
+
+#[test]
+fn commands_and_nothing_where_strangers_used_sequences() {
+    let mut stage = Stage::new();
+    same_on(&mut stage, &[&[q("SELECT nextval('s'), lastval()")]]);
+    same_on(
+        &mut stage,
+        &[
+            &[q("begin transaction;")],
+            &[q("SAVEPOINT two")],
+            &[q("SET work_mem = '5MB'")],
+            &[q("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")],
+        ],
+    );
+    same_on(
+        &mut stage,
+        &[
+            &[q("BEGIN ISOLATION LEVEL REPEATABLE READ")],
+            &[
+                Message::describe(b'P', "q"),
+                s(),
+                Message::close(b'S', ""),
+                p("", " -- nothing"),
+                s(),
+            ],
+        ],
+    );
+}

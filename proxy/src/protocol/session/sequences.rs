@@ -1,6 +1,6 @@
 //! `currval` and `lastval` tell of this session, or of nobody: a server remembers whoever used its sequences last.
 
-use routing_rules::{Effects, sets_transaction};
+use routing_rules::{Effects, runs_nothing, sets_transaction};
 
 use super::pipeline::{Expect, Own, Parsed};
 use super::{Backend, Desk, Session, Sink};
@@ -68,9 +68,10 @@ impl Session {
         if !asks && !effects.contains(Effects::PROBE) && !may_call_nextval(text) {
             return;
         }
-        if !asks && sets_transaction(text, self.lex()) {
-            // To discard takes the transaction's snapshot, and what must come before that would be refused. The next text
-            // sees to it; what this one adds is then rather not known.
+        let lex = self.lex();
+        if !asks && (sets_transaction(text, lex) || runs_nothing(text, lex)) {
+            // To discard takes the transaction's snapshot, and what must come before that would be refused; and a
+            // transaction may have failed. The next text sees to it; what this one adds is then rather not known.
             return;
         }
         if !desk.statements.asks_sequences {
