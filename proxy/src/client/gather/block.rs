@@ -6,12 +6,13 @@ use routing_rules::{Control, Script};
 use super::{Gather, Halt};
 use crate::fault::Fault;
 use crate::protocol::{reply, sqlstate};
-use crate::twophase::{Commit, Outcome, Participant};
 
 /// The client's transaction.
 pub(super) struct Block {
     /// The text that began it.
     pub begin: Vec<u8>,
+    /// Nobody has begun it: it is that of a text of several statements, and ends with it.
+    pub is_implicit: bool,
     /// Its isolation was looked at, and allows several shards.
     pub is_checked: bool,
     said: Vec<Say>,
@@ -21,6 +22,8 @@ pub(super) struct Block {
 enum Say {
     Savepoint(String, Vec<u8>),
     Set(Vec<u8>),
+    /// Nothing: the gathering server has this cursor.
+    Cursor(String),
 }
 
 /// The most that is kept of what a transaction has said.
@@ -30,8 +33,17 @@ impl Block {
     fn new(begin: &[u8]) -> Block {
         Block {
             begin: begin.into(),
+            is_implicit: false,
             is_checked: false,
             said: Vec::new(),
+        }
+    }
+
+    /// That of a text of several statements.
+    pub(super) fn implicit() -> Block {
+        Block {
+            is_implicit: true,
+            ..Block::new(b"BEGIN")
         }
     }
 
@@ -57,7 +69,7 @@ impl Block {
             let mut place = 0;
             self.said.retain(|say| {
                 place += 1;
-                place <= from || matches!(say, Say::Set(_))
+                place <= from || !matches!(say, Say::Savepoint(..))
             });
         }
     }
@@ -70,9 +82,21 @@ impl Block {
 
     /// What was said, in order.
     pub(super) fn said(&self) -> impl Iterator<Item = &[u8]> {
-        self.said.iter().map(|say| match say {
-            Say::Savepoint(_, text) | Say::Set(text) => &text[..],
+        self.said.iter().filter_map(|say| match say {
+            Say::Savepoint(_, text) | Say::Set(text) => Some(&text[..]),
+            Say::Cursor(_) => None,
         })
+    }
+
+    /// Notes that a cursor was declared.
+    pub(super) fn declare(&mut self, name: &str) -> Result<(), Halt> {
+        self.say(Say::Cursor(name.to_owned()))
+    }
+
+    /// Was this cursor declared in it?
+    pub(super) fn declares(&self, name: &str) -> bool {
+        let is_it = |say: &Say| matches!(say, Say::Cursor(own) if own == name);
+        self.said.iter().any(is_it)
     }
 
     fn savepoint(&self, name: &str) -> Option<usize> {
@@ -82,7 +106,7 @@ impl Block {
 
     fn say(&mut self, say: Say) -> Result<(), Halt> {
         if self.said.len() >= SAID_MAX {
-            let text = "too many savepoints and settings in one transaction over several shards";
+            let text = "too many savepoints, settings and cursors in one transaction over several shards";
             return Err(Halt::of(&Fault::error(sqlstate::PROGRAM_LIMIT, text)));
         }
         self.said.push(say);
@@ -96,10 +120,10 @@ impl Gather {
         let words = names(text);
         let word = |place: usize| words.get(place).map_or("", String::as_str);
         let tag = match (word(0), &script.control) {
-            ("begin" | "start", Control::Begin { tag, .. }) => self.begin(text, tag),
+            ("begin" | "start", Control::Begin { tag, .. }) => self.begin(text, tag, words.len())?,
             ("commit" | "end", Control::Commit) => self.commit().await?,
             ("rollback" | "abort", Control::Rollback) => {
-                if self.block.is_none() {
+                if !self.has_begun() {
                     self.warn("there is no transaction in progress");
                 }
                 self.roll_back().await;
@@ -126,36 +150,63 @@ impl Gather {
         Ok(Some(tag))
     }
 
-    fn begin(&mut self, text: &[u8], tag: &str) -> Vec<u8> {
-        match self.block {
-            Some(_) => self.warn("there is already a transaction in progress"),
-            None => {
-                self.block = Some(Block::new(text));
-                self.status = b'T';
+    /// `words`: so many it is made of.
+    fn begin(&mut self, text: &[u8], tag: &str, words: usize) -> Result<Vec<u8>, Halt> {
+        let is_under_way = self.parts.iter().flatten().any(|part| part.in_block);
+        match &mut self.block {
+            Some(block) if block.is_implicit && !is_under_way && block.said.is_empty() => {
+                *block = Block::new(text);
             }
+            Some(block) if block.is_implicit && words > 2 => {
+                return Err(Halt::refused(
+                    "BEGIN with modes, behind other statements of the same text, over several shards",
+                ));
+            }
+            Some(block) if block.is_implicit => block.is_implicit = false,
+            Some(_) => {
+                self.warn("there is already a transaction in progress");
+                return Ok(complete(tag.as_bytes()));
+            }
+            None => self.block = Some(Block::new(text)),
         }
-        complete(tag.as_bytes())
+        self.status = b'T';
+        Ok(complete(tag.as_bytes()))
+    }
+
+    /// Is it in a transaction that the client has begun?
+    pub(super) fn has_begun(&self) -> bool {
+        self.block.as_ref().is_some_and(|block| !block.is_implicit)
     }
 
     async fn commit(&mut self) -> Result<Vec<u8>, Halt> {
-        if self.block.is_none() {
+        if !self.has_begun() {
             self.warn("there is no transaction in progress");
+        }
+        if self.block.is_none() {
             return Ok(complete(b"COMMIT"));
         }
         if self.status == b'E' {
             self.roll_back().await;
             return Ok(complete(b"ROLLBACK"));
         }
+        self.end_block().await?;
+        Ok(complete(b"COMMIT"))
+    }
+
+    /// Commits, and keeps what was set.
+    pub(super) async fn end_block(&mut self) -> Result<(), Halt> {
         let block = self.block.take();
         self.status = b'I';
+        self.end_cursors();
+        self.cursors.clear();
         self.commit_parts().await?;
         let said = block.map_or_else(Vec::new, |block| block.said);
         self.sets.extend(said.into_iter().filter_map(|say| match say {
             Say::Set(text) => Some(text),
-            Say::Savepoint(..) => None,
+            Say::Savepoint(..) | Say::Cursor(_) => None,
         }));
         self.is_doomed = false;
-        Ok(complete(b"COMMIT"))
+        Ok(())
     }
 
     /// The transaction that nobody has begun ends with its unit.
@@ -165,103 +216,6 @@ impl Gather {
         }
         self.let_go_of_canceled();
         Ok(())
-    }
-
-    /// Commits: in two phases if several shards have written; those that have only read just end.
-    async fn commit_parts(&mut self) -> Result<(), Halt> {
-        let is = |at: &usize, is: fn(&super::Part) -> bool| self.parts[*at].as_ref().is_some_and(is);
-        let open = (0..self.parts.len()).filter(|at| is(at, |part| part.in_block));
-        let (writers, readers): (Vec<usize>, Vec<usize>) = open.partition(|at| is(at, |part| part.writes));
-        let mut commit = Vec::new();
-        reply::query(&mut commit, b"COMMIT");
-        // First those that have nothing to lose: what fails here leaves nothing committed.
-        for at in readers {
-            if let Err(halt) = self.ends(at, &commit).await {
-                let mut rollback = Vec::new();
-                reply::query(&mut rollback, b"ROLLBACK");
-                for writer in writers {
-                    let _ = self.ends(writer, &rollback).await;
-                }
-                return Err(halt);
-            }
-        }
-        match writers[..] {
-            [] => Ok(()),
-            [only] => self.ends(only, &commit).await,
-            [_, _, ..] => self.commit_in_two_phases(&writers).await,
-        }
-    }
-
-    async fn commit_in_two_phases(&mut self, writers: &[usize]) -> Result<(), Halt> {
-        for &at in writers {
-            if let Some(part) = &mut self.parts[at] {
-                part.settle().await;
-            }
-        }
-        let doors = self.terms.doors();
-        let buffers = &self.terms.worker.buffers;
-        let (mut participants, mut places) = (Vec::new(), Vec::new());
-        for (at, part) in self.parts.iter_mut().enumerate() {
-            if let Some(part) = part.as_mut().filter(|_| writers.contains(&at)) {
-                // What it prepares is no session's from then on.
-                (part.in_block, part.writes) = (false, false);
-                places.push(at);
-                participants.push(Participant {
-                    shard: &self.terms.shards[at].name,
-                    server: &mut part.lease,
-                });
-            }
-        }
-        let commit = match Commit::new(participants) {
-            Ok(commit) => commit,
-            Err(fault) => {
-                for &at in writers {
-                    self.parts[at] = None;
-                }
-                return Err(Halt::of(&fault));
-            }
-        };
-        let report = commit.run(&doors, buffers).await;
-        for place in &report.lost {
-            self.parts[places[*place]] = None;
-        }
-        let is_pending = match &report.outcome {
-            Outcome::Committed { pending } | Outcome::Aborted { pending, .. } => !pending.is_empty(),
-            Outcome::Unknown => true,
-        };
-        if is_pending || !report.lost.is_empty() {
-            self.terms.worker.common.transactions.wanted.notify_one();
-        }
-        match report.fault {
-            Some(fault) => Err(Halt::of(&fault)),
-            None => Ok(()),
-        }
-    }
-
-    async fn ends(&mut self, at: usize, commit: &[u8]) -> Result<(), Halt> {
-        self.keeps_position = false;
-        self.send(at, commit, 1).await?;
-        let mut among = vec![at];
-        let mut was_rolled_back = false;
-        while let Some((at, header)) = self.next(&mut among).await? {
-            if let Some(part) = &self.parts[at] {
-                was_rolled_back |= header.kind == b'C' && part.body(header) == b"ROLLBACK\0";
-            }
-            self.consume(at, header);
-        }
-        if let Some(part) = &mut self.parts[at] {
-            (part.in_block, part.writes) = (false, false);
-        }
-        match was_rolled_back {
-            true => Err(Halt::of(&Fault::error(
-                sqlstate::IN_FAILED_TRANSACTION,
-                format!(
-                    "shard \"{}\" has rolled the transaction back",
-                    self.terms.shards[at].name
-                ),
-            ))),
-            false => Ok(()),
-        }
     }
 
     /// Rolls back what is open on every shard, whatever they say to it.
@@ -277,7 +231,7 @@ impl Gather {
         self.drain().await;
         for part in &mut self.parts {
             if let Some(own) = part {
-                own.writes = false;
+                own.end_block();
                 if own.lease.backend.status != b'I' {
                     *part = None;
                 }
@@ -286,6 +240,7 @@ impl Gather {
         (self.block, self.status) = (None, b'I');
         (self.is_implicit, self.is_doomed) = (false, false);
         self.cursors.clear();
+        self.end_cursors();
         self.let_go_of_canceled();
     }
 
@@ -324,12 +279,13 @@ impl Gather {
             block.roll_back_to(name);
             self.status = b'T';
         }
+        self.end_cursors();
         Ok(tag)
     }
 
     /// Says something about the transaction to every shard that is in it, or to one so that it is checked.
     async fn in_transaction(&mut self, text: &[u8], outside: &str) -> Result<Vec<u8>, Halt> {
-        if self.block.is_none() {
+        if !self.has_begun() {
             return Err(Halt::of(&Fault::error(sqlstate::NO_ACTIVE_TRANSACTION, outside)));
         }
         self.everywhere(text).await
@@ -366,9 +322,9 @@ impl Gather {
     }
 
     fn warn(&mut self, text: &str) {
-        let code = match self.block {
-            Some(_) => sqlstate::ACTIVE_TRANSACTION,
-            None => sqlstate::NO_ACTIVE_TRANSACTION,
+        let code = match self.has_begun() {
+            true => sqlstate::ACTIVE_TRANSACTION,
+            false => sqlstate::NO_ACTIVE_TRANSACTION,
         };
         self.say("WARNING", code, text);
     }

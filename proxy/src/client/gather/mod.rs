@@ -8,9 +8,12 @@
 //! To the session it is a server like any other, lent for as long as any other would be.
 
 mod block;
+mod commit;
 mod copied;
 mod course;
+mod cursors;
 mod finished;
+mod inserted;
 mod join;
 mod line;
 mod merged;
@@ -19,6 +22,7 @@ mod rows;
 mod run;
 mod statement;
 mod terms;
+mod texts;
 mod wait;
 
 use std::collections::HashMap;
@@ -28,6 +32,7 @@ use std::time::Instant;
 
 use block::Block;
 pub(super) use course::Course;
+use cursors::Cursor;
 use line::{Line, PIPE_BYTES, Said};
 use part::Part;
 use rows::Kept;
@@ -62,8 +67,10 @@ struct Gather {
     is_doomed: bool,
     /// Texts that have set something for the session, for shards that come later.
     sets: Vec<Vec<u8>>,
-    /// Cursors, and the shards they are on.
+    /// Cursors over one shard's rows, and the shards they are on.
     cursors: HashMap<String, usize>,
+    /// Cursors over several shards.
+    held_cursors: HashMap<String, Cursor>,
     statements: HashMap<Box<[u8]>, Rc<Statement>>,
     portals: HashMap<Box<[u8]>, Portal>,
     /// What is reported to the session.
@@ -73,8 +80,10 @@ struct Gather {
     /// The client has asked for a cancel of what runs, and the shards have been.
     wants_cancel: bool,
     deadline: Option<Instant>,
-    /// Positions in errors are those of the client's text.
+    /// Positions in errors are those of the statement's text.
     keeps_position: bool,
+    /// Characters that stand before the statement in the client's text.
+    before: usize,
     /// The last notice passed on.
     notice: Vec<u8>,
     turn: usize,
@@ -143,6 +152,7 @@ pub(super) fn lend(own: &Rc<Pool>, terms: Terms, begun: Option<Begun>, reported:
         is_doomed: false,
         sets: Vec::new(),
         cursors: HashMap::new(),
+        held_cursors: HashMap::new(),
         statements: HashMap::new(),
         portals: HashMap::new(),
         reported: reported.clone(),
@@ -150,6 +160,7 @@ pub(super) fn lend(own: &Rc<Pool>, terms: Terms, begun: Option<Begun>, reported:
         wants_cancel: false,
         deadline: None,
         keeps_position: false,
+        before: 0,
         notice: Vec::new(),
         turn: 0,
         kept: None,
@@ -196,6 +207,7 @@ impl Gather {
 
     async fn hear(&mut self, said: Said) -> Result<(), Halt> {
         let body = &said.body[..];
+        self.before = 0;
         match said.kind {
             b'S' => return self.sync().await,
             b'H' | b'd' | b'c' | b'f' => return Ok(()),
@@ -220,7 +232,7 @@ impl Gather {
         self.kept = None;
         self.drain().await;
         self.line.out.extend_from_slice(error);
-        if self.block.is_some() {
+        if self.has_begun() {
             self.status = b'E';
         } else {
             self.roll_back().await;
@@ -254,14 +266,10 @@ impl Gather {
         self.statements.remove(&b""[..]);
         self.portals.remove(&b""[..]);
         let text = query_text(body).unwrap_or_default();
-        let statement = Statement {
-            text: text.into(),
-            ..Statement::default()
-        };
-        let done = self.run(&Rc::new(statement), &Rc::default(), true).await;
-        let done = match done {
-            Ok(tag) if self.block.is_none() => self.end_implicit().await.map(|()| tag),
-            done => done,
+        let done = match self.statements_of(text) {
+            Ok(several) if several.len() > 1 => self.run_each(text, &several).await,
+            Ok(_) => self.run_text(text).await,
+            Err(halt) => Err(halt),
         };
         match done {
             Ok(tag) => self.line.out.extend_from_slice(&tag),
@@ -318,6 +326,9 @@ impl Gather {
     async fn describe(&mut self, body: &[u8]) -> Result<(), Halt> {
         let (statement, formats) = match Named::read(body).ok_or_else(malformed)? {
             Named::Statement(name) => (self.statement(name)?, None),
+            Named::Portal(name) if !self.portals.contains_key(name) => {
+                return self.describe_cursor(name).await;
+            }
             Named::Portal(name) => {
                 let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
                 (portal.statement.clone(), Some(portal.bound.results.clone()))

@@ -4,11 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use routing_rules::{Effects, Pieces, Plan, Reading, ShardReason, Shards, TextKind, Values, read};
+use routing_rules::{Effects, Pieces, Plan, Reading, ShardReason, Shards, TextKind, Values, access, read};
 
 use super::block::complete;
 use super::rows::Kept;
 use super::statement::{self, Bound, Statement, Told};
+use super::texts::is_sessions_own;
 use super::{Gather, Halt, Portal};
 use crate::catalog::Found;
 use crate::fault::Fault;
@@ -35,6 +36,8 @@ pub(super) struct Job<'a> {
     pub is_simple: bool,
     /// It may write.
     pub writes: bool,
+    /// It is not proven to only read: a function in it may write.
+    pub is_unproven: bool,
 }
 
 impl Gather {
@@ -69,13 +72,13 @@ impl Gather {
             bound,
             is_simple,
             writes: false,
+            is_unproven: false,
         };
         if is_simple && text.starts_with(probe::QUESTION) {
             let home = self.home();
             return self.relay(home, job).await;
         }
-        if is_simple && (text.starts_with(b"RESET ") || text.starts_with(b"SELECT pg_catalog.set_config(E'"))
-        {
+        if is_simple && is_sessions_own(text) {
             return self.set(text).await;
         }
         if let Some(fault) = self.terms.course.refusal.take() {
@@ -88,6 +91,9 @@ impl Gather {
             return Ok(out);
         }
         self.check_status(text)?;
+        if let Some(done) = self.cursor(text, bound, is_simple)? {
+            return Ok(done);
+        }
         if script.statements == 1
             && let Some(done) = self.control(text, &script).await?
         {
@@ -118,6 +124,8 @@ impl Gather {
             (None, Err(reason)) => return self.refuse(statement, reason).await,
         };
         let job = Job {
+            is_unproven: reading.kind != TextKind::Session
+                && !access(text, self.terms.lex, Some(&found.names)).is_read(),
             writes: match reading.kind {
                 TextKind::Write | TextKind::Everywhere | TextKind::CopyIn => true,
                 // EXPLAIN ANALYZE runs what it explains.
@@ -159,21 +167,24 @@ impl Gather {
             self.note_cursor(&job.statement.text, at);
             return self.relay(at, job).await;
         }
-        let begins = job.writes && !runs_alone(&job.statement.text);
-        if job.writes && !begins && (self.block.is_some() || self.is_implicit) {
+        let is_alone = job.writes && runs_alone(&job.statement.text);
+        let begins = (job.writes || job.is_unproven) && !is_alone;
+        if is_alone && (self.block.is_some() || self.is_implicit) {
             let text = "this statement can't run in a transaction block";
             return Err(Halt::of(&Fault::error(sqlstate::ACTIVE_TRANSACTION, text)));
         }
-        if job.writes && !begins {
+        if is_alone {
             return self.one_by_one(on, &job.statement.text).await;
         }
         self.join(on, begins).await?;
-        if job.writes {
-            for &at in on {
-                if let Some(part) = &mut self.parts[at] {
-                    part.writes |= part.in_block;
-                }
-            }
+        for &at in on {
+            self.note_job(at, job);
+        }
+        if super::block::names(&job.statement.text)
+            .first()
+            .is_some_and(|first| first == "declare")
+        {
+            return self.declare(on, job, reading, pieces).await;
         }
         match (reading.kind, &reading.plan) {
             (TextKind::Everywhere, _) => self.first_of(on, &job.statement.text).await,
@@ -199,6 +210,14 @@ impl Gather {
                 );
                 self.concatenate(on, job, &messages, false).await
             }
+        }
+    }
+
+    /// What a shard's transaction may have done.
+    pub(super) fn note_job(&mut self, at: usize, job: Job<'_>) {
+        if let Some(part) = self.parts[at].as_mut().filter(|part| part.in_block) {
+            part.writes |= job.writes;
+            part.is_unproven |= job.is_unproven;
         }
     }
 
@@ -293,6 +312,11 @@ impl Gather {
             "" | "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release"
         ) {
             *statement.told.borrow_mut() = Some(Told::default());
+            return Ok(());
+        }
+        if let Some(rows) = self.fetched(&words) {
+            let (types, rows) = (Vec::new(), Some(rows));
+            *statement.told.borrow_mut() = Some(Told { types, rows });
             return Ok(());
         }
         self.check_status(&statement.text)?;

@@ -13,6 +13,7 @@ pub mod readings;
 mod refusals;
 mod sets;
 mod shard;
+mod texts;
 mod tie;
 mod told;
 mod track;
