@@ -6,6 +6,7 @@
 pub mod beside;
 pub mod certificates;
 pub mod cluster;
+pub mod coordinated;
 pub mod differential;
 pub mod door;
 pub mod fake_server;

@@ -49,11 +49,14 @@ impl Client {
 
     /// Runs the unit at the primary: the replica could not, and the client has heard nothing.
     pub(in crate::client) fn run_elsewhere(&mut self, cx: &mut Context<'_>, why: &str) -> Then {
-        if let Some(lease) = &self.lease {
+        if self.is_at_coordinator() {
+            // There is no other one.
+            self.routing.lost_beyond = true;
+        } else if let Some(lease) = &self.lease {
             let address = &lease.facts.target.address;
             tracing::info!(%address, why, "a statement is run again at the primary");
+            self.handle.pool.totals.borrow_mut().retry_count += 1;
         }
-        self.handle.pool.totals.borrow_mut().retry_count += 1;
         let unit = std::mem::take(&mut self.routing.unit);
         self.session.retract();
         self.lease = None;
@@ -71,6 +74,9 @@ impl Client {
         let input = self.inbox.bytes();
         if input.is_empty() || input.first() == Some(&b'X') {
             return Steer::On;
+        }
+        if self.is_at_coordinator() {
+            return self.steer_at_coordinator(cx, &reads);
         }
         if reads.sharding.is_some()
             && let Some(steer) = self.steer_on_shard(cx)
@@ -167,10 +173,10 @@ async fn roll_back(worker: Rc<Worker>, mut lease: Lease) {
 }
 
 /// First words of statements that end a transaction.
-const ENDS: [&str; 4] = ["COMMIT", "END", "ROLLBACK", "ABORT"];
+pub(super) const ENDS: [&str; 4] = ["COMMIT", "END", "ROLLBACK", "ABORT"];
 
 /// First words of statements that concern nothing but the transaction or the session.
-const KEPT: [&str; 10] = [
+pub(super) const KEPT: [&str; 10] = [
     "SAVEPOINT",
     "RELEASE",
     "DECLARE",

@@ -4,10 +4,12 @@
 //! enough (`fresh`); this file brings them together. `wishes` is what the session asked for, `track` what it has written and
 //! seen, `elsewhere` the way back from a replica, and `told` remembers for whoever asks.
 
+mod beyond;
 mod elsewhere;
 mod foretold;
 mod fresh;
 mod gathered;
+mod looking;
 mod place;
 pub mod readings;
 mod refusals;
@@ -23,7 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use routing_rules::{Consistency, Facts, Target as To, Transaction, Wanted, route};
+use routing_rules::{Consistency, Facts, ShardReason, Target as To, Transaction, Wanted, route};
 
 use super::cached::Cached;
 use super::gather::Course;
@@ -39,6 +41,7 @@ pub(super) use elsewhere::Steer;
 pub(super) use foretold::{Foretold, why_several};
 pub(super) use place::Placed;
 use place::Tenant;
+pub(super) use refusals::no_coordinator;
 pub(super) use shard::Stay;
 use shard::Verdicted;
 use track::Tracks;
@@ -52,6 +55,8 @@ pub struct Routing {
     tracks: Tracks,
     /// The next unit goes to the primary, whatever it asks for.
     to_primary: bool,
+    /// What begins the inbox was sent to the coordinator, whose line broke.
+    lost_beyond: bool,
     /// Why the last stretch went to its shard.
     placed: Placed,
     /// What begins the inbox was judged to go where it goes.
@@ -100,6 +105,8 @@ struct Last {
     shard: Option<Arc<str>>,
     is_replica: bool,
     is_gathered: bool,
+    /// Why it went to the coordinator.
+    beyond: Option<ShardReason>,
 }
 
 /// The circumstances a route was chosen in.
@@ -164,6 +171,10 @@ impl Client {
                 self.pick_server(primary, &reads, at)
             }
             Verdicted::Gather => Pick::Gather,
+            Verdicted::Coordinator(pool, reason) => {
+                self.remember_beyond(&pool, reason);
+                Pick::Pool(pool)
+            }
             Verdicted::Refused(fault) => Pick::Refused(fault),
             Verdicted::More => Pick::More,
             Verdicted::Later => Pick::Later,
@@ -231,6 +242,7 @@ impl Client {
             shard: Some(primary.plan.key.place.shard.clone()),
             is_replica,
             is_gathered: false,
+            beyond: None,
         };
         let pool = picked.and_then(|at| {
             let shard = &primary.plan.key.place.shard;
@@ -273,6 +285,12 @@ impl Client {
             return;
         }
         let place = &pool.plan.key.place;
+        if place.role == Role::Coordinator {
+            self.session.attach_replica(&mut lease.backend, back);
+            self.routing.unit.clear();
+            self.routing.held.clear();
+            return;
+        }
         self.routing.tracks.enter(&place.shard);
         let Role::Replica(at) = place.role else {
             match pool.reads().sharding.is_some() {
@@ -290,7 +308,7 @@ impl Client {
 
     /// The server has done all it was sent.
     pub(super) fn done(&mut self, at: Instant) {
-        if self.is_gathered() {
+        if self.is_gathered() || self.is_at_coordinator() {
             return self.seen_everywhere(at);
         }
         if self.session.is_on_replica() {

@@ -38,13 +38,15 @@ fn every_option_of_the_example_works_and_shows_its_default() {
         "pgshunt.crt",
         "pgshunt.key",
         "control.password",
+        "reader.password",
         "batch.password",
     ] {
         folder.write(name, "secret\n", 0o600);
     }
     folder.write("redis.password", "secret\n", 0o600);
     folder.write("redis.secret", &"0123456789abcdef".repeat(4), 0o600);
-    folder.write("rules/app.toml", "", 0o600);
+    let rules = "[sharding]\ncolumn = \"tenant_id\"\ntype = \"uuid\"\n";
+    folder.write("rules/app.toml", rules, 0o600);
     let text = all_switched_on().replace("/etc/pgshunt/", "");
     let file = folder.write("pgshunt.toml", &text, 0o644);
     let snapshot = load(&file).unwrap_or_else(|mistakes| panic!("{}", shown(&mistakes)));
@@ -71,7 +73,7 @@ fn the_example_shows_every_key_and_only_those() {
     assert_eq!(known, shown);
 }
 
-fn sections() -> [(String, &'static Keys); 14] {
+fn sections() -> [(String, &'static Keys); 15] {
     [
         &keys::ROOT,
         &keys::LISTEN,
@@ -81,6 +83,7 @@ fn sections() -> [(String, &'static Keys); 14] {
         &keys::DATABASE,
         &keys::SERVER_TLS,
         &keys::SHARD,
+        &keys::COORDINATOR,
         &keys::USER,
         &keys::AUTH,
         &keys::AUTH_USER,
@@ -103,6 +106,7 @@ fn keys_of(table: &DeTable, within: &Keys, shown: &mut BTreeSet<String>) {
             "database" => &keys::DATABASE,
             "server_tls" => &keys::SERVER_TLS,
             "shard" => &keys::SHARD,
+            "coordinator" => &keys::COORDINATOR,
             "user" if within.section == keys::AUTH.section => &keys::AUTH_USER,
             "user" => &keys::USER,
             "auth" => &keys::AUTH,
