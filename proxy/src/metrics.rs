@@ -4,10 +4,12 @@
 //! `/metrics` ask each worker for a [`Census`] and add them up.
 
 mod published;
+mod routes;
 
 use std::time::{Duration, SystemTime};
 
 pub use published::*;
+pub use routes::Routes;
 
 /// Upper bounds of the time histograms, in seconds; one more bucket counts what is above the last.
 pub const BUCKETS_S: [f64; 14] = [
@@ -141,43 +143,6 @@ pub struct Totals {
     pub retry_count: u64,
     /// Where statements went.
     pub routes: Routes,
-}
-
-/// Where statements went, and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Routes {
-    /// To a replica.
-    pub replica_count: u64,
-    /// To the primary.
-    pub primary_count: u64,
-    /// To the primary although they only read, since no replica was fresh enough or could do it.
-    pub unfit_count: u64,
-    /// By the decisive reason's [`routing_rules::Reason::kind`].
-    pub reasons: [u64; routing_rules::Reason::KINDS.len()],
-}
-
-impl Routes {
-    /// Counts one.
-    pub fn count(&mut self, reason: usize, is_replica: bool, is_unfit: bool) {
-        match is_replica {
-            true => self.replica_count += 1,
-            false => self.primary_count += 1,
-        }
-        self.unfit_count += u64::from(is_unfit);
-        if let Some(count) = self.reasons.get_mut(reason) {
-            *count += 1;
-        }
-    }
-
-    /// Adds others.
-    pub fn add(&mut self, o: &Routes) {
-        self.replica_count += o.replica_count;
-        self.primary_count += o.primary_count;
-        self.unfit_count += o.unfit_count;
-        for (mine, theirs) in self.reasons.iter_mut().zip(o.reasons) {
-            *mine += theirs;
-        }
-    }
 }
 
 impl Totals {

@@ -181,6 +181,8 @@ pub struct Database {
     pub sharding: Option<Arc<routing_rules::Sharding>>,
     /// What answers are kept; `None`: none.
     pub cache: Option<routing_rules::cache::Rules>,
+    /// What answers where the shards together can't.
+    pub coordinator: Option<Arc<Coordinator>>,
 }
 
 impl Database {
@@ -291,6 +293,36 @@ pub struct Shard {
     pub dbname: Option<String>,
     /// TLS towards these servers.
     pub tls: ServerTls,
+}
+
+/// A PostgreSQL that has the tables of all shards as its own.
+#[derive(Clone, Debug)]
+pub struct Coordinator {
+    /// Its name, unlike any shard's, and its one server.
+    pub shard: Shard,
+    /// What it is.
+    pub kind: CoordinatorKind,
+    /// The role as which it reads the shards; `None`: the control role.
+    pub reader: Option<Reader>,
+}
+
+/// What a coordinator is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CoordinatorKind {
+    /// A PostgreSQL with postgres_fdw.
+    #[default]
+    Postgres,
+    /// A Citus coordinator, which knows its tables itself.
+    Citus,
+}
+
+/// A role that reads.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// The role.
+    pub user: String,
+    /// Its password, if it needs one.
+    pub password: Option<SecretText>,
 }
 
 /// Who may log in.

@@ -56,6 +56,8 @@ pub enum Reason<'a> {
     OpenBatch,
     /// How fresh a read must be.
     Consistency(Consistency),
+    /// Shards can't answer it together.
+    BeyondShards,
 }
 
 /// The most reasons a route has.
@@ -139,7 +141,7 @@ fn freshness(consistency: Consistency, max_staleness: Duration) -> Freshness {
 
 impl Reason<'_> {
     /// Kinds of reasons, for counting; each reason's place is its [`Reason::kind`].
-    pub const KINDS: [&'static str; 21] = [
+    pub const KINDS: [&'static str; 22] = [
         "only reads",
         "begins with another word than a query",
         "contains a word that writes",
@@ -161,6 +163,7 @@ impl Reason<'_> {
         "batch flushed before Sync",
         "consistency",
         "refused by a replica",
+        "shards can't answer it together",
     ];
 
     /// Its place among the [`Reason::KINDS`].
@@ -187,6 +190,7 @@ impl Reason<'_> {
             Reason::OpenBatch => 18,
             Reason::Consistency(_) => 19,
             Reason::Text(Why::Refused) => 20,
+            Reason::BeyondShards => 21,
         }
     }
 }
@@ -248,6 +252,7 @@ impl fmt::Display for Reason<'_> {
             }
             Reason::OpenBatch => f.write_str("its batch was flushed before Sync and may still write"),
             Reason::Consistency(consistency) => write!(f, "consistency is {consistency}"),
+            Reason::BeyondShards => f.write_str("shards can't answer it together"),
         }
     }
 }

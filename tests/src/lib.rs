@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod cluster;
+pub mod coordinated;
 pub mod differential;
 pub mod door;
 pub mod fake_server;

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::StartFault;
+use crate::catalog::coordinator::Coordinator;
 use crate::client::credentials::{Lookup, Question};
 use crate::client::worker::{Common, Order};
 use crate::cluster::Cluster;
@@ -31,6 +32,7 @@ pub fn build(snapshot: Snapshot) -> Result<Parts, StartFault> {
     let tls = from_client(&snapshot)?;
     let targets = targets(&snapshot)?;
     let clusters = clusters(&snapshot, &targets, &HashMap::new());
+    let coordinators = coordinators(&snapshot, &HashMap::new())?;
     let (senders, doors): (Vec<_>, Vec<_>) = (0..snapshot.threads.clamp(1, 127))
         .map(|_| mpsc::unbounded_channel())
         .unzip();
@@ -49,6 +51,7 @@ pub fn build(snapshot: Snapshot) -> Result<Parts, StartFault> {
         doors: senders,
         targets: ArcSwap::from_pointee(targets),
         clusters: ArcSwap::from_pointee(clusters),
+        coordinators: ArcSwap::from_pointee(coordinators),
         catalogs: Default::default(),
         marks: Default::default(),
         caches: Default::default(),
@@ -112,6 +115,26 @@ fn cluster(servers: &Servers, shard: &Shard, is_watched: bool, before: &[Arc<Clu
         new
     };
     known.cloned().unwrap_or_else(new)
+}
+
+/// What answers where a database's shards together can't.
+pub type Coordinators = HashMap<String, Arc<Coordinator>>;
+
+/// The coordinators: what was known before, where they are the same.
+pub fn coordinators(snapshot: &Snapshot, before: &Coordinators) -> Result<Coordinators, StartFault> {
+    let mut coordinators = HashMap::new();
+    for database in &snapshot.databases {
+        let Some(written) = &database.coordinator else {
+            continue;
+        };
+        let servers = servers(snapshot, database, &written.shard, &mut Names::new())?;
+        let cluster = Cluster::new(servers.shard, servers.targets, &[], false);
+        let new = Coordinator::new(cluster);
+        let known = before.get(&database.name).filter(|known| known.is_like(&new));
+        let known = known.cloned().unwrap_or_else(|| Arc::new(new));
+        coordinators.insert(database.name.clone(), known);
+    }
+    Ok(coordinators)
 }
 
 /// The servers of each database, their TLS files read.

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod build;
 pub mod caching;
+pub mod coordinating;
 pub mod log;
 pub mod names;
 pub mod notify;
@@ -107,6 +108,7 @@ async fn oversee(parts: build::Parts, source: Source, log: Log) -> Result<(), St
     tokio::task::spawn_local(recovery::serve(common.clone()));
     tokio::task::spawn_local(names::serve(common.clone()));
     tokio::task::spawn_local(caching::serve(common.clone()));
+    tokio::task::spawn_local(coordinating::serve(common.clone()));
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| tokio::task::spawn_local(accept::accept(listener, common.clone())))

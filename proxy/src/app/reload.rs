@@ -52,6 +52,7 @@ struct Ready {
     snapshot: Snapshot,
     tls: FromClient,
     targets: build::Targets,
+    coordinators: build::Coordinators,
 }
 
 impl Reloader {
@@ -99,9 +100,10 @@ impl Reloader {
     async fn reload(&mut self, asked_by: &'static str) -> Result<Vec<String>, Fault> {
         notify::tell(notify::State::Reloading);
         self.watch.reads(self.files());
+        let before = self.common.coordinators.load_full();
         let taken = match self
             .read()
-            .and_then(|(snapshot, later)| Ok((ready(snapshot)?, later)))
+            .and_then(|(snapshot, later)| Ok((ready(snapshot, &before)?, later)))
         {
             Ok((ready, later)) => {
                 self.take_over(ready).await;
@@ -167,6 +169,7 @@ impl Reloader {
             snapshot,
             tls,
             targets,
+            coordinators: build::Coordinators::clone(&self.common.coordinators.load()),
         })
         .await;
         Ok(())
@@ -206,6 +209,7 @@ impl Reloader {
         let before = self.common.clusters.load();
         let clusters = build::clusters(&ready.snapshot, &ready.targets, &before);
         self.common.clusters.store(Arc::new(clusters));
+        self.common.coordinators.store(Arc::new(ready.coordinators));
         self.common.targets.store(Arc::new(ready.targets));
         self.common.tls.store(Arc::new(ready.tls));
         self.log.follow(&ready.snapshot.log);
@@ -256,10 +260,11 @@ fn older_catalogs(now: &Snapshot, read: &Snapshot) -> Result<(), Refusal> {
     }
 }
 
-fn ready(snapshot: Snapshot) -> Result<Ready, Refusal> {
+fn ready(snapshot: Snapshot, before: &build::Coordinators) -> Result<Ready, Refusal> {
     Ok(Ready {
         tls: build::from_client(&snapshot).map_err(Refusal::Unusable)?,
         targets: build::targets(&snapshot).map_err(Refusal::Unusable)?,
+        coordinators: build::coordinators(&snapshot, before).map_err(Refusal::Unusable)?,
         snapshot,
     })
 }

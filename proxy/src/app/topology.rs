@@ -126,7 +126,9 @@ fn ask_for_names(
         };
         let shards = clusters.get(&database.name).map_or(&[][..], |shards| shards);
         let wanted = Wanted {
-            names: database.cache.is_some() || shards.iter().any(|cluster| cluster.has_replicas()),
+            names: database.cache.is_some()
+                || database.coordinator.is_some()
+                || shards.iter().any(|cluster| cluster.has_replicas()),
             tables: database.sharding.is_some(),
             relations: database.cache.is_some(),
         };

@@ -1,5 +1,7 @@
 //! What is known of a database from its own catalog; and `file`, which tenants have a shard of their own.
 
+pub mod coordinator;
+pub mod definitions;
 pub mod file;
 pub mod keep;
 pub mod names;

@@ -531,6 +531,11 @@ impl Client {
         }
         self.session.watched_by(watch);
         let Some(filling) = &cached.filling else { return };
+        if lease.pool().plan.key.place.role == Role::Coordinator {
+            // What it has read on the shards, it may have read before what makes it old was heard of.
+            cached.filling = None;
+            return;
+        }
         if let Role::Replica(member) = lease.pool().plan.key.place.role {
             let cluster = &lease.pool().reads().cluster;
             let has_all = cluster

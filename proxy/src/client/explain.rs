@@ -54,11 +54,14 @@ impl Client {
         if let Some(shard) = &told.shard {
             row.shard = shard.to_string();
         }
-        if told.placed != Placed::Unsaid && reads.clusters.len() > 1 && !told.is_gathered {
+        if let Some(reason) = &told.beyond {
+            row.because = reason.clone();
+        } else if told.placed != Placed::Unsaid && reads.clusters.len() > 1 && !told.is_gathered {
             row.because = format!("{}; {}", told.placed.words(), row.because);
         }
         row.target = match (told.is_gathered, told.is_replica) {
             (true, _) => "shards".into(),
+            (false, _) if told.beyond.is_some() => "coordinator".into(),
             (false, true) => "replica".into(),
             (false, false) => "primary".into(),
         };
@@ -144,6 +147,7 @@ fn on_shards(row: RouteRow, foretold: Foretold) -> RouteRow {
             String::new(),
             format!("what is bound to it says which shard; {}", row.because),
         ),
+        Foretold::Coordinator(name, because) => ("coordinator".into(), name, because),
         Foretold::Refused(fault) => ("pgshunt".into(), String::new(), fault.message),
     };
     RouteRow {

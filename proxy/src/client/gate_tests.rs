@@ -43,6 +43,7 @@ fn snapshot() -> Snapshot {
             rules: None,
             split: Default::default(),
             cache: None,
+            coordinator: None,
             sharding: None,
         }],
         auth: Auth {

@@ -23,30 +23,42 @@ impl Common {
         // about to be removed.
         let snapshot = self.snapshot.load();
         let database = snapshot.database(&key.database)?;
-        let shards = self.targets.load();
-        let mut shards = shards.get(&database.name)?.iter();
-        let servers = shards.find(|servers| servers.shard == key.place.shard)?;
-        let targets = match key.place.role {
-            Role::Primary => &servers.targets[..],
-            Role::Replica(at) => std::slice::from_ref(servers.targets.get(at)?),
+        let clusters = self.clusters.load().get(&database.name)?.clone();
+        let coordinator = self.coordinators.load().get(&database.name).cloned();
+        let (targets, cluster) = match (key.place.role, &coordinator) {
+            (Role::Coordinator, coordinator) => {
+                let there = coordinator.as_ref()?;
+                (vec![there.target()], (there.name() == &key.place.shard).then_some(&there.cluster)?)
+            }
+            (role, _) => {
+                let shards = self.targets.load();
+                let mut shards = shards.get(&database.name)?.iter();
+                let servers = shards.find(|servers| servers.shard == key.place.shard)?;
+                let targets = match role {
+                    Role::Replica(at) => vec![servers.targets.get(at)?.clone()],
+                    Role::Primary | Role::Coordinator => servers.targets.clone(),
+                };
+                let cluster = clusters.iter().find(|cluster| cluster.name == key.place.shard)?;
+                (targets, cluster)
+            }
         };
-        let targets = targets.iter().map(|target| match database.is_wildcard() {
+        let targets = targets.into_iter().map(|target| match database.is_wildcard() {
             true => Arc::new(Target {
                 dbname: key.database.clone(),
-                ..(**target).clone()
+                ..(*target).clone()
             }),
-            false => target.clone(),
+            false => target,
         });
-        let clusters = self.clusters.load().get(&database.name)?.clone();
-        let cluster = clusters.iter().find(|cluster| cluster.name == key.place.shard)?;
+        let cluster = cluster.clone();
         Some(Ways {
             settings: database.pool_of(&key.user).clone(),
             max_db_connections: database.max_db_connections,
             max_user_connections: snapshot.max_user_connections(&key.user),
             targets: targets.collect(),
             reads: Reads {
-                cluster: cluster.clone(),
+                cluster,
                 clusters,
+                coordinator,
                 sharding: database.sharding.clone(),
                 tenant: database.tenant_of(&key.user).map(Into::into),
                 catalogued: self.catalogued(&key.database),

@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::cached::Looked;
 use super::handle::{Doing, Handle};
 use super::leave;
-use super::route::{Pick, Routing, Stay, Steer};
+use super::route::{Pick, Routing, Stay, Steer, no_coordinator};
 use super::worker::Worker;
 use crate::fault::Fault;
 use crate::net::buffer::{BUFFER, Inbox, Outbox};
@@ -527,6 +527,7 @@ impl Client {
         match pool.plan.key.place.role {
             Role::Primary => self.refuse(fault),
             Role::Replica(_) => self.goes_to_primary(),
+            Role::Coordinator => self.refuse(&no_coordinator(&pool.plan.key.place.shard, fault)),
         }
     }
 

@@ -24,6 +24,7 @@ use super::route::readings::Readings;
 use super::switches::Switches;
 use crate::cache::{Cache, Reader};
 use crate::catalog::Catalogued;
+use crate::catalog::coordinator::Coordinator;
 use crate::cluster::Cluster;
 use crate::metrics::Census;
 use crate::net::buffer::{BUFFER, Buffers};
@@ -111,6 +112,8 @@ pub struct Common {
     pub targets: ArcSwap<HashMap<String, Vec<Servers>>>,
     /// The servers of each database as they are known at this moment, shard by shard.
     pub clusters: ArcSwap<HashMap<String, Arc<[Arc<Cluster>]>>>,
+    /// What answers where a database's shards together can't.
+    pub coordinators: ArcSwap<HashMap<String, Arc<Coordinator>>>,
     /// What is known of each database's names, by the name clients give.
     pub catalogs: std::sync::Mutex<HashMap<String, Arc<Catalogued>>>,
     /// The instant up to which each tenant must be read, by database and tenant.

@@ -7,6 +7,7 @@ use routing_rules::Sharding;
 
 use super::Environment;
 use super::address;
+use super::coordinator::coordinator;
 use super::dsn::{self, Dsn};
 use super::files;
 use super::keys;
@@ -46,7 +47,8 @@ fn database(section: &Section, from: &Inherited) -> Database {
         Some(narrower) => pool::narrowed(from.pool, &narrower),
         None => from.pool.clone(),
     };
-    let shards = shards(section);
+    let wide = wide_tls(section);
+    let shards = shards(section, &wide);
     if from.asks_servers && !name.is_empty() && section.place("control").is_none() {
         let wrong = Wrong::new(format!(
             "database \"{name}\" has no control role, so no client could log in"
@@ -68,6 +70,7 @@ fn database(section: &Section, from: &Inherited) -> Database {
         rules,
         max_client_conn: max_client_conn.unwrap_or(from.limits.max_db_client_connections),
         max_db_connections: max_db_connections.unwrap_or(from.limits.max_db_connections),
+        coordinator: coordinator(section, &shards, &wide).map(Arc::new),
         name,
         shards,
         pool,
@@ -115,17 +118,24 @@ fn rules(section: &Section, shards: &[Shard]) -> Option<(PathBuf, Said)> {
     }
 }
 
-fn shards(database: &Section) -> Vec<Shard> {
+/// TLS towards all servers of a database, and the section that says so.
+pub(super) type WideTls<'a> = (Option<Section<'a>>, ServerTls);
+
+fn wide_tls<'a>(database: &Section<'a>) -> WideTls<'a> {
+    let wide = database.section("server_tls", &keys::SERVER_TLS);
+    let tls = wide.map_or_else(ServerTls::default, |wide| {
+        tls::towards_servers(&ServerTls::default(), &wide)
+    });
+    (wide, tls)
+}
+
+fn shards(database: &Section, wide: &WideTls) -> Vec<Shard> {
     let sections = database.sections("shard", &keys::SHARD);
     if sections.is_empty() && database.place("shard").is_none() {
         let wrong = Wrong::new("[[database]] has no servers");
         database.wrong(wrong.hint("add [[database.shard]] with servers = [\"host:5432\"]"));
     }
     no_name_twice(&sections, "shard");
-    let wide = database.section("server_tls", &keys::SERVER_TLS);
-    let wide_tls = wide.map_or_else(ServerTls::default, |wide| {
-        tls::towards_servers(&ServerTls::default(), &wide)
-    });
     let alone = sections.len() == 1;
     let shard = |section: &Section| Shard {
         name: match section.place("name") {
@@ -135,17 +145,17 @@ fn shards(database: &Section) -> Vec<Shard> {
         servers: servers(section),
         weights: weights(section),
         dbname: section.name("dbname").map(|text| text.value.to_owned()),
-        tls: shard_tls(section, wide.as_ref(), &wide_tls),
+        tls: shard_tls(section, wide),
     };
     sections.iter().map(shard).collect()
 }
 
 /// What does not go together is noted where the last word on it was said.
-fn shard_tls(shard: &Section, wide: Option<&Section>, wide_tls: &ServerTls) -> ServerTls {
+pub(super) fn shard_tls(shard: &Section, (wide, wide_tls): &WideTls) -> ServerTls {
     match tls::settled(tls::towards_servers(wide_tls, shard)) {
         Ok(settled) => settled,
         Err(wrong) => {
-            let last_word = wide.filter(|_| !tls::is_in(shard)).unwrap_or(shard);
+            let last_word = wide.as_ref().filter(|_| !tls::is_in(shard)).unwrap_or(shard);
             let what = format!("{} in {}", wrong.what, last_word.name);
             last_word.wrong(Wrong { what, ..wrong });
             ServerTls::default()
@@ -153,10 +163,10 @@ fn shard_tls(shard: &Section, wide: Option<&Section>, wide_tls: &ServerTls) -> S
     }
 }
 
-fn servers(shard: &Section) -> Vec<Address> {
+pub(super) fn servers(shard: &Section) -> Vec<Address> {
     let written = shard.texts("servers").unwrap_or_default();
     if shard.place("servers").is_none() || shard.is_empty_list("servers") {
-        let wrong = Wrong::new("[[database.shard]] has no servers");
+        let wrong = Wrong::new(format!("{} has no servers", shard.name));
         shard.wrong(wrong.hint("add servers = [\"host:5432\"]"));
     }
     let mut servers = Vec::new();
@@ -304,7 +314,7 @@ fn control_dbname(name: &str, shards: &[Shard]) -> String {
     })
 }
 
-fn required_name<'a>(section: &Section<'a>) -> &'a str {
+pub(super) fn required_name<'a>(section: &Section<'a>) -> &'a str {
     if section.place("name").is_none() {
         section.wrong(Wrong::new(format!("{} has no name", section.name)).hint("add name = \"…\""));
     }

@@ -171,6 +171,7 @@ pub(super) const DATABASE: Keys = Keys {
         "pool",
         "server_tls",
         "shard",
+        "coordinator",
         "user",
     ],
     not_yet: &[],
@@ -189,6 +190,23 @@ pub(super) const SHARD: Keys = Keys {
         "servers",
         "weights",
         "dbname",
+        "sslmode",
+        "sslrootcert",
+        "sslcert",
+        "sslkey",
+    ],
+    not_yet: &[],
+};
+
+pub(super) const COORDINATOR: Keys = Keys {
+    section: "[[database.coordinator]]",
+    known: &[
+        "name",
+        "kind",
+        "servers",
+        "dbname",
+        "reader",
+        "reader_password_file",
         "sslmode",
         "sslrootcert",
         "sslcert",
@@ -234,7 +252,7 @@ pub(super) const LOG: Keys = Keys {
     not_yet: &[],
 };
 
-const SECTIONS: [&Keys; 12] = [
+const SECTIONS: [&Keys; 13] = [
     &LISTEN,
     &TLS,
     &LIMITS,
@@ -242,6 +260,7 @@ const SECTIONS: [&Keys; 12] = [
     &DATABASE,
     &SERVER_TLS,
     &SHARD,
+    &COORDINATOR,
     &USER,
     &AUTH,
     &AUTH_USER,

@@ -7,6 +7,7 @@ mod address;
 mod auth;
 mod cache;
 mod check;
+mod coordinator;
 mod database;
 mod dsn;
 mod duration;

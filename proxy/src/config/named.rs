@@ -50,7 +50,7 @@ fn in_table(table: &DeTable, folder: &Path, keys: &[&str], files: &mut Vec<PathB
 }
 
 /// Keys whose value is a path.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "certificate",
     "key",
     "client_ca",
@@ -59,6 +59,7 @@ const FILES: [&str; 9] = [
     "sslkey",
     "password_file",
     "control_password_file",
+    "reader_password_file",
     RULES,
 ];
 
@@ -91,7 +92,13 @@ mod tests {
     #[test]
     fn every_key_is_one_there_is() {
         for key in FILES {
-            let sections = [&keys::TLS, &keys::SERVER_TLS, &keys::DATABASE, &keys::AUTH_USER];
+            let sections = [
+                &keys::TLS,
+                &keys::SERVER_TLS,
+                &keys::DATABASE,
+                &keys::COORDINATOR,
+                &keys::AUTH_USER,
+            ];
             assert!(sections.iter().any(|keys| keys.known.contains(&key)), "{key}");
         }
     }

@@ -87,7 +87,7 @@ impl Pool {
                 self.preferred.set(0);
                 Rc::new([targets[at].clone()])
             }
-            (Role::Primary | Role::Replica(_), _) => targets,
+            (Role::Primary | Role::Replica(_) | Role::Coordinator, _) => targets,
         }
     }
 

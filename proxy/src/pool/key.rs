@@ -49,4 +49,6 @@ pub enum Role {
     Primary,
     /// The one of this number in the configuration, for reads.
     Replica(usize),
+    /// The coordinator, whose name stands for a shard's.
+    Coordinator,
 }

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use routing_rules::{Rules, Sharding};
 
 use crate::catalog::Catalogued;
+use crate::catalog::coordinator::Coordinator;
 use crate::cluster::Cluster;
 use crate::fault::{Fault, Severity};
 use crate::metrics::Totals;
@@ -80,6 +81,8 @@ pub struct Reads {
     pub sharding: Option<Arc<Sharding>>,
     /// The tenant the pool's role is bound to.
     pub tenant: Option<Arc<str>>,
+    /// What answers where the shards together can't, if there is one.
+    pub coordinator: Option<Arc<Coordinator>>,
     /// What the database has that matters on a replica.
     pub catalogued: Arc<Catalogued>,
     /// Where reads go.
@@ -501,6 +504,7 @@ impl Pool {
                 self.targets.borrow().len() == 1
                     || (self.is_at_primary(&server.facts.target) && !is_standby(server, &self.buffers).await)
             }
+            Role::Coordinator => true,
             Role::Replica(_) => {
                 // Sessions come and go between servers; that one of them is a standby is not theirs to hear.
                 server.backend.reported = reported::as_on_primary(&server.backend.reported);

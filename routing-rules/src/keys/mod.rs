@@ -26,7 +26,7 @@ pub use reason::Reason;
 pub use slot::{Parameter, Slot, Values};
 
 use crate::scatter::Plan;
-use crate::sharding::Sharding;
+use crate::sharding::{Named, Sharding};
 use crate::tables::Tables;
 
 /// What is known when a text is looked at.
@@ -54,6 +54,10 @@ pub struct Reading {
     pub bounds: Vec<Bound>,
     /// Shards of tables that are on one shard.
     pub homes: Vec<Box<str>>,
+    /// Every table it names, with its schema as far as that is known; catalogs and temporary ones left out.
+    pub tables: Vec<Named>,
+    /// Does it name a system column (`ctid`, `tableoid`, …)? What those say is one server's own.
+    pub names_system_column: bool,
     /// Does it use catalogs or temporary tables, which differ from shard to shard?
     pub has_local: bool,
     /// Does it read tables that are whole on every shard?

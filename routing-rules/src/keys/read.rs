@@ -12,7 +12,7 @@ use super::scope::{Env, Level, Outputs, names};
 use super::spread::Node;
 use super::{Bound, Context, InsertRows, Use};
 use crate::place::KeyType;
-use crate::sharding::Role;
+use crate::sharding::{Named, Role};
 use crate::sql::{Pieces, piece};
 use crate::tables::{Table, TableKind};
 
@@ -38,6 +38,8 @@ pub struct Reader<'c> {
     pub classes: Classes,
     pub bounds: Vec<(Class, Bound)>,
     pub homes: Vec<Box<str>>,
+    /// Every table, but catalogs and temporary ones.
+    pub tables: Vec<Named>,
     pub has_local: bool,
     pub reads_reference: bool,
     pub writes_reference: bool,
@@ -69,6 +71,7 @@ impl<'c> Reader<'c> {
             classes: Classes::default(),
             bounds: Vec::new(),
             homes: Vec::new(),
+            tables: Vec::new(),
             has_local: false,
             reads_reference: false,
             writes_reference: false,
@@ -117,7 +120,20 @@ impl<'c> Reader<'c> {
     pub fn table(&mut self, name: &ObjectName) -> Result<Found<'c>, Reason> {
         self.account(name);
         let (schema, name) = names(name).ok_or(Reason::Construct("a computed table name"))?;
-        self.look_up(schema.map(|schema| schema.value.as_str()), &name.value)
+        let schema = schema.map(|schema| schema.value.as_str());
+        let found = self.look_up(schema, &name.value)?;
+        let table = match found {
+            Found::System | Found::Temporary => return Ok(found),
+            Found::Keyed(_, table) | Found::Reference(table) | Found::Home(_, table) => table,
+        };
+        let named = Named {
+            schema: table.map(|table| &*table.schema).or(schema).map(Into::into),
+            name: name.value.as_str().into(),
+        };
+        if !self.tables.contains(&named) {
+            self.tables.push(named);
+        }
+        Ok(found)
     }
 
     fn look_up(&self, schema: Option<&str>, name: &str) -> Result<Found<'c>, Reason> {

@@ -69,6 +69,28 @@ impl Reason {
         }
     }
 
+    /// Would a PostgreSQL that has the rows of all shards answer it?
+    pub fn is_for_coordinator(&self) -> bool {
+        match self {
+            Reason::Operator(_) | Reason::Homes(..) => true,
+            Reason::Unread(_)
+            | Reason::UnknownTable(_)
+            | Reason::View(_)
+            | Reason::Ambiguous(_)
+            | Reason::Function(_)
+            | Reason::Statement(_)
+            | Reason::Construct(_)
+            | Reason::Key(_)
+            | Reason::Unplaced(_)
+            | Reason::KeyMissing(_)
+            | Reason::KeyComputed(_)
+            | Reason::KeyUpdated(_)
+            | Reason::NoKey(_)
+            | Reason::Guard(_)
+            | Reason::Reference(_) => false,
+        }
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {

@@ -31,6 +31,8 @@ impl Reading {
             statements: 0,
             bounds: Vec::new(),
             homes: Vec::new(),
+            tables: Vec::new(),
+            names_system_column: false,
             has_local: false,
             reads_reference: false,
             writes_reference: false,
@@ -83,6 +85,7 @@ impl Reading {
             classes,
             bounds,
             homes,
+            tables,
             has_local,
             reads_reference,
             writes_reference,
@@ -99,7 +102,11 @@ impl Reading {
                 bound
             })
             .collect();
-        (self.homes, self.has_local) = (homes, has_local);
+        (self.homes, self.has_local, self.tables) = (homes, has_local, tables);
+        self.names_system_column = (0..pieces.all.len()).any(|place| {
+            let name = pieces.text(place).trim_matches('"').to_ascii_lowercase();
+            SYSTEM_COLUMNS.contains(&name.as_str())
+        });
         (self.reads_reference, self.writes_reference) = (reads_reference, writes_reference);
         let value = |literal: u32| (literal, pieces.value(literal).unwrap_or_default());
         self.looked_at = looked_at.into_iter().map(value).collect();
@@ -471,6 +478,9 @@ fn only_keys(pieces: &Pieces<'_>, bounds: &[super::Bound]) -> Vec<u16> {
         .map(|(number, _)| number)
         .collect()
 }
+
+/// `SysAtt` of `heap.c`.
+const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"];
 
 /// All functions of a tree.
 #[derive(Default)]

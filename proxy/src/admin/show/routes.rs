@@ -107,6 +107,11 @@ pub(super) fn routes(seen: &Seen) -> Vec<Row> {
             ),
             row("replica", routes.replica_count, "reads"),
             row(
+                "coordinator",
+                routes.coordinator_count,
+                "reads that shards can't answer together",
+            ),
+            row(
                 "unfit",
                 routes.unfit_count,
                 "of those on the primary: reads no replica was fit for",

@@ -72,6 +72,9 @@ impl Client {
         if input.is_empty() || input.first() == Some(&b'X') {
             return Steer::On;
         }
+        if self.is_at_coordinator() {
+            return self.steer_at_coordinator(cx, &reads);
+        }
         if reads.sharding.is_some()
             && let Some(steer) = self.steer_on_shard(cx)
         {
@@ -167,10 +170,10 @@ async fn roll_back(worker: Rc<Worker>, mut lease: Lease) {
 }
 
 /// First words of statements that end a transaction.
-const ENDS: [&str; 4] = ["COMMIT", "END", "ROLLBACK", "ABORT"];
+pub(super) const ENDS: [&str; 4] = ["COMMIT", "END", "ROLLBACK", "ABORT"];
 
 /// First words of statements that concern nothing but the transaction or the session.
-const KEPT: [&str; 10] = [
+pub(super) const KEPT: [&str; 10] = [
     "SAVEPOINT",
     "RELEASE",
     "DECLARE",

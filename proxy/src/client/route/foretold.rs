@@ -15,6 +15,8 @@ pub(in crate::client) enum Foretold {
     Shard(String, Placed),
     /// These.
     Shards(String),
+    /// The coordinator, and why.
+    Coordinator(String, String),
     /// It depends on what is bound to it.
     Bound,
     /// None.
@@ -60,6 +62,10 @@ impl Client {
             },
             Verdict::Several(shards) if shards.is_empty() => Foretold::Shards(names()),
             Verdict::Several(shards) => Foretold::Shards(shards.join(", ")),
+            Verdict::Beyond(reason) => match self.would_go_beyond(text, &reads, &noted, &reason) {
+                Ok(name) => Foretold::Coordinator(name, reason.to_string()),
+                Err(fault) => Foretold::Refused(fault),
+            },
             Verdict::Refused(_) if has_parameters(text) && noted.lacks_values => Foretold::Bound,
             Verdict::Refused(fault) => Foretold::Refused(fault),
             Verdict::More | Verdict::Later => Foretold::Refused(super::refusals::not_looked_up()),

@@ -9,7 +9,7 @@ use routing_rules::Guard;
 use super::super::gather::{self, Begun, Course, Site, Terms};
 use super::super::relay::Client;
 use super::place::Tenant;
-use super::refusals::not_looked_up;
+use super::refusals::{beyond_here, not_looked_up};
 use super::shard::{Noted, Stay, Verdict, Verdicted};
 use crate::fault::Fault;
 use crate::pool::lease::Lease;
@@ -118,6 +118,7 @@ impl Client {
             {
                 Some(fault)
             }
+            Verdict::Beyond(reason) => Some(beyond_here(&reason, reads, self.is_in_transaction())),
             Verdict::Refused(_) | Verdict::Anywhere | Verdict::Shard(_) | Verdict::Several(_) => None,
         };
         self.routing.looking = None;

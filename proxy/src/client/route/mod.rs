@@ -4,10 +4,12 @@
 //! enough (`fresh`); this file brings them together. `wishes` is what the session asked for, `track` what it has written and
 //! seen, `elsewhere` the way back from a replica, and `told` remembers for whoever asks.
 
+mod beyond;
 mod elsewhere;
 mod foretold;
 mod fresh;
 mod gathered;
+mod looking;
 mod place;
 pub mod readings;
 mod refusals;
@@ -22,7 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use routing_rules::{Consistency, Facts, Target as To, Transaction, Wanted, route};
+use routing_rules::{Consistency, Facts, ShardReason, Target as To, Transaction, Wanted, route};
 
 use super::cached::Cached;
 use super::gather::Course;
@@ -38,6 +40,7 @@ pub(super) use elsewhere::Steer;
 pub(super) use foretold::{Foretold, why_several};
 pub(super) use place::Placed;
 use place::Tenant;
+pub(super) use refusals::no_coordinator;
 pub(super) use shard::Stay;
 use shard::Verdicted;
 use track::Tracks;
@@ -99,6 +102,8 @@ struct Last {
     shard: Option<Arc<str>>,
     is_replica: bool,
     is_gathered: bool,
+    /// Why it went to the coordinator.
+    beyond: Option<ShardReason>,
 }
 
 /// The circumstances a route was chosen in.
@@ -163,6 +168,10 @@ impl Client {
                 self.pick_server(primary, &reads, at)
             }
             Verdicted::Gather => Pick::Gather,
+            Verdicted::Coordinator(pool, reason) => {
+                self.remember_beyond(&pool, reason);
+                Pick::Pool(pool)
+            }
             Verdicted::Refused(fault) => Pick::Refused(fault),
             Verdicted::More => Pick::More,
             Verdicted::Later => Pick::Later,
@@ -230,6 +239,7 @@ impl Client {
             shard: Some(primary.plan.key.place.shard.clone()),
             is_replica,
             is_gathered: false,
+            beyond: None,
         };
         let pool = picked.and_then(|at| {
             let shard = &primary.plan.key.place.shard;
@@ -272,6 +282,12 @@ impl Client {
             return;
         }
         let place = &pool.plan.key.place;
+        if place.role == Role::Coordinator {
+            self.session.attach_replica(&mut lease.backend, back);
+            self.routing.unit.clear();
+            self.routing.held.clear();
+            return;
+        }
         self.routing.tracks.enter(&place.shard);
         let Role::Replica(at) = place.role else {
             match pool.reads().sharding.is_some() {
@@ -289,7 +305,7 @@ impl Client {
 
     /// The server has done all it was sent.
     pub(super) fn done(&mut self, at: Instant) {
-        if self.is_gathered() {
+        if self.is_gathered() || self.is_at_coordinator() {
             return self.seen_everywhere(at);
         }
         if self.session.is_on_replica() {

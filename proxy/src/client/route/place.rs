@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use routing_rules::{
-    Guard, Key, Lex, NotAKey, Parameter, Reading, Sharding, Shards, TextKind, Values, rewrite,
+    Guard, Key, Lex, NotAKey, Parameter, Reading, ShardReason, Sharding, Shards, TextKind, Values, rewrite,
 };
 
 use super::readings::{Read, Remembered};
@@ -21,6 +21,8 @@ pub(super) enum Place {
     Shard(Box<str>),
     /// On several: their names (empty: all), and whether their answers together can be the answer.
     Several(Vec<Box<str>>),
+    /// Where the rows of all shards are, if anywhere.
+    Beyond(ShardReason),
     /// Nowhere.
     Refused(Fault),
 }
@@ -138,6 +140,7 @@ impl Ground<'_> {
             Ok(Shards::Some(_) | Shards::All) if self.sharding.shards.len() == 1 => Place::Anywhere,
             Ok(Shards::Some(shards)) => Place::Several(shards),
             Ok(Shards::All) => Place::Several(Vec::new()),
+            Err(reason) if reason.is_for_coordinator() => Place::Beyond(reason),
             Err(reason) => Place::Refused(self.told(&reason)),
         }
     }
@@ -186,9 +189,9 @@ impl Ground<'_> {
     }
 
     /// A table that is not there is told of as a PostgreSQL does.
-    fn told(&self, reason: &routing_rules::ShardReason) -> Fault {
+    fn told(&self, reason: &ShardReason) -> Fault {
         match reason {
-            routing_rules::ShardReason::UnknownTable(name) if self.lacks(name) => Fault::error(
+            ShardReason::UnknownTable(name) if self.lacks(name) => Fault::error(
                 sqlstate::UNDEFINED_TABLE,
                 format!("relation \"{name}\" does not exist"),
             )

@@ -1,12 +1,14 @@
 //! What a client is told of a statement that has no place on the shards: what, why, and what to do.
 
+use routing_rules::ShardReason;
+
 use crate::fault::Fault;
 use crate::pool::Reads;
 use crate::protocol::session::said::STRETCH_MAX;
 use crate::protocol::sqlstate::{self, SqlState};
 
 /// Why a statement can't be placed, for its client.
-pub(super) fn refusal(reason: &routing_rules::ShardReason) -> Fault {
+pub(super) fn refusal(reason: &ShardReason) -> Fault {
     let code = reason.sqlstate().as_bytes().try_into();
     let code = code.map_or(sqlstate::FEATURE_NOT_SUPPORTED, SqlState);
     let fault = Fault::error(
@@ -16,6 +18,44 @@ pub(super) fn refusal(reason: &routing_rules::ShardReason) -> Fault {
     match reason.hint() {
         Some(hint) => fault.hint(sentence(hint)),
         None => fault,
+    }
+}
+
+/// One that only a coordinator could answer, in a session that is on a shard.
+pub(super) fn beyond_here(reason: &ShardReason, reads: &Reads, in_transaction: bool) -> Fault {
+    let fault = refusal(reason);
+    match (&reads.coordinator, in_transaction) {
+        (None, _) => fault,
+        (Some(_), true) => fault
+            .detail("The coordinator could answer it, but its transaction is on the shards already.")
+            .hint("Run it outside of the transaction, or first in one that only reads."),
+        (Some(_), false) => fault
+            .detail("The coordinator could answer it, but the session keeps its server.")
+            .hint("SHOW PINS at the console says why. Use another session."),
+    }
+}
+
+/// One that the coordinator can't answer either.
+pub(super) fn not_beyond(reason: &ShardReason, why: &str) -> Fault {
+    let fault = refusal(reason).detail(format!("The coordinator can't answer it either: {why}."));
+    fault.hint("Tie every sharded table to one tenant.")
+}
+
+/// What a transaction at the coordinator can't do.
+pub(super) fn not_at_coordinator(why: &str) -> Fault {
+    Fault::error(
+        sqlstate::FEATURE_NOT_SUPPORTED,
+        "this statement can't be run at the coordinator, where its transaction is",
+    )
+    .detail(format!("The coordinator only reads: {why}."))
+    .hint("End the transaction first.")
+}
+
+/// No server of the coordinator can be had.
+pub(in crate::client) fn no_coordinator(name: &str, fault: &Fault) -> Fault {
+    Fault {
+        message: format!("coordinator {name}: {}", fault.message),
+        ..fault.clone()
     }
 }
 

@@ -4,12 +4,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use routing_rules::{Guard, PieceKind, ShardReason, Sharding, TextKind};
 
-use super::super::handle::Signal;
 use super::super::relay::{Client, Then};
+use super::beyond::Asks;
 use super::elsewhere::Steer;
 use super::place::{Ground, Place, Placed, Tenant, is_of_session};
 use super::readings::Read;
@@ -32,6 +32,8 @@ pub(super) enum Verdict {
     Shard(Box<str>),
     /// To several shards (none named: all), which no one server can answer.
     Several(Vec<Box<str>>),
+    /// Where the rows of all shards are, if anywhere.
+    Beyond(ShardReason),
     /// Nowhere.
     Refused(Fault),
     /// More of it must come first.
@@ -45,13 +47,17 @@ pub(super) enum Verdict {
 pub(super) struct Noted {
     /// How long it is, and its last frame.
     bytes: usize,
-    ends: u8,
+    pub ends: u8,
     /// It makes or drops nothing but temporary tables.
     makes_temporary: bool,
     /// Why it goes where it goes.
     pub placed: Placed,
     /// A key of it is a parameter, and nothing is bound to it.
     pub lacks_values: bool,
+    /// What it asks of a coordinator.
+    pub asks: Asks,
+    /// It calls a function by its number.
+    pub calls: bool,
     /// It sets something of pgshunt's own.
     sets: bool,
     /// What another shard would have to hear, should the transaction go on there.
@@ -77,9 +83,6 @@ pub(in crate::client) enum Stay {
 /// The most temporary tables of one statement.
 const TEMPORARY_MAX: usize = 16;
 
-/// How long a statement waits for the tables to be looked up.
-const TABLES_WITHIN: Duration = Duration::from_secs(5);
-
 impl Client {
     /// Finds the pool of the primary of the shard that the stretch at the beginning of the inbox is for.
     pub(super) fn find_shard(&mut self, own: &Rc<Pool>, reads: &Rc<Reads>, at: Instant) -> Verdicted {
@@ -94,6 +97,7 @@ impl Client {
             Verdict::Later if self.waits_for_tables(reads, at) => return Verdicted::Later,
             Verdict::Later => return self.nowhere(own, reads, not_looked_up()),
             Verdict::Several(_) => return self.gathers(noted),
+            Verdict::Beyond(reason) => return self.goes_beyond(own, reads, &reason, noted, at),
             Verdict::Refused(fault) => return self.nowhere(own, reads, fault),
         };
         self.routing.looking = None;
@@ -117,7 +121,7 @@ impl Client {
     }
 
     /// There is no shard for it. In a transaction that has only been asked for, a server is made to fail it.
-    fn nowhere(&mut self, own: &Rc<Pool>, reads: &Rc<Reads>, fault: Fault) -> Verdicted {
+    pub(super) fn nowhere(&mut self, own: &Rc<Pool>, reads: &Rc<Reads>, fault: Fault) -> Verdicted {
         self.routing.looking = None;
         if !self.session.has_begun() {
             return Verdicted::Refused(fault);
@@ -161,6 +165,7 @@ impl Client {
             Verdict::Shard(_) | Verdict::Several(_) if self.can_go_on() => return self.goes_on(noted),
             Verdict::Shard(other) => Some(elsewhere(&here, &other, self.is_in_transaction())),
             Verdict::Several(shards) => Some(several(&shards)),
+            Verdict::Beyond(reason) => Some(self.not_beyond_here(&reads, &reason, &noted)),
             Verdict::Refused(fault) => Some(fault),
         };
         self.routing.looking = None;
@@ -187,6 +192,9 @@ impl Client {
             Verdict::Shard(_) if self.session.can_begin_again() => return Some(self.begin_again()),
             Verdict::Shard(other) => elsewhere(&here, &other, self.is_in_transaction()),
             Verdict::Several(shards) => several(&shards),
+            // Likewise.
+            Verdict::Beyond(_) if self.session.can_begin_again() => return Some(self.begin_again()),
+            Verdict::Beyond(reason) => self.not_beyond_here(&reads, &reason, &noted),
             Verdict::Refused(fault) => fault,
             Verdict::Later => not_looked_up(),
         };
@@ -198,7 +206,7 @@ impl Client {
     }
 
     /// Has the server in hand fail in place of the next stretch.
-    fn fail_there(&mut self, cx: &mut Context<'_>, fault: &Fault, noted: &Noted) -> Stay {
+    pub(super) fn fail_there(&mut self, cx: &mut Context<'_>, fault: &Fault, noted: &Noted) -> Stay {
         let Some(lease) = &mut self.lease else {
             return Stay::On;
         };
@@ -303,6 +311,7 @@ impl Client {
         let mut noted = Noted {
             bytes: stretch.bytes,
             ends: if is_clear { stretch.ends } else { 0 },
+            calls: stretch.calls,
             ..Noted::default()
         };
         let verdict = self.judge_stretch(&stretch, reads, sharding, &mut noted);
@@ -378,6 +387,7 @@ impl Client {
         let set = self
             .sets(spoken, &read, &parameters, reads)
             .map_err(Verdict::Refused)?;
+        noted.asks.add(&read.reading);
         noted.makes_temporary = read.reading.has_local && is_of_session;
         noted.sets |= set.is_some();
         // What sets a tenant or a shard goes there.
@@ -488,30 +498,6 @@ impl Client {
         };
         read.map_err(|unread| refusal(&unread.into()))
     }
-
-    /// Waits until the tables have been looked up, if that has not taken too long already.
-    pub(super) fn waits_for_tables(&mut self, reads: &Rc<Reads>, at: Instant) -> bool {
-        let until = *self.routing.looking.get_or_insert(at + TABLES_WITHIN);
-        if at >= until {
-            return false;
-        }
-        if !self.routing.is_woken.replace(true) {
-            let (handle, reads) = (self.handle.clone(), reads.clone());
-            let is_woken = self.routing.is_woken.clone();
-            tokio::task::spawn_local(async move {
-                let learned = reads.catalogued.learned.notified();
-                tokio::pin!(learned);
-                learned.as_mut().enable();
-                if reads.catalogued.tables().is_none() {
-                    reads.catalogued.wanted.notify_one();
-                    let _ = tokio::time::timeout_at(until.into(), learned).await;
-                }
-                is_woken.set(false);
-                handle.signal(Signal::Caught);
-            });
-        }
-        true
-    }
 }
 
 /// What came of looking for a shard.
@@ -520,6 +506,8 @@ pub(super) enum Verdicted {
     Pool(Rc<Pool>),
     /// To several shards at once.
     Gather,
+    /// The coordinator's, since the shards can't answer it together.
+    Coordinator(Rc<Pool>, ShardReason),
     /// Nowhere.
     Refused(Fault),
     /// More of it must come first.
@@ -568,6 +556,7 @@ fn named_by_definition(read: &Read<'_>) -> Vec<Box<str>> {
 fn together(so_far: Verdict, place: Place) -> Result<Verdict, Verdict> {
     Ok(match (so_far, place) {
         (_, Place::Refused(fault)) => return Err(Verdict::Refused(fault)),
+        (Verdict::Beyond(reason), _) | (_, Place::Beyond(reason)) => Verdict::Beyond(reason),
         (so_far, Place::Anywhere) => so_far,
         (Verdict::Anywhere, Place::Shard(shard)) => Verdict::Shard(shard),
         (Verdict::Shard(one), Place::Shard(other)) if one == other => Verdict::Shard(one),

@@ -27,6 +27,8 @@ pub(in crate::client) struct Told {
     pub is_replica: bool,
     /// Several shards have answered together.
     pub is_gathered: bool,
+    /// The coordinator has, because of this.
+    pub beyond: Option<String>,
     /// The shard's name, unless there is only one.
     pub shard: Option<Arc<str>>,
     /// Why it went to that shard.
@@ -42,7 +44,7 @@ impl Client {
         last.is_gathered = false;
         last.shard = Some(pool.plan.key.place.shard.clone());
         last.text.extend_from_slice(&bytes[..bytes.len().min(TEXT_KEPT)]);
-        (last.asked, last.note, last.is_replica) = (None, "", false);
+        (last.asked, last.note, last.is_replica, last.beyond) = (None, "", false, None);
         last.facts = Some(Remembered {
             transaction: Transaction::None,
             wanted: self.routing.wishes.wanted,
@@ -91,6 +93,7 @@ impl Client {
                 .unwrap_or_default(),
             is_replica: last.is_replica,
             is_gathered: last.is_gathered,
+            beyond: last.beyond.as_ref().map(ToString::to_string),
             shard: last.shard.clone(),
             placed: self.routing.placed,
         })

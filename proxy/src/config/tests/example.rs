@@ -71,7 +71,7 @@ fn the_example_shows_every_key_and_only_those() {
     assert_eq!(known, shown);
 }
 
-fn sections() -> [(String, &'static Keys); 14] {
+fn sections() -> [(String, &'static Keys); 15] {
     [
         &keys::ROOT,
         &keys::LISTEN,
@@ -81,6 +81,7 @@ fn sections() -> [(String, &'static Keys); 14] {
         &keys::DATABASE,
         &keys::SERVER_TLS,
         &keys::SHARD,
+        &keys::COORDINATOR,
         &keys::USER,
         &keys::AUTH,
         &keys::AUTH_USER,
@@ -103,6 +104,7 @@ fn keys_of(table: &DeTable, within: &Keys, shown: &mut BTreeSet<String>) {
             "database" => &keys::DATABASE,
             "server_tls" => &keys::SERVER_TLS,
             "shard" => &keys::SHARD,
+            "coordinator" => &keys::COORDINATOR,
             "user" if within.section == keys::AUTH.section => &keys::AUTH_USER,
             "user" => &keys::USER,
             "auth" => &keys::AUTH,

@@ -160,11 +160,9 @@ impl Session {
                     self.forget_prepared(backend);
                 }
                 if changes_schema(body) {
-                    let (schema, is_seen) = (desk.statements.schema(), !self.makes_temporary);
-                    match self.changes_names(body) {
-                        true => schema.changed(is_seen),
-                        false => schema.changed_but_for_names(is_seen),
-                    }
+                    let names = self.changes_names(body);
+                    self.defines = self.defines.max(self.makes_now(names));
+                    self.makes_now(names).tell(desk.statements.schema());
                 }
                 self.completed(header.kind, backend)
             }
@@ -399,6 +397,8 @@ impl Session {
                 self.copy_in = false;
                 if status == b'I' {
                     self.transaction_ended(unit);
+                    // What was found in the catalog before it was committed is old.
+                    std::mem::take(&mut self.defines).tell(desk.statements.schema());
                 }
                 To::Client
             }

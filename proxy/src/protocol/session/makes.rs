@@ -3,6 +3,7 @@
 
 use routing_rules::{Effects, makes_temporary_only};
 
+use super::prepared::Schema;
 use super::{Backend, Session};
 use crate::protocol::message::cstr;
 
@@ -18,7 +19,46 @@ pub(super) enum Makes {
     AtAnyTime,
 }
 
+/// What a transaction has changed of what statements may mean, from the least on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Defines {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What is the session's own, and no name that others have.
+    Own,
+    /// The same, with names.
+    OwnNames,
+    /// What others see, and no name.
+    Shared,
+    /// The same, with names.
+    SharedNames,
+}
+
+impl Defines {
+    /// Counts it.
+    pub(super) fn tell(self, schema: &Schema) {
+        match self {
+            Defines::Nothing => {}
+            Defines::Own => schema.changed_but_for_names(false),
+            Defines::OwnNames => schema.changed(false),
+            Defines::Shared => schema.changed_but_for_names(true),
+            Defines::SharedNames => schema.changed(true),
+        }
+    }
+}
+
 impl Session {
+    /// What a command has just changed, with or without names.
+    pub(super) fn makes_now(&self, names: bool) -> Defines {
+        match (self.makes_temporary, names) {
+            (true, false) => Defines::Own,
+            (true, true) => Defines::OwnNames,
+            (false, false) => Defines::Shared,
+            (false, true) => Defines::SharedNames,
+        }
+    }
+
     /// A text that may make something is sent. `has_name`: it waits in a portal with a name.
     pub(super) fn note_makes(&mut self, text: &[u8], has_name: bool, backend: &Backend) {
         let is_first = backend.pipeline.is_empty() && !backend.pipeline.is_open();

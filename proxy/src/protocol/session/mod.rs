@@ -274,6 +274,8 @@ pub struct Session {
     /// The client may have changed settings of pgshunt's (in those modes).
     ours_due: bool,
     makes: makes::Makes,
+    /// What its transaction has changed of what statements may mean.
+    defines: makes::Defines,
     own_done: Option<Own>,
     /// The client is about to ask for a database that nobody else is connected to.
     vacates: Option<String>,
@@ -333,6 +335,7 @@ impl Session {
             was_reset: false,
             ours_due: false,
             makes: makes::Makes::default(),
+            defines: makes::Defines::default(),
             own_done: None,
             vacates: None,
             lane: Lane::Primary,

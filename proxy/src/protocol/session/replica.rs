@@ -177,6 +177,14 @@ impl Session {
         }
     }
 
+    /// The BEGIN of the transaction there.
+    pub(super) fn lane_begin(&self) -> Option<&Box<[u8]>> {
+        match &self.lane {
+            Lane::Replica(on) => on.begin.as_ref(),
+            Lane::Primary | Lane::Shard(_) => None,
+        }
+    }
+
     /// Could the transaction on the replica begin anew elsewhere, and nobody notice?
     pub fn can_begin_again(&mut self) -> bool {
         let Lane::Replica(on) = &self.lane else {

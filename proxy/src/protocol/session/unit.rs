@@ -236,6 +236,32 @@ impl Session {
         cstr(&statement.body).map(|(text, _)| Rc::from(text))
     }
 
+    /// Does its next transaction, or the one it has begun, see one state of the data from begin to end?
+    pub fn isolates(&self) -> bool {
+        let is_strict = |value: Option<&[u8]>| {
+            value.is_some_and(|value| {
+                ["repeatable read", "serializable"]
+                    .iter()
+                    .any(|strict| value.eq_ignore_ascii_case(strict.as_bytes()))
+            })
+        };
+        let by_default = || is_strict(self.settings.value(b"default_transaction_isolation"));
+        let begin = self.begin.as_ref().or_else(|| self.lane_begin());
+        let Some(begin) = begin else {
+            return by_default();
+        };
+        let text = query_text(begin.get(HEADER..).unwrap_or_default()).unwrap_or_default();
+        match read(text, self.lex_of()).control {
+            Control::Begin {
+                serializable,
+                repeatable_read,
+                ..
+            } if serializable || repeatable_read => true,
+            // READ COMMITTED by name counts as the default too: to be too strict refuses, and loses nothing.
+            _ => by_default(),
+        }
+    }
+
     /// The transaction the next unit would be the first of.
     pub fn transaction(&mut self) -> Transaction {
         let is_on = |value: Option<&[u8]>| matches!(value, Some(b"on" | b"true" | b"yes" | b"1"));

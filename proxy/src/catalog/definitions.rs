@@ -1,0 +1,139 @@
+//! How a database's tables are defined, in words that are equal where the tables are: the question to its catalog, and the
+//! answer read.
+
+use std::collections::HashMap;
+
+use crate::server::ask::{AskFault, Asker, Row};
+
+/// Asks for the relations behind the one with this OID, by OID: its own, its schema, its name, whether it has row security, and
+/// its columns, in the words of CREATE TABLE. What is pgshunt's own, and parts of what is there as a whole, are left out.
+const DEFINITIONS_QUERY: &str = r"
+SELECT c.oid, n.nspname, c.relname, c.relrowsecurity, (
+        SELECT pg_catalog.string_agg(pg_catalog.concat(pg_catalog.quote_ident(a.attname), ' ',
+                pg_catalog.format_type(a.atttypid, a.atttypmod),
+                CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation
+                    THEN ' COLLATE ' || pg_catalog.quote_ident(cn.nspname) || '.' || pg_catalog.quote_ident(l.collname) END),
+                ', ' ORDER BY a.attnum)
+            FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+                LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
+                LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid = l.collnamespace
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid > $1::pg_catalog.int8::pg_catalog.oid AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
+        AND NOT c.relispartition AND c.relpersistence <> 't'
+        AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^(pg_|pgshunt$|pgshunt_)'
+    ORDER BY c.oid LIMIT $2::pg_catalog.int8
+";
+
+/// Relations asked for at a time: an answer is bounded.
+const PAGE: usize = 200;
+
+/// The most relations that are looked up.
+const TABLES_MAX: usize = 50_000;
+
+/// One table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// Its schema.
+    pub schema: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its columns in order, as CREATE TABLE would have them.
+    pub columns: Box<str>,
+    /// Are its rows not for everybody who may read it?
+    pub has_row_security: bool,
+}
+
+/// All tables of a database.
+#[derive(Clone, Debug, Default)]
+pub struct Definitions {
+    by_name: HashMap<(Box<str>, Box<str>), Definition>,
+}
+
+impl Definitions {
+    /// Collects them.
+    pub fn new(all: impl IntoIterator<Item = Definition>) -> Definitions {
+        let named = |one: Definition| ((one.schema.clone(), one.name.clone()), one);
+        Definitions {
+            by_name: all.into_iter().map(named).collect(),
+        }
+    }
+
+    /// The one of this name.
+    pub fn of(&self, schema: &str, name: &str) -> Option<&Definition> {
+        self.by_name.get(&(schema.into(), name.into()))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Definition> {
+        self.by_name.values()
+    }
+}
+
+/// Asks for all of them, as of one moment.
+///
+/// # Errors
+///
+/// Why there was no answer, in words for the log.
+pub async fn ask(asker: &mut Asker) -> Result<Definitions, String> {
+    let told = |fault: AskFault| fault.to_string();
+    asker
+        .ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", &[])
+        .await
+        .map_err(told)?;
+    let (mut all, mut after) = (Vec::new(), "0".to_owned());
+    loop {
+        let page = PAGE.to_string();
+        let rows = asker
+            .ask(DEFINITIONS_QUERY, &[Some(&after), Some(&page)])
+            .await;
+        let rows = rows.map_err(told)?;
+        for row in &rows {
+            let (oid, one) = read(row).ok_or("an answer that makes no sense")?;
+            after = oid;
+            all.push(one);
+        }
+        if all.len() > TABLES_MAX {
+            return Err(format!("it has more than {TABLES_MAX} tables"));
+        }
+        if rows.len() < PAGE {
+            break;
+        }
+    }
+    asker.ask("COMMIT", &[]).await.map_err(told)?;
+    Ok(Definitions::new(all))
+}
+
+/// A table and its OID; `None`: it is no such row.
+fn read(row: &Row) -> Option<(String, Definition)> {
+    let text = |at: usize| std::str::from_utf8(row.get(at)?.as_deref()?).ok();
+    let one = Definition {
+        schema: text(1)?.into(),
+        name: text(2)?.into(),
+        has_row_security: text(3)? == "t",
+        columns: match row.get(4)? {
+            Some(_) => text(4)?.into(),
+            None => "".into(),
+        },
+    };
+    Some((text(0)?.to_owned(), one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_become_definitions_or_nothing() {
+        let row = |fields: &[&str]| -> Row { fields.iter().map(|field| Some((*field).into())).collect() };
+        let (oid, one) = read(&row(&["16385", "public", "orders", "t", "id bigint, note text"])).expect("a table");
+        assert_eq!((oid.as_str(), &*one.columns), ("16385", "id bigint, note text"));
+        assert!(one.has_row_security);
+        let mut empty = row(&["16386", "public", "nothing", "f"]);
+        empty.push(None);
+        assert_eq!(read(&empty).map(|(_, one)| one.columns), Some("".into()));
+        for wrong in [row(&[]), row(&["1", "s", "t", "f"])] {
+            assert_eq!(read(&wrong), None);
+        }
+    }
+}
