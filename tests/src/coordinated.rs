@@ -62,9 +62,9 @@ impl Coordinated {
     /// Brings a coordinator that was made by hand up to date.
     #[track_caller]
     pub fn unite(&self) {
-        self.coordinator.superuser().psql(
-            "SELECT * FROM pgshunt.unite('tenant_id', '{s0,s1,s2,s3}', true, reference => '{kinds}')",
-        );
+        self.coordinator
+            .superuser()
+            .psql("SELECT * FROM pgshunt.unite('tenant_id', '{s0,s1,s2,s3}', true, reference => '{kinds}')");
     }
 
     /// pgshunt in front of all of them.
@@ -74,9 +74,14 @@ impl Coordinated {
 
     /// The same, with more in `[sharding]`.
     pub fn config_with(&self, more: &str) -> Config {
+        self.config_at(self.coordinator.cluster.port, more)
+    }
+
+    /// The same, the coordinator being at another port.
+    pub fn config_at(&self, port: u16, more: &str) -> Config {
         self.sharded.config(&format!("{RULES}{more}")).section(&format!(
             "[[database.coordinator]]\nname = \"all\"\nservers = [\"127.0.0.1:{}\"]\ndbname = \"{}\"\n",
-            self.coordinator.cluster.port, self.coordinator.name
+            port, self.coordinator.name
         ))
     }
 }

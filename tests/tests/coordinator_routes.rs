@@ -158,8 +158,15 @@ fn nothing_goes_there_that_might_do_more_than_read() {
     ] {
         let (code, message, detail) = refused(&mut wire, text);
         assert_eq!(code, "0A000", "{text}");
-        assert!(message.starts_with("this statement has no place on the shards: "), "{message}");
-        assert_eq!(detail, format!("The coordinator can't answer it either: {why}."), "{text}");
+        assert!(
+            message.starts_with("this statement has no place on the shards: "),
+            "{message}"
+        );
+        assert_eq!(
+            detail,
+            format!("The coordinator can't answer it either: {why}."),
+            "{text}"
+        );
     }
     for text in [
         "with x as (select id, rank() over (order by id) r from orders) delete from orders o using x where x.id = o.id and x.r = 1",
@@ -173,7 +180,10 @@ fn nothing_goes_there_that_might_do_more_than_read() {
     }
     wire.run("select id, rank() over (order by id) from orders where known() = 1");
     assert!(last_route(&mut wire).starts_with("coordinator|"));
-    assert_eq!(world.coordinator.superuser().psql("SELECT count(*) FROM orders"), "300");
+    assert_eq!(
+        world.coordinator.superuser().psql("SELECT count(*) FROM orders"),
+        "300"
+    );
 }
 
 #[test]
@@ -188,10 +198,17 @@ fn a_tenants_guard_stands_before_it() {
     assert_eq!(code, "42501", "{message}");
     let own = "select id, rank() over (order by amount, id) from orders where tenant_id = 3 order by 1";
     wire.run(own);
-    assert!(last_route(&mut wire).starts_with("primary|"), "{}", last_route(&mut wire));
+    assert!(
+        last_route(&mut wire).starts_with("primary|"),
+        "{}",
+        last_route(&mut wire)
+    );
     wire.run("SET pgshunt.tenant = ''");
     wire.run(WINDOW);
-    let (code, ..) = refused(&mut wire, "select id, rank() over (order by id) from orders where tenant_id = null");
+    let (code, ..) = refused(
+        &mut wire,
+        "select id, rank() over (order by id) from orders where tenant_id = null",
+    );
     assert_eq!(code, "23502");
 }
 
@@ -205,11 +222,17 @@ fn a_transaction_is_there_or_on_shards() {
     wire.run("BEGIN");
     assert_eq!(wire.rows(WINDOW), expected);
     wire.run("SAVEPOINT a");
-    assert_eq!(wire.value("SELECT count(*) FROM orders WHERE tenant_id = 3"), "28");
+    assert_eq!(
+        wire.value("SELECT count(*) FROM orders WHERE tenant_id = 3"),
+        "28"
+    );
     wire.run("SET LOCAL TimeZone = 'Asia/Tokyo'");
     let (code, _, detail) = refused(&mut wire, "DELETE FROM orders WHERE tenant_id = 3");
     assert_eq!(code, "0A000");
-    assert_eq!(detail, "The coordinator only reads: DELETE is not proven to only read.");
+    assert_eq!(
+        detail,
+        "The coordinator only reads: DELETE is not proven to only read."
+    );
     assert_eq!(wire.sqlstate("SELECT 1"), "25P02");
     wire.run("ROLLBACK TO a");
     assert_eq!(wire.rows(WINDOW), expected);
@@ -220,14 +243,20 @@ fn a_transaction_is_there_or_on_shards() {
     wire.run("UPDATE orders SET note = 'new' WHERE tenant_id = 3 AND id = 2");
     let (code, _, detail) = refused(&mut wire, WINDOW);
     assert_eq!(code, "0A000");
-    assert_eq!(detail, "The coordinator could answer it, but its transaction is on the shards already.");
+    assert_eq!(
+        detail,
+        "The coordinator could answer it, but its transaction is on the shards already."
+    );
     wire.run("ROLLBACK");
     // On several shards already.
     wire.run("BEGIN");
     wire.run("SELECT count(*) FROM orders");
     assert_eq!(wire.sqlstate(WINDOW), "0A000");
     wire.run("ROLLBACK");
-    for begin in ["BEGIN ISOLATION LEVEL REPEATABLE READ", "BEGIN ISOLATION LEVEL SERIALIZABLE"] {
+    for begin in [
+        "BEGIN ISOLATION LEVEL REPEATABLE READ",
+        "BEGIN ISOLATION LEVEL SERIALIZABLE",
+    ] {
         wire.run(begin);
         let (code, _, detail) = refused(&mut wire, WINDOW);
         assert_eq!(code, "0A000");
@@ -239,7 +268,9 @@ fn a_transaction_is_there_or_on_shards() {
     wire.run("COMMIT");
     // What is committed on the shards is seen there at once.
     for turn in 0..20 {
-        wire.run(&format!("UPDATE orders SET note = 'turn {turn}' WHERE tenant_id = 3 AND id = 2"));
+        wire.run(&format!(
+            "UPDATE orders SET note = 'turn {turn}' WHERE tenant_id = 3 AND id = 2"
+        ));
         let seen = "select note, count(*) over () from orders o where id = 2 and exists (select 1 from items where order_id > o.id)";
         assert_eq!(wire.value(seen), format!("turn {turn}|1"));
         assert!(last_route(&mut wire).starts_with("coordinator|"));
@@ -256,7 +287,14 @@ fn settings_cursors_and_prepared_statements_are_the_sessions_there_too() {
     let day = "select day, day::timestamptz, rank() over (order by day, id) from orders order by 3 limit 1";
     assert_eq!(wire.value(day), "01.01.2024|01.01.2024 00:00:00 JST|1");
     assert!(last_route(&mut wire).starts_with("coordinator|"));
-    wire.send(&Messages::new().parse("w", "select id, rank() over (order by id) r from orders where kind = $1 order by id limit $2").sync());
+    wire.send(
+        &Messages::new()
+            .parse(
+                "w",
+                "select id, rank() over (order by id) r from orders where kind = $1 order by id limit $2",
+            )
+            .sync(),
+    );
     wire.until_ready();
     for _ in 0..2 {
         wire.run("SELECT count(*) FROM orders");
@@ -284,17 +322,30 @@ fn it_says_where_a_statement_went_or_would_go() {
     let frames = wire.until_ready();
     let notice = frames.iter().find(|frame| frame.kind == b'N').expect("a notice");
     assert!(
-        notice.field(b'M').starts_with("pgshunt: target=coordinator shard=all server="),
+        notice
+            .field(b'M')
+            .starts_with("pgshunt: target=coordinator shard=all server="),
         "{notice}"
     );
     let mut console = proxy.console().wire();
     let rows = console.rows("SHOW ROUTES");
-    let own = rows.iter().find(|row| row.contains("|coordinator|")).expect("a row");
+    let own = rows
+        .iter()
+        .find(|row| row.contains("|coordinator|"))
+        .expect("a row");
     assert!(own.contains("|coordinator|2|"), "{own}");
     let rows = console.rows("SHOW REASONS");
-    assert!(rows.iter().any(|row| row.ends_with("|shards can't answer it together|2")), "{rows:?}");
+    assert!(
+        rows.iter()
+            .any(|row| row.ends_with("|shards can't answer it together|2")),
+        "{rows:?}"
+    );
     let servers = console.rows("SHOW SERVERS");
-    assert!(servers.iter().any(|row| row.contains(&world.coordinator.cluster.port.to_string())));
+    assert!(
+        servers
+            .iter()
+            .any(|row| row.contains(&world.coordinator.cluster.port.to_string()))
+    );
 }
 
 #[test]
@@ -315,7 +366,10 @@ fn a_coordinator_that_differs_from_the_shards_is_not_asked() {
     wire.run("CREATE TABLE more (tenant_id bigint, x int)");
     wire.run("COMMIT");
     let (_, _, detail) = refused(&mut wire, "select x, rank() over (order by x) from more");
-    assert_eq!(detail, "The coordinator can't answer it either: table more is not there.");
+    assert_eq!(
+        detail,
+        "The coordinator can't answer it either: table more is not there."
+    );
     world.unite();
     // Done past pgshunt, it is seen with the next look.
     pgshunt_tests::until("the coordinator to be looked at", || {
@@ -325,4 +379,69 @@ fn a_coordinator_that_differs_from_the_shards_is_not_asked() {
     wire.run("ALTER TABLE orders ENABLE ROW LEVEL SECURITY");
     let (_, _, detail) = refused(&mut wire, WINDOW);
     assert!(detail.contains("has row security"), "{detail}");
+}
+
+#[test]
+fn one_that_is_down_takes_nothing_else_with_it() {
+    let world = Coordinated::by_hand();
+    let dead = pgshunt::cli::demo::cluster::free_port();
+    let proxy = world.config_at(dead, "").start();
+    let mut wire = door(&world, &proxy);
+    let (code, message, detail) = refused(&mut wire, WINDOW);
+    assert_eq!(code, "0A000", "{message}");
+    assert_eq!(
+        detail,
+        "The coordinator can't answer it either: its tables could not be looked up."
+    );
+    wire.run("SELECT count(*) FROM orders");
+    wire.run("UPDATE orders SET note = 'x' WHERE tenant_id = 3");
+    drop(proxy);
+    // It goes away later.
+    let proxy = world.config().start();
+    let mut wire = door(&world, &proxy);
+    wire.run(WINDOW);
+    let superuser = world.coordinator.cluster.superuser();
+    superuser.psql(&format!(
+        "ALTER DATABASE {} ALLOW_CONNECTIONS false",
+        world.coordinator.name
+    ));
+    superuser.psql(&format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
+        world.coordinator.name
+    ));
+    pgshunt_tests::until("the coordinator's servers to be gone", || {
+        world.coordinator.servers() == 0
+    });
+    let (code, message, detail) = refused(&mut wire, WINDOW);
+    assert!(
+        code == "55000" && message.starts_with("coordinator all: ")
+            || detail.contains("could not be looked up"),
+        "{code} {message} {detail}"
+    );
+    wire.run("SELECT count(*) FROM orders");
+    superuser.psql(&format!(
+        "ALTER DATABASE {} ALLOW_CONNECTIONS true",
+        world.coordinator.name
+    ));
+    pgshunt_tests::until("the coordinator to be back", || {
+        wire.send(&Messages::new().query(WINDOW));
+        wire.until_ready().iter().any(|frame| frame.kind == b'D')
+    });
+}
+
+#[test]
+fn who_may_not_read_a_table_may_not_read_it_there() {
+    let world = Coordinated::by_hand();
+    let stranger = world.sharded.first.role("stranger");
+    world
+        .coordinator
+        .superuser()
+        .psql(&format!("GRANT SELECT ON items TO {stranger}"));
+    let proxy = world.config().start();
+    let mut wire = proxy.door(&world.sharded.first).as_user(&stranger).wire();
+    let (code, message, _) = refused(&mut wire, WINDOW);
+    assert_eq!(
+        (code.as_str(), message.as_str()),
+        ("42501", "permission denied for table orders")
+    );
 }

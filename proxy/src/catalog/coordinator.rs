@@ -38,6 +38,8 @@ pub enum Unfit {
     Missing,
     /// It has other columns there.
     Unlike,
+    /// Types of its columns are others there, or on one of the shards.
+    Types,
     /// The shards have different ones.
     Mixed,
     /// Row security would be the reader's, not the client's.
@@ -50,6 +52,7 @@ impl Unfit {
         match self {
             Unfit::Missing => "is not there",
             Unfit::Unlike => "has other columns there than on the shards",
+            Unfit::Types => "has columns of types that are not the same everywhere",
             Unfit::Mixed => "is not the same on all shards",
             Unfit::RowSecurity => "has row security, which would not be the client's there",
         }
@@ -116,7 +119,10 @@ impl Coordinator {
 
     /// Could it not be looked at, the last time?
     pub fn is_lost(&self) -> bool {
-        self.known.load().as_ref().is_some_and(|known| known.found.is_err())
+        self.known
+            .load()
+            .as_ref()
+            .is_some_and(|known| known.found.is_err())
     }
 
     /// Is what is known of it of this state and these rules?
@@ -146,6 +152,10 @@ impl Compared {
         let Some((first, others)) = shards.split_first() else {
             return Compared::default();
         };
+        let has_like_types = others
+            .iter()
+            .chain([coordinator])
+            .all(|other| first.has_like_types(other));
         let one = |definition: &Definition| {
             let name = (definition.schema.clone(), definition.name.clone());
             let of = |all: &[Definitions]| -> Vec<Option<Definition>> {
@@ -153,6 +163,8 @@ impl Compared {
                 own.collect()
             };
             let unfit = unfit(definition, &of(others), coordinator.of(&name.0, &name.1));
+            let is_unlike = definition.has_own_types && !has_like_types;
+            let unfit = unfit.or(is_unlike.then_some(Unfit::Types));
             (name, unfit)
         };
         Compared(first.iter().map(one).collect())
@@ -176,11 +188,8 @@ fn unfit(one: &Definition, others: &[Option<Definition>], there: Option<&Definit
     if is_secured(one) || others.iter().flatten().any(is_secured) {
         return Some(Unfit::RowSecurity);
     }
-    let is_like = |other: &Option<Definition>| {
-        other
-            .as_ref()
-            .is_some_and(|other| other.columns == one.columns)
-    };
+    let is_like =
+        |other: &Option<Definition>| other.as_ref().is_some_and(|other| other.columns == one.columns);
     if !others.iter().all(is_like) {
         return Some(Unfit::Mixed);
     }
@@ -201,6 +210,7 @@ mod tests {
             name: name.into(),
             columns: columns.into(),
             has_row_security,
+            has_own_types: false,
         };
         Definitions::new(all.iter().map(one))
     }

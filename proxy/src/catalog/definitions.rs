@@ -5,10 +5,12 @@ use std::collections::HashMap;
 
 use crate::server::ask::{AskFault, Asker, Row};
 
-/// Asks for the relations behind the one with this OID, by OID: its own, its schema, its name, whether it has row security, and
-/// its columns, in the words of CREATE TABLE. What is pgshunt's own, and parts of what is there as a whole, are left out.
+/// Asks for the relations behind the one with this OID, by OID: its own, its schema, its name, whether it has row security,
+/// whether a column of it is of a type that users made, and its columns, in the words of CREATE TABLE. What is pgshunt's own, and parts of what is there as a whole, are left out.
 const DEFINITIONS_QUERY: &str = r"
-SELECT c.oid, n.nspname, c.relname, c.relrowsecurity, (
+SELECT c.oid, n.nspname, c.relname, c.relrowsecurity,
+        EXISTS (SELECT FROM pg_catalog.pg_attribute a
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= 16384), (
         SELECT pg_catalog.string_agg(pg_catalog.concat(pg_catalog.quote_ident(a.attname), ' ',
                 pg_catalog.format_type(a.atttypid, a.atttypmod),
                 CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation
@@ -23,6 +25,27 @@ SELECT c.oid, n.nspname, c.relname, c.relrowsecurity, (
         AND NOT c.relispartition AND c.relpersistence <> 't'
         AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^(pg_|pgshunt$|pgshunt_)'
     ORDER BY c.oid LIMIT $2::pg_catalog.int8
+";
+
+/// Asks for the types that users made, in order of their making, those of extensions left out: schema, name, kind, and what makes
+/// them what they are, with \x01 between labels of an enum.
+const TYPES_QUERY: &str = r"
+SELECT n.nspname, t.typname, t.typtype, CASE t.typtype
+        WHEN 'e' THEN (SELECT pg_catalog.string_agg(pg_catalog.quote_literal(e.enumlabel), E'\x01' ORDER BY e.enumsortorder)
+            FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid)
+        WHEN 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod)
+        WHEN 'r' THEN (SELECT pg_catalog.format_type(r.rngsubtype, NULL) FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid)
+        ELSE (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname) || ' ' ||
+                pg_catalog.format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
+            FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+        END
+    FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+        LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
+    WHERE t.oid >= 16384 AND (t.typtype IN ('e', 'd', 'r') OR t.typtype = 'c' AND c.relkind = 'c')
+        AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^(pg_|pgshunt$|pgshunt_)'
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+            WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid AND d.deptype = 'e')
+    ORDER BY t.oid
 ";
 
 /// Relations asked for at a time: an answer is bounded.
@@ -42,12 +65,29 @@ pub struct Definition {
     pub columns: Box<str>,
     /// Are its rows not for everybody who may read it?
     pub has_row_security: bool,
+    /// Is a column of it of a type that users made?
+    pub has_own_types: bool,
+}
+
+/// A type that users made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnType {
+    /// Its schema.
+    pub schema: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// `e`, `d`, `r` or `c`, as `pg_type.typtype`.
+    pub kind: Box<str>,
+    /// Labels with \x01 between them, a base type, a range's, or columns.
+    pub body: Box<str>,
 }
 
 /// All tables of a database.
 #[derive(Clone, Debug, Default)]
 pub struct Definitions {
     by_name: HashMap<(Box<str>, Box<str>), Definition>,
+    /// The types that users made, in order of their making.
+    pub types: Vec<OwnType>,
 }
 
 impl Definitions {
@@ -56,7 +96,16 @@ impl Definitions {
         let named = |one: Definition| ((one.schema.clone(), one.name.clone()), one);
         Definitions {
             by_name: all.into_iter().map(named).collect(),
+            types: Vec::new(),
         }
+    }
+
+    /// Are all types that are on both sides the same?
+    pub fn has_like_types(&self, other: &Definitions) -> bool {
+        self.types.iter().all(|own| {
+            let is_it = |there: &&OwnType| (&there.schema, &there.name) == (&own.schema, &own.name);
+            other.types.iter().find(is_it).is_none_or(|there| there == own)
+        })
     }
 
     /// The one of this name.
@@ -84,9 +133,7 @@ pub async fn ask(asker: &mut Asker) -> Result<Definitions, String> {
     let (mut all, mut after) = (Vec::new(), "0".to_owned());
     loop {
         let page = PAGE.to_string();
-        let rows = asker
-            .ask(DEFINITIONS_QUERY, &[Some(&after), Some(&page)])
-            .await;
+        let rows = asker.ask(DEFINITIONS_QUERY, &[Some(&after), Some(&page)]).await;
         let rows = rows.map_err(told)?;
         for row in &rows {
             let (oid, one) = read(row).ok_or("an answer that makes no sense")?;
@@ -100,8 +147,29 @@ pub async fn ask(asker: &mut Asker) -> Result<Definitions, String> {
             break;
         }
     }
+    let rows = asker.ask(TYPES_QUERY, &[]).await.map_err(told)?;
     asker.ask("COMMIT", &[]).await.map_err(told)?;
-    Ok(Definitions::new(all))
+    let types: Option<Vec<OwnType>> = rows.iter().map(read_type).collect();
+    Ok(Definitions {
+        types: types.ok_or("an answer that makes no sense")?,
+        ..Definitions::new(all)
+    })
+}
+
+fn read_type(row: &Row) -> Option<OwnType> {
+    let text = |at: usize| {
+        Some(
+            std::str::from_utf8(row.get(at)?.as_deref().unwrap_or_default())
+                .ok()?
+                .into(),
+        )
+    };
+    Some(OwnType {
+        schema: text(0)?,
+        name: text(1)?,
+        kind: text(2)?,
+        body: text(3)?,
+    })
 }
 
 /// A table and its OID; `None`: it is no such row.
@@ -111,8 +179,9 @@ fn read(row: &Row) -> Option<(String, Definition)> {
         schema: text(1)?.into(),
         name: text(2)?.into(),
         has_row_security: text(3)? == "t",
-        columns: match row.get(4)? {
-            Some(_) => text(4)?.into(),
+        has_own_types: text(4)? == "t",
+        columns: match row.get(5)? {
+            Some(_) => text(5)?.into(),
             None => "".into(),
         },
     };
@@ -126,13 +195,21 @@ mod tests {
     #[test]
     fn rows_become_definitions_or_nothing() {
         let row = |fields: &[&str]| -> Row { fields.iter().map(|field| Some((*field).into())).collect() };
-        let (oid, one) = read(&row(&["16385", "public", "orders", "t", "id bigint, note text"])).expect("a table");
+        let (oid, one) = read(&row(&[
+            "16385",
+            "public",
+            "orders",
+            "t",
+            "f",
+            "id bigint, note text",
+        ]))
+        .expect("a table");
         assert_eq!((oid.as_str(), &*one.columns), ("16385", "id bigint, note text"));
         assert!(one.has_row_security);
-        let mut empty = row(&["16386", "public", "nothing", "f"]);
+        let mut empty = row(&["16386", "public", "nothing", "f", "f"]);
         empty.push(None);
         assert_eq!(read(&empty).map(|(_, one)| one.columns), Some("".into()));
-        for wrong in [row(&[]), row(&["1", "s", "t", "f"])] {
+        for wrong in [row(&[]), row(&["1", "s", "t", "f", "f"])] {
             assert_eq!(read(&wrong), None);
         }
     }

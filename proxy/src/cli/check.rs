@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{counted, refuse, shards, systems, twophase, verifiers};
+use super::{coordinator, counted, refuse, shards, systems, twophase, verifiers};
 use crate::cache::redis::link::Link;
 use crate::config;
 use crate::pool::settings::Settings;
@@ -98,6 +98,16 @@ fn describe(database: &Database, lines: &mut Vec<String>) {
         let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
         lines.push(format!("  shard   {name}: {}", servers.join(", ")));
     }
+    if let Some(coordinator) = &database.coordinator {
+        let servers: Vec<String> = coordinator
+            .shard
+            .servers
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let (name, servers) = (&coordinator.shard.name, servers.join(", "));
+        lines.push(format!("  coordinator {name}: {servers}"));
+    }
     if let Some(rules) = &database.rules {
         lines.push(format!(
             "  rules   {}: consistency {}",
@@ -151,7 +161,9 @@ fn report_servers(snapshot: &Snapshot) -> ExitCode {
     let mut seen = BTreeSet::new();
     let mut unreachable = 0;
     for database in &snapshot.databases {
-        for address in database.shards.iter().flat_map(|shard| &shard.servers) {
+        let coordinator = database.coordinator.iter().map(|coordinator| &coordinator.shard);
+        let all = database.shards.iter().chain(coordinator);
+        for address in all.flat_map(|shard| &shard.servers) {
             if !seen.insert(address.to_string()) {
                 continue;
             }
@@ -169,6 +181,7 @@ fn report_servers(snapshot: &Snapshot) -> ExitCode {
     let mixed = runtime.block_on(systems::compare(snapshot));
     let differing = runtime.block_on(verifiers::compare(snapshot));
     let unlike = runtime.block_on(shards::compare(snapshot));
+    let unlike_there = runtime.block_on(coordinator::report(snapshot));
     let unready = runtime.block_on(twophase::report(snapshot));
     if unreachable > 0 {
         eprintln!("{} cannot be reached", counted(unreachable, "server"));
@@ -194,7 +207,13 @@ fn report_servers(snapshot: &Snapshot) -> ExitCode {
             counted(unlike, "difference")
         );
     }
-    match unreachable + mixed + differing + unready + unlike {
+    if unlike_there > 0 {
+        eprintln!(
+            "{} of coordinators that must be the same or be there",
+            counted(unlike_there, "difference")
+        );
+    }
+    match unlike_there + unreachable + mixed + differing + unready + unlike {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }

@@ -2,6 +2,7 @@
 
 mod cache;
 mod check;
+mod coordinator;
 pub mod demo;
 mod import;
 mod placed;

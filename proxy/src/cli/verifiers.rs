@@ -37,7 +37,8 @@ pub(super) async fn compare(snapshot: &Snapshot) -> usize {
 
 async fn compare_servers(database: &Database, control: &Control) -> usize {
     let mut read = Vec::new();
-    for shard in &database.shards {
+    let coordinator = database.coordinator.iter().map(|coordinator| &coordinator.shard);
+    for shard in database.shards.iter().chain(coordinator) {
         for (place, result) in read_shard(database, shard, control).await {
             match result {
                 Ok(verifiers) => read.push((place, verifiers)),

@@ -28,7 +28,10 @@ impl Common {
         let (targets, cluster) = match (key.place.role, &coordinator) {
             (Role::Coordinator, coordinator) => {
                 let there = coordinator.as_ref()?;
-                (vec![there.target()], (there.name() == &key.place.shard).then_some(&there.cluster)?)
+                (
+                    vec![there.target()],
+                    (there.name() == &key.place.shard).then_some(&there.cluster)?,
+                )
             }
             (role, _) => {
                 let shards = self.targets.load();

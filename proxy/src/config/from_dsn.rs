@@ -98,7 +98,7 @@ fn database(dsn: Dsn, environment: &Environment) -> Result<Database, Vec<Wrong>>
         max_db_connections: limits.max_db_connections,
         rules: None,
         cache: None,
-            coordinator: None,
+        coordinator: None,
         split: routing_rules::Rules::default(),
         sharding: None,
     })

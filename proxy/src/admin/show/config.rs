@@ -200,6 +200,20 @@ fn database(rows: &mut Rows, database: &Database) {
             shard.tls.mode.word(),
         );
     }
+    if let Some(coordinator) = &database.coordinator {
+        let servers: Vec<_> = coordinator
+            .shard
+            .servers
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        rows.fact(key("coordinator.name"), &coordinator.shard.name);
+        rows.fact(key("coordinator.servers"), servers.join(","));
+        rows.fact(key("coordinator.sslmode"), coordinator.shard.tls.mode.word());
+        if let Some(reader) = &coordinator.reader {
+            rows.fact(key("coordinator.reader"), &reader.user);
+        }
+    }
     if let Some(control) = &database.control {
         let password = if control.password.is_some() { MASK } else { "" };
         rows.fact(key("control.user"), &control.user);

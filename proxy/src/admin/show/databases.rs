@@ -50,7 +50,9 @@ fn unnamed(snapshot: &Snapshot, pools: &[PoolRow]) -> BTreeSet<String> {
 }
 
 fn row(database: &Database, name: &str, seen: &Seen) -> Row {
-    let servers: Vec<&Address> = database.shards.iter().flat_map(|shard| &shard.servers).collect();
+    let coordinator = database.coordinator.iter().map(|coordinator| &coordinator.shard);
+    let shards = database.shards.iter().chain(coordinator);
+    let servers: Vec<&Address> = shards.flat_map(|shard| &shard.servers).collect();
     let dbname = database.shards.first().and_then(|shard| shard.dbname.clone());
     let own = || seen.census.pools.iter().filter(|pool| pool.database == name);
     let settings = &database.pool;

@@ -42,7 +42,7 @@ fn database(name: &str) -> Database {
         rules: None,
         split: Default::default(),
         cache: None,
-            coordinator: None,
+        coordinator: None,
         sharding: None,
     }
 }

@@ -36,7 +36,7 @@ fn database(name: &str, has_control: bool) -> Database {
         rules: None,
         split: Default::default(),
         cache: None,
-            coordinator: None,
+        coordinator: None,
         sharding: None,
     }
 }

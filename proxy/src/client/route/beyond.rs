@@ -134,7 +134,8 @@ impl Client {
             return May::Not(why.clone());
         }
         if self.session.isolates() {
-            let why = "each shard has snapshots of its own, and the transaction is REPEATABLE READ or SERIALIZABLE";
+            let why =
+                "each shard has snapshots of its own, and the transaction is REPEATABLE READ or SERIALIZABLE";
             return May::Not(why.into());
         }
         let Some(sharding) = &reads.sharding else {
@@ -226,9 +227,7 @@ impl Client {
             }
             Ok(None) => Steer::More,
             // What was read there was committed; so will be what is read elsewhere.
-            Err(_) if !is_beyond && self.session.can_begin_again() => {
-                self.begin_again()
-            }
+            Err(_) if !is_beyond && self.session.can_begin_again() => self.begin_again(),
             Err(why) => self.fails_at_coordinator(cx, &not_at_coordinator(&why), &noted),
         }
     }
@@ -250,7 +249,10 @@ impl Client {
             Access::Write(Why::Begins(word)) => &**word,
             Access::Write(_) | Access::Read => "",
         };
-        let has_failed = self.lease.as_ref().is_some_and(|lease| lease.backend.status == b'E');
+        let has_failed = self
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.backend.status == b'E');
         let is_of_session = KEPT.contains(&word) && word != "DECLARE";
         match &asked.access {
             _ if is_alone && (has_failed || ENDS.contains(&word)) => Ok(Some(Steer::On)),

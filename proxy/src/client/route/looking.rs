@@ -56,7 +56,10 @@ impl Client {
             let (handle, reads, coordinator) = (self.handle.clone(), reads.clone(), coordinator.clone());
             let is_woken = self.routing.is_woken.clone();
             tokio::task::spawn_local(async move {
-                let (learned, named) = (coordinator.learned.notified(), reads.catalogued.learned.notified());
+                let (learned, named) = (
+                    coordinator.learned.notified(),
+                    reads.catalogued.learned.notified(),
+                );
                 tokio::pin!(learned, named);
                 learned.as_mut().enable();
                 named.as_mut().enable();

@@ -38,13 +38,15 @@ fn every_option_of_the_example_works_and_shows_its_default() {
         "pgshunt.crt",
         "pgshunt.key",
         "control.password",
+        "reader.password",
         "batch.password",
     ] {
         folder.write(name, "secret\n", 0o600);
     }
     folder.write("redis.password", "secret\n", 0o600);
     folder.write("redis.secret", &"0123456789abcdef".repeat(4), 0o600);
-    folder.write("rules/app.toml", "", 0o600);
+    let rules = "[sharding]\ncolumn = \"tenant_id\"\ntype = \"uuid\"\n";
+    folder.write("rules/app.toml", rules, 0o600);
     let text = all_switched_on().replace("/etc/pgshunt/", "");
     let file = folder.write("pgshunt.toml", &text, 0o644);
     let snapshot = load(&file).unwrap_or_else(|mistakes| panic!("{}", shown(&mistakes)));
