@@ -1,4 +1,4 @@
-//! Has every coordinator looked at: after a change of the shards' tables, of the rules, and now and then.
+//! Has every coordinator brought up to date and looked at: after a change of the shards' tables, of the rules, and now and then.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,13 +9,14 @@ use tokio::task::JoinHandle;
 
 use super::topology::watcher_of;
 use crate::catalog::Catalogued;
+use crate::catalog::alike::{Ways, look as look_at};
 use crate::catalog::coordinator::{Compared, Coordinator};
-use crate::catalog::definitions::{self, Definitions};
+use crate::catalog::unite::{ReadAs, Site};
 use crate::client::worker::Common;
 use crate::cluster::Cluster;
-use crate::server::address::Target;
+use crate::server::address::{Address, Target};
 use crate::server::ask::Asker;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{self, Control, CoordinatorKind, Database, SecretText, Shard, Snapshot};
 
 /// How often it is seen to.
 const TICK: Duration = Duration::from_millis(50);
@@ -126,16 +127,103 @@ async fn compare(
     coordinator: &Coordinator,
     shards: &[Arc<Cluster>],
 ) -> Result<Compared, String> {
-    let mut of_shards: Vec<Definitions> = Vec::new();
+    let mut askers: Vec<(String, Asker)> = Vec::new();
     for shard in shards {
         let told = |why: String| format!("shard {}: {why}", shard.name);
-        of_shards.push(ask(snapshot, database, shard).await.map_err(told)?);
+        let asker = reach(snapshot, database, shard).await.map_err(told)?;
+        askers.push((shard.name.to_string(), asker));
     }
-    let there = ask(snapshot, database, &coordinator.cluster).await?;
-    Ok(Compared::new(&of_shards, &there))
+    let mut there = reach(snapshot, database, &coordinator.cluster).await?;
+    let looked = look_at(&mut askers).await?;
+    if let Some(ways) = ways(snapshot, database) {
+        match looked.unite(&mut there, ways, false).await {
+            Ok(made) => {
+                let name = &**coordinator.name();
+                for line in made
+                    .iter()
+                    .flatten()
+                    .filter(|line| !line.starts_with("left out "))
+                {
+                    tracing::info!(database, coordinator = name, "coordinator: {line}");
+                }
+            }
+            // What it has is compared all the same: what does not fit is not read there.
+            Err(why) => tracing::warn!(database, why, "the coordinator could not be brought up to date"),
+        }
+    }
+    looked.compare(&mut there).await
 }
 
-async fn ask(snapshot: &Snapshot, database: &str, cluster: &Cluster) -> Result<Definitions, String> {
+/// How a database's coordinator is brought up to date; `None`: somebody else does.
+fn ways<'a>(snapshot: &'a Snapshot, name: &str) -> Option<Ways<'a>> {
+    let database = snapshot.database(name)?;
+    let coordinator = database.coordinator.as_ref()?;
+    let ways = || {
+        Some(Ways {
+            sites: sites(database, name),
+            reads_as: reads_as(coordinator, database.control.as_ref()?),
+            sharding: database.sharding.as_deref()?,
+        })
+    };
+    match coordinator.kind {
+        CoordinatorKind::Postgres => ways(),
+        CoordinatorKind::Citus => None,
+    }
+}
+
+/// As whom a coordinator reads the shards.
+pub fn reads_as<'a>(coordinator: &'a snapshot::Coordinator, control: &'a Control) -> ReadAs<'a> {
+    let (user, password) = match &coordinator.reader {
+        Some(reader) => (&reader.user, &reader.password),
+        None => (&control.user, &control.password),
+    };
+    ReadAs {
+        user,
+        password: password.as_ref().map(SecretText::expose),
+    }
+}
+
+/// The shards of a database that clients call `name`, as a coordinator reaches them. Files are those of its own machine.
+pub fn sites(database: &Database, name: &str) -> Vec<Site> {
+    let site = |shard: &Shard| {
+        let place = |address: &Address| match address {
+            Address::Tcp { host, port } => (host.clone(), port.to_string()),
+            Address::Unix { directory, port } => (directory.display().to_string(), port.to_string()),
+        };
+        let (hosts, ports): (Vec<_>, Vec<_>) = shard.servers.iter().map(place).unzip();
+        let dbname = shard.dbname.clone().unwrap_or_else(|| name.to_owned());
+        let patience = database.pool.server_connect_timeout.as_secs().max(2);
+        let mut options = vec![
+            ("host", hosts.join(",")),
+            ("port", ports.join(",")),
+            ("dbname", dbname),
+            ("sslmode", shard.tls.mode.word().to_owned()),
+            ("connect_timeout", patience.to_string()),
+        ];
+        if hosts.len() > 1 {
+            options.push(("target_session_attrs", "read-write".to_owned()));
+        }
+        let files = [
+            ("sslrootcert", &shard.tls.ca),
+            ("sslcert", &shard.tls.certificate),
+            ("sslkey", &shard.tls.key),
+        ];
+        for (name, file) in files {
+            options.extend(file.as_ref().map(|file| (name, file.display().to_string())));
+        }
+        Site {
+            name: shard.name.clone(),
+            options: options
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        }
+    };
+    database.shards.iter().map(site).collect()
+}
+
+/// A connection to a primary as the control role.
+async fn reach(snapshot: &Snapshot, database: &str, cluster: &Cluster) -> Result<Asker, String> {
     let watcher = watcher_of(snapshot, database, cluster).ok_or("there is no control role")?;
     let at = cluster.primary_or_only().ok_or("no primary is known")?;
     let target = Target {
@@ -147,6 +235,5 @@ async fn ask(snapshot: &Snapshot, database: &str, cluster: &Cluster) -> Result<D
         (b"search_path".to_vec(), b"pg_catalog, pg_temp".to_vec()),
     ];
     let asker = Asker::connect(&target, &watcher.user, &watcher.secret, &parameters).await;
-    let mut asker = asker.map_err(|fault| fault.to_string())?;
-    definitions::ask(&mut asker).await
+    asker.map_err(|fault| fault.to_string())
 }

@@ -48,6 +48,15 @@ SELECT n.nspname, t.typname, t.typtype, CASE t.typtype
     ORDER BY t.oid
 ";
 
+/// Asks how texts compare by default. Some of these columns newer versions have only.
+const LOCALE_QUERY: &str = r"
+SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate, d.datctype,
+        NULLIF(pg_catalog.to_jsonb(d) ->> 'datlocprovider', 'c'),
+        COALESCE(pg_catalog.to_jsonb(d) ->> 'datlocale', pg_catalog.to_jsonb(d) ->> 'daticulocale')),
+    pg_catalog.to_jsonb(d) ->> 'datcollversion'
+    FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
+";
+
 /// Relations asked for at a time: an answer is bounded.
 const PAGE: usize = 200;
 
@@ -88,6 +97,8 @@ pub struct Definitions {
     by_name: HashMap<(Box<str>, Box<str>), Definition>,
     /// The types that users made, in order of their making.
     pub types: Vec<OwnType>,
+    /// How texts compare: encoding and locale, and the version of who knows.
+    locale: [String; 2],
 }
 
 impl Definitions {
@@ -97,7 +108,19 @@ impl Definitions {
         Definitions {
             by_name: all.into_iter().map(named).collect(),
             types: Vec::new(),
+            locale: Default::default(),
         }
+    }
+
+    /// Do texts compare there as here? What does not say its version counts as the same one.
+    pub fn sorts_like(&self, other: &Definitions) -> bool {
+        let ([own, version], [theirs, their_version]) = (&self.locale, &other.locale);
+        own == theirs && (version.is_empty() || their_version.is_empty() || version == their_version)
+    }
+
+    /// How texts compare.
+    pub fn locale(&self) -> String {
+        self.locale.join(" ").trim_end().to_owned()
     }
 
     /// Are all types that are on both sides the same?
@@ -147,13 +170,26 @@ pub async fn ask(asker: &mut Asker) -> Result<Definitions, String> {
             break;
         }
     }
-    let rows = asker.ask(TYPES_QUERY, &[]).await.map_err(told)?;
+    let types = own_types(asker).await?;
+    let locale = asker.ask(LOCALE_QUERY, &[]).await.map_err(told)?;
     asker.ask("COMMIT", &[]).await.map_err(told)?;
-    let types: Option<Vec<OwnType>> = rows.iter().map(read_type).collect();
+    let text = |at: usize| {
+        let value = locale.first().and_then(|row| row.get(at)?.as_deref());
+        String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+    };
     Ok(Definitions {
-        types: types.ok_or("an answer that makes no sense")?,
+        types,
+        locale: [text(0), text(1)],
         ..Definitions::new(all)
     })
+}
+
+/// Asks for the types that users made, those of extensions left out.
+pub(super) async fn own_types(asker: &mut Asker) -> Result<Vec<OwnType>, String> {
+    let rows = asker.ask(TYPES_QUERY, &[]).await;
+    let rows = rows.map_err(|fault| fault.to_string())?;
+    let types: Option<Vec<OwnType>> = rows.iter().map(read_type).collect();
+    types.ok_or_else(|| "an answer that makes no sense".into())
 }
 
 fn read_type(row: &Row) -> Option<OwnType> {

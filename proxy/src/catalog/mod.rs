@@ -1,12 +1,17 @@
 //! What is known of a database from its own catalog; and `file`, which tenants have a shard of their own.
 
+pub mod alike;
 pub mod coordinator;
 pub mod definitions;
 pub mod file;
 pub mod keep;
 pub mod names;
 pub mod relations;
+pub mod rights;
+pub mod shares;
 pub mod tables;
+pub mod unite;
+mod united;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

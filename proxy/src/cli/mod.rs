@@ -42,6 +42,7 @@ pub fn run() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Setup(args) => setup::run(&args),
         Verb::Tenant(args) => tenant::run(&args),
+        Verb::Coordinator(args) => coordinator::run(&args),
         Verb::Import(args) => import::run(&args),
     }
 }
@@ -73,6 +74,8 @@ enum Verb {
     Setup(setup::Args),
     /// Say where tenants are and whether their rows are there; give one a shard of its own
     Tenant(tenant::Args),
+    /// Give a coordinator the tables of all shards
+    Coordinator(coordinator::Args),
     /// Turn a PgBouncer configuration into ours
     Import(import::Args),
     /// Start a PostgreSQL and pgshunt on this machine and show what it does
@@ -160,6 +163,9 @@ mod tests {
             ("tenant unset -c f.toml 7", true),
             ("tenant where -c f.toml", false),
             ("tenant", false),
+            ("coordinator init -c f.toml --database d", true),
+            ("coordinator init", false),
+            ("coordinator", false),
             ("import", false),
             ("", false),
         ] {

@@ -11,7 +11,7 @@ use crate::server::ask::Asker;
 use crate::snapshot::{AuthMode, Control, Database, Shard, Snapshot};
 
 /// Roles that may log in and their verifiers, as one server has them.
-type Verifiers = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub(super) type Verifiers = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Compares and says so, a line for each finding; how many roles differ.
 pub(super) async fn compare(snapshot: &Snapshot) -> usize {
@@ -103,6 +103,11 @@ pub(super) fn control_targets(
 
 async fn read_server(target: &Target, control: &Control) -> Result<Verifiers, String> {
     let mut asker: Asker = control_asker(target, control).await?;
+    read_verifiers(&mut asker).await
+}
+
+/// Reads them over this connection.
+pub(super) async fn read_verifiers(asker: &mut Asker) -> Result<Verifiers, String> {
     let rows = match asker.ask(BY_TABLE, &[]).await {
         Ok(rows) => rows,
         Err(_) => asker
