@@ -327,6 +327,20 @@ fn it_says_where_a_statement_went_or_would_go() {
             .starts_with("pgshunt: target=coordinator shard=all server="),
         "{notice}"
     );
+    let offline = |sql: &str| {
+        let config = proxy.folder().join("pgshunt.toml");
+        let output = pgshunt_tests::proxy::pgshunt()
+            .arg("route")
+            .arg("-c")
+            .arg(config)
+            .arg(sql)
+            .output();
+        String::from_utf8_lossy(&output.expect("pgshunt").stdout).into_owned()
+    };
+    let told = offline(WINDOW);
+    assert!(told.starts_with("target   coordinator\nshard    all\n"), "{told}");
+    let told = offline(&format!("{WINDOW} FOR UPDATE"));
+    assert!(told.starts_with("target   pgshunt\n"), "{told}");
     let mut console = proxy.console().wire();
     let rows = console.rows("SHOW ROUTES");
     let own = rows

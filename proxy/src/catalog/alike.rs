@@ -3,6 +3,7 @@
 use routing_rules::{Sharding, Tables};
 
 use super::coordinator::Compared;
+use super::defaults::{self, Defaults};
 use super::definitions::{self, Definitions};
 use super::rights::{self, Rights};
 use super::shares::shares;
@@ -15,6 +16,8 @@ pub struct Looked {
     definitions: Vec<Definitions>,
     rights: Vec<Rights>,
     tables: Tables,
+    /// Of the first one.
+    defaults: Defaults,
 }
 
 /// How a coordinator is brought up to date.
@@ -37,6 +40,7 @@ pub async fn look(shards: &mut [(String, Asker)]) -> Result<Looked, String> {
         definitions: Vec::new(),
         rights: Vec::new(),
         tables: Tables::default(),
+        defaults: Defaults::default(),
     };
     for (place, (name, asker)) in shards.iter_mut().enumerate() {
         let told = |why: String| format!("shard {name}: {why}");
@@ -46,6 +50,7 @@ pub async fn look(shards: &mut [(String, Asker)]) -> Result<Looked, String> {
         looked.rights.push(rights::ask(asker).await.map_err(told)?);
         if place == 0 {
             looked.tables = tables::ask(asker).await.map_err(told)?;
+            looked.defaults = defaults::ask(asker).await.map_err(told)?;
         }
     }
     Ok(looked)
@@ -72,6 +77,7 @@ impl Looked {
             self.sorts_alike(&there)?;
         }
         let (shares, left_out) = shares(ways.sharding, &self.tables, &self.definitions, &self.rights);
+        let own = defaults::ask(there).await?;
         let wanted = Wanted {
             sites: ways.sites,
             logs_in_anew: is_first,
@@ -82,6 +88,7 @@ impl Looked {
                 .map_or_else(Vec::new, |first| first.types.clone()),
             shares,
             left_out,
+            settings: self.defaults.copies(&own),
         };
         unite(there, &wanted).await.map(Some)
     }
@@ -92,6 +99,10 @@ impl Looked {
     ///
     /// Why there was no answer, or why no answer of it could be right.
     pub async fn compare(&self, there: &mut Asker) -> Result<Compared, String> {
+        let own = defaults::ask(there).await?;
+        if let Some(difference) = self.defaults.difference(&own) {
+            return Err(format!("its sessions begin with other settings: {difference}"));
+        }
         let there = definitions::ask(there).await?;
         self.sorts_alike(&there)?;
         Ok(Compared::new(&self.definitions, &there))

@@ -28,7 +28,7 @@ struct Known {
     as_of: u64,
     /// The rules its tables were made by.
     sharding: Arc<Sharding>,
-    found: Result<HashMap<(Box<str>, Box<str>), Option<Unfit>>, String>,
+    found: Result<Found, String>,
 }
 
 /// Why a table at the coordinator is none to read.
@@ -144,7 +144,10 @@ impl Coordinator {
 
 /// The shards' tables, and what is wrong with the coordinator's.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Compared(HashMap<(Box<str>, Box<str>), Option<Unfit>>);
+pub struct Compared(Found);
+
+/// By schema and name; `None`: it can be read there.
+type Found = HashMap<(Box<str>, Box<str>), Option<Unfit>>;
 
 impl Compared {
     /// Holds the coordinator's tables against those of all shards.

@@ -2,6 +2,7 @@
 
 pub mod alike;
 pub mod coordinator;
+pub mod defaults;
 pub mod definitions;
 pub mod file;
 pub mod keep;

@@ -40,6 +40,8 @@ pub struct Wanted<'a> {
     pub shares: Vec<Share>,
     /// Tables that are left out.
     pub left_out: Vec<LeftOut>,
+    /// What makes its settings those of the shards.
+    pub settings: Vec<String>,
 }
 
 /// Did `init` ever run there? Nothing is made where nobody has asked for it.
@@ -59,6 +61,8 @@ pub async fn is_begun(asker: &mut Asker) -> Result<bool, String> {
 /// What could not be done, and why.
 pub async fn unite(asker: &mut Asker, wanted: &Wanted<'_>) -> Result<Vec<String>, String> {
     run(asker, "BEGIN").await?;
+    // Who reads a table in a long transaction is not waited for; the next look tries again.
+    run(asker, "SET LOCAL lock_timeout = '3s'").await?;
     // Several pgshunts may see the same change.
     run(asker, "SELECT pg_catalog.pg_advisory_xact_lock(7020115, 5)").await?;
     match unite_within(asker, wanted).await {
@@ -84,6 +88,17 @@ async fn unite_within(asker: &mut Asker, wanted: &Wanted<'_>) -> Result<Vec<Stri
     }
     types(asker, &wanted.types, &before, &mut lines).await?;
     tables(asker, wanted, &before, &mut lines).await?;
+    for sql in &wanted.settings {
+        run(asker, "SAVEPOINT one").await?;
+        match run(asker, sql).await {
+            Ok(()) => lines.push(sql.clone()),
+            Err(why) => {
+                run(asker, "ROLLBACK TO one").await?;
+                lines.push(format!("left out {sql}: {why}"));
+            }
+        }
+        run(asker, "RELEASE one").await?;
+    }
     let left_out = wanted
         .left_out
         .iter()
@@ -463,7 +478,7 @@ pub(super) fn ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 

@@ -17,15 +17,29 @@ pub(super) struct Offline {
     pub notes: Vec<String>,
 }
 
+/// Why a text has no place on the shards.
+pub(super) enum Nowhere {
+    /// It needs the rows of all of them in one place.
+    Beyond(String),
+    /// Because of this.
+    Refused(String),
+}
+
+impl From<String> for Nowhere {
+    fn from(why: String) -> Nowhere {
+        Nowhere::Refused(why)
+    }
+}
+
 /// Tables that are assumed to be keyed, at most.
 const ASSUMED_MAX: usize = 64;
 
 /// Places a text; `Err` says why it has no place.
-pub(super) fn place(sharding: &Sharding, sql: &str, tenant: Option<&str>) -> Result<Offline, String> {
+pub(super) fn place(sharding: &Sharding, sql: &str, tenant: Option<&str>) -> Result<Offline, Nowhere> {
     let tenant = match tenant.map(|text| sharding.key_type.read_text(text)) {
         None => None,
         Some(Ok(key)) => Some(key),
-        Some(Err(_)) => return Err(format!("the tenant is no {}", sharding.key_type.word())),
+        Some(Err(_)) => return Err(format!("the tenant is no {}", sharding.key_type.word()).into()),
     };
     let lex = Lex::default();
     let pieces = cut(sql.as_bytes(), lex).map_err(|unread| unread.to_string())?;
@@ -52,9 +66,8 @@ pub(super) fn place(sharding: &Sharding, sql: &str, tenant: Option<&str>) -> Res
         bound.used == Use::Insert && behind != "(" && !notes.is_empty() && reading.copy_key.is_none()
     });
     if is_blind {
-        return Err(
-            "an INSERT without a list of columns: only the catalog knows where the key stands".into(),
-        );
+        let why = "an INSERT without a list of columns: only the catalog knows where the key stands";
+        return Err(why.to_owned().into());
     }
     let values = Values {
         pieces: &pieces,
@@ -71,8 +84,9 @@ pub(super) fn place(sharding: &Sharding, sql: &str, tenant: Option<&str>) -> Res
         .flatten()
         .any(is_bound)
     {
-        true => "what is bound to it says which shard".to_owned(),
-        false => reason.to_string(),
+        true => Nowhere::Refused("what is bound to it says which shard".to_owned()),
+        false if reason.is_for_coordinator() => Nowhere::Beyond(reason.to_string()),
+        false => Nowhere::Refused(reason.to_string()),
     };
     let shards = reading.spread(sharding, &values, tenant.as_ref()).map_err(told)?;
     let because = match (&shards, reading.bounds.iter().all(|bound| !bound.ties.is_empty())) {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use routing_rules::{Facts, Lex, Names, Rules, Transaction, Wanted, access, route};
 
-use super::placed::{Offline, place};
+use super::placed::{Nowhere, Offline, place};
 use super::{WRONG, refuse};
 use crate::config;
 use crate::snapshot::{Database, Snapshot};
@@ -70,7 +70,17 @@ fn explain(database: &Database, args: &Args) -> ExitCode {
     let placed = match &database.sharding {
         Some(sharding) => match place(sharding, &args.sql, args.tenant.as_deref()) {
             Ok(placed) => Some(placed),
-            Err(why) => {
+            Err(Nowhere::Beyond(why)) if is_for_coordinator(database, &args.sql) => {
+                let name = database
+                    .coordinator
+                    .as_ref()
+                    .map(|there| there.shard.name.as_str());
+                let name = name.unwrap_or_default();
+                println!("target   coordinator\nshard    {name}\naccess   read\nbecause  {why}");
+                println!("         (if its tables are there as on the shards, which pgshunt asks)");
+                return ExitCode::SUCCESS;
+            }
+            Err(Nowhere::Beyond(why) | Nowhere::Refused(why)) => {
                 println!("target   pgshunt\nbecause  {why}");
                 return ExitCode::FAILURE;
             }
@@ -134,6 +144,12 @@ fn explain(database: &Database, args: &Args) -> ExitCode {
         println!("         (with one shard the tenant makes no difference)");
     }
     ExitCode::SUCCESS
+}
+
+/// Is there a coordinator, and does the text only read?
+fn is_for_coordinator(database: &Database, sql: &str) -> bool {
+    let names = names(&database.split);
+    database.coordinator.is_some() && access(sql.as_bytes(), Lex::default(), Some(&names)).is_read()
 }
 
 /// What the rules say of functions.

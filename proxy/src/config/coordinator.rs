@@ -17,6 +17,10 @@ pub(super) fn coordinator(database: &Section, shards: &[Shard], wide: &WideTls) 
         let wrong = Wrong::new("there is more than one [[database.coordinator]]");
         second.wrong(wrong.hint("keep one of them: a database has one coordinator"));
     }
+    if database.name("name").is_some_and(|name| name.value == "*") {
+        let wrong = Wrong::new("[[database.coordinator]] stands in the database \"*\"");
+        section.wrong(wrong.hint("give the database a name: each has a coordinator of its own"));
+    }
     if shards.len() < 2 {
         let wrong = Wrong::new("[[database.coordinator]] stands in a database that has no two shards");
         section.wrong(wrong.hint("take it out: one PostgreSQL needs no other to answer for it"));

@@ -78,7 +78,7 @@ impl Client {
             return Verdicted::More;
         };
         let fault = match may {
-            May::Go if self.routing.to_primary => {
+            May::Go if std::mem::take(&mut self.routing.lost_beyond) => {
                 let fault = Fault::error(sqlstate::CONNECTION_FAILURE, "the connection was lost");
                 no_coordinator(coordinator.name(), &fault)
             }
@@ -95,7 +95,6 @@ impl Client {
             May::Later => not_beyond(reason, "what it has could not be found out in time"),
             May::Not(why) => not_beyond(reason, &why),
         };
-        self.routing.to_primary = false;
         self.nowhere(own, reads, fault)
     }
 

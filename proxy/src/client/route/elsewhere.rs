@@ -49,11 +49,14 @@ impl Client {
 
     /// Runs the unit at the primary: the replica could not, and the client has heard nothing.
     pub(in crate::client) fn run_elsewhere(&mut self, cx: &mut Context<'_>, why: &str) -> Then {
-        if let Some(lease) = &self.lease {
+        if self.is_at_coordinator() {
+            // There is no other one.
+            self.routing.lost_beyond = true;
+        } else if let Some(lease) = &self.lease {
             let address = &lease.facts.target.address;
             tracing::info!(%address, why, "a statement is run again at the primary");
+            self.handle.pool.totals.borrow_mut().retry_count += 1;
         }
-        self.handle.pool.totals.borrow_mut().retry_count += 1;
         let unit = std::mem::take(&mut self.routing.unit);
         self.session.retract();
         self.lease = None;

@@ -54,6 +54,8 @@ pub struct Routing {
     tracks: Tracks,
     /// The next unit goes to the primary, whatever it asks for.
     to_primary: bool,
+    /// What begins the inbox was sent to the coordinator, whose line broke.
+    lost_beyond: bool,
     /// Why the last stretch went to its shard.
     placed: Placed,
     /// What begins the inbox was judged to go where it goes.

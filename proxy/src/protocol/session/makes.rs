@@ -94,13 +94,20 @@ impl Session {
     /// Does a command's tag say that it changed what the database's names mean? What is dropped makes no read a write, nor
     /// does an index.
     pub(super) fn changes_names(&self, tag: &[u8]) -> bool {
-        self.makes != Makes::Temporary && !tag.starts_with(b"DROP ") && tag != b"CREATE INDEX\0"
+        self.makes != Makes::Temporary
+            && !tag.starts_with(b"DROP ")
+            && tag != b"CREATE INDEX\0"
+            && !RIGHTS.iter().any(|word| tag.starts_with(word))
     }
 }
 
-/// Does a command's tag say that it changed what statements may mean?
+/// Does a command's tag say that it changed what statements may mean, or who may run them?
 pub(super) fn changes_schema(tag: &[u8]) -> bool {
     [&b"CREATE "[..], b"ALTER ", b"DROP ", b"IMPORT FOREIGN SCHEMA"]
         .iter()
+        .chain(&RIGHTS)
         .any(|word| tag.starts_with(word))
 }
+
+/// How tags of what changes rights begin. A coordinator has rights of its own, which follow.
+const RIGHTS: [&[u8]; 2] = [b"GRANT", b"REVOKE"];

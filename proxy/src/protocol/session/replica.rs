@@ -178,9 +178,9 @@ impl Session {
     }
 
     /// The BEGIN of the transaction there.
-    pub(super) fn lane_begin(&self) -> Option<&Box<[u8]>> {
+    pub(super) fn lane_begin(&self) -> Option<&[u8]> {
         match &self.lane {
-            Lane::Replica(on) => on.begin.as_ref(),
+            Lane::Replica(on) => on.begin.as_deref(),
             Lane::Primary | Lane::Shard(_) => None,
         }
     }

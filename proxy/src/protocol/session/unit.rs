@@ -246,7 +246,7 @@ impl Session {
             })
         };
         let by_default = || is_strict(self.settings.value(b"default_transaction_isolation"));
-        let begin = self.begin.as_ref().or_else(|| self.lane_begin());
+        let begin = self.begin.as_deref().or_else(|| self.lane_begin());
         let Some(begin) = begin else {
             return by_default();
         };
