@@ -20,7 +20,7 @@ pub struct Coordinated {
 impl Coordinated {
     /// The tables of [`crate::parity`], and a coordinator that has none yet.
     #[track_caller]
-    pub fn new() -> Coordinated {
+    pub fn bare() -> Coordinated {
         let (whole, sharded) = (cluster::database(), Sharded::databases(4).set_up());
         whole.door().psql(FILL);
         for number in 0..4 {
@@ -38,7 +38,7 @@ impl Coordinated {
     /// Its coordinator made by hand.
     #[track_caller]
     pub fn by_hand() -> Coordinated {
-        let world = Coordinated::new();
+        let world = Coordinated::bare();
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/postgres/coordinator.sql");
         let door = world.coordinator.superuser();
         let made = door

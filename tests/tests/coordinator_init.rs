@@ -47,7 +47,7 @@ fn same(direct: &mut Wire, through: &mut Wire, text: &str) {
 
 #[test]
 fn init_makes_the_tables_and_pgshunt_keeps_them() {
-    let world = Coordinated::new();
+    let world = Coordinated::bare();
     world.whole.door().psql(MORE);
     world.sharded.on_all(MORE);
     let stranger = world.sharded.first.role("stranger");
@@ -147,7 +147,7 @@ fn init_makes_the_tables_and_pgshunt_keeps_them() {
 
 #[test]
 fn what_somebody_else_has_made_stays() {
-    let world = Coordinated::new();
+    let world = Coordinated::bare();
     let superuser = world.coordinator.superuser();
     superuser.psql(
         "CREATE TABLE orders (x int); INSERT INTO orders VALUES (7); CREATE VIEW own AS SELECT 1 AS one",
@@ -182,7 +182,7 @@ fn what_somebody_else_has_made_stays() {
 
 #[test]
 fn what_can_not_be_done_is_said() {
-    let world = Coordinated::new();
+    let world = Coordinated::bare();
     let proxy = world.config().start();
     let config = proxy.folder().join("pgshunt.toml");
     let text = std::fs::read_to_string(&config).expect("a file");

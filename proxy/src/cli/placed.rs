@@ -18,6 +18,7 @@ pub(super) struct Offline {
 }
 
 /// Why a text has no place on the shards.
+#[derive(Debug)]
 pub(super) enum Nowhere {
     /// It needs the rows of all of them in one place.
     Beyond(String),
