@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use routing_rules::cache::Columns;
 use tokio::task::JoinHandle;
 
 use super::build::Clusters;
@@ -131,6 +132,7 @@ fn ask_for_names(
                 || shards.iter().any(|cluster| cluster.has_replicas()),
             tables: database.sharding.is_some(),
             relations: database.cache.is_some(),
+            tenants: tenants_of(database),
         };
         // All shards have the same names and tables: the first one that answers tells.
         let reached = |cluster: &&Arc<Cluster>| cluster.primary_or_only().is_some();
@@ -158,7 +160,7 @@ fn ask_for_names(
         let (clock, database) = (took.clone(), name.clone());
         let task = tokio::task::spawn_local(async move {
             for (cluster, who) in &asked_ones {
-                match keep::ask(cluster, who, &rules, wanted, &catalogued).await {
+                match keep::ask(cluster, who, &rules, &wanted, &catalogued).await {
                     Ok(()) => break,
                     Err(why) => tracing::warn!(
                         database,
@@ -181,6 +183,18 @@ fn ask_for_names(
             },
         );
     }
+}
+
+/// Which column says whose a row is, for the result cache.
+fn tenants_of(database: &Database) -> Option<Columns> {
+    let own = database.cache.as_ref()?.tenants.clone();
+    let sharded = || {
+        database.sharding.as_ref().map(|sharding| Columns {
+            column: sharding.column.clone(),
+            others: sharding.columns.clone(),
+        })
+    };
+    own.or_else(sharded)
 }
 
 impl Asked {

@@ -23,12 +23,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use routing_rules::Lex;
-use routing_rules::cache::{Admitted, Catalog, Name, NotCached, Rules, admit};
+use routing_rules::cache::{Admitted, Catalog, NotCached, Owned, Rules, admit};
+use routing_rules::{Lex, Parameter, Sharding};
 
 use crate::catalog::Catalogued;
 use crate::protocol::session::memo::Memo;
-use crate::protocol::session::touched::{Generations, Watch};
+use crate::protocol::session::question::Question;
+use crate::protocol::session::touched::{Generations, Rows, Watch};
 use counts::Counts;
 use flight::Flights;
 use heard::Heard;
@@ -43,6 +44,8 @@ pub struct Cache {
     pub database: String,
     /// What is kept, and how long.
     pub rules: Arc<Rules>,
+    /// Where its tenants are, if they are on several shards.
+    pub sharding: Option<Arc<Sharding>>,
     /// What has changed.
     pub generations: Arc<Generations>,
     /// How much is known of changes past pgshunt.
@@ -60,17 +63,25 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// An empty one. What is known of changes is known to the one before as well.
-    pub fn new(database: String, rules: Rules, before: Option<&Cache>) -> Arc<Self> {
+    /// An empty one, of a database of so many shards. What is known of changes is known to the one before as well.
+    pub fn new(
+        database: String,
+        rules: Rules,
+        (sharding, shards): (Option<Arc<Sharding>>, usize),
+        before: Option<&Cache>,
+    ) -> Arc<Self> {
         let generations = before.map(|before| before.generations.clone());
-        let heard = before.map(|before| before.heard.clone());
+        let heard = before
+            .map(|before| before.heard.clone())
+            .filter(|heard| heard.shards() == shards);
         Arc::new(Cache {
             database,
             local: Local::new(rules.max_bytes, rules.max_entry_bytes),
             counts: Counts::new(rules.classes.len()),
             rules: Arc::new(rules),
             generations: generations.unwrap_or_else(|| Arc::new(Generations::new(heard::nanos))),
-            heard: heard.unwrap_or_default(),
+            heard: heard.unwrap_or_else(|| Arc::new(Heard::new(shards))),
+            sharding,
             shared: redis::Shared::default(),
             flights: Flights::default(),
             hasher: Hasher::default(),
@@ -106,10 +117,21 @@ pub type Admission = Result<Rc<Kept>, NotCached>;
 pub struct Kept {
     /// The class it belongs to, by its place in the rules.
     pub class: usize,
-    /// The generations of everything it reads.
-    pub reads: stamp::Reads,
-    /// Their names, in order.
-    pub tables: Arc<[Name]>,
+    /// What it reads, whatever its parameters: all of it, unless `owned` has more.
+    rows: Arc<[Rows]>,
+    /// Their generations.
+    reads: stamp::Reads,
+    /// Tables of which some tenants' rows are read: its parameters say whose.
+    owned: Vec<Owned>,
+}
+
+/// What one execution of a text reads.
+#[derive(Clone, Debug)]
+pub struct Reads {
+    /// The rows.
+    pub rows: Arc<[Rows]>,
+    /// Their generations.
+    pub generations: stamp::Reads,
 }
 
 impl Reader {
@@ -137,16 +159,15 @@ impl Reader {
     /// May the answer to a text be kept?
     pub fn admits(&self, text: &[u8], lex: Lex, catalog: &Catalog) -> Admission {
         let find = || {
-            let Admitted {
-                class,
-                reads: mut tables,
-            } = admit(text, lex, catalog, &self.rules)?;
-            tables.sort_unstable();
-            let reads = tables.iter().map(|table| self.cache.generations.of(table));
+            let Admitted { class, reads, owned } = admit(text, lex, catalog, &self.rules)?;
+            let (waiting, told): (Vec<_>, Vec<_>) =
+                owned.into_iter().partition(|owned| owned.needs_parameters());
+            let rows: Vec<Rows> = reads.iter().map(Rows::all).chain(some(&told, &[])).collect();
             Ok(Rc::new(Kept {
                 class,
-                reads: reads.collect(),
-                tables: tables.into(),
+                reads: self.cache.generations.of(&rows).into(),
+                rows: rows.into(),
+                owned: waiting,
             }))
         };
         match lex.standard_conforming_strings {
@@ -155,9 +176,29 @@ impl Reader {
         }
     }
 
+    /// What a text reads with these parameters.
+    pub fn reads(&self, kept: &Kept, question: &Question) -> Reads {
+        if kept.owned.is_empty() {
+            return Reads {
+                rows: kept.rows.clone(),
+                generations: kept.reads.clone(),
+            };
+        }
+        let rows = kept
+            .rows
+            .iter()
+            .cloned()
+            .chain(some(&kept.owned, &question.parameters()));
+        let rows: Arc<[Rows]> = rows.collect();
+        Reads {
+            generations: self.cache.generations.of(&rows).into(),
+            rows,
+        }
+    }
+
     /// What an answer asked for now is made under.
-    pub fn stamp(&self, kept: &Kept) -> Stamp {
-        Stamp::now(&self.cache.generations, &kept.reads)
+    pub fn stamp(&self, reads: &Reads) -> Stamp {
+        Stamp::now(&self.cache.generations, &reads.generations)
     }
 
     /// Why nothing may be answered from the cache at this moment, if so: nobody knows what has changed elsewhere.
@@ -166,4 +207,22 @@ impl Reader {
             .heard
             .is_deaf(at, self.rules.elsewhere, self.rules.max_delay)
     }
+}
+
+/// The rows of tables of which some tenants' are read; all of them, where nobody can tell whose.
+fn some(owned: &[Owned], parameters: &[Parameter<'_>]) -> Vec<Rows> {
+    let mut rows = Vec::new();
+    for one in owned {
+        let buckets = one.buckets(parameters);
+        for table in &one.tables {
+            match &buckets {
+                None => rows.push(Rows::all(table)),
+                Some(buckets) => rows.extend(buckets.iter().map(|bucket| Rows {
+                    table: table.clone(),
+                    of: Some(*bucket),
+                })),
+            }
+        }
+    }
+    rows
 }

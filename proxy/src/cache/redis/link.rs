@@ -7,18 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use routing_rules::cache::Name;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::reach::reach;
 use super::resp::{self, Reply};
 use super::sealed::{SEALED_BYTES, Seal, said};
 use super::{Ask, Found, Settings};
 use crate::cache::follow::Ear;
-use crate::net::names;
-use crate::net::socket;
 use crate::net::stream::Stream;
-use crate::protocol::session::touched::Changes;
+use crate::protocol::session::touched::{Changes, Rows};
 
 /// A connection, logged in.
 pub struct Link {
@@ -153,8 +151,23 @@ fn collect(asks: &mut mpsc::Receiver<Ask>, batch: &mut Vec<Ask>) {
 const ANYTHING: &[u8] = b"*";
 const EPOCH: &[u8] = b"epoch";
 
-fn field(table: &Name) -> Vec<u8> {
-    [b"t:", &**table].concat()
+/// The fields by which rows are known to be as they were: as in `Generations`, one raised by each change of the table, one by
+/// those of which nobody knows whose rows they are of, one for each number of tenants.
+fn fields(rows: &Rows) -> Vec<Vec<u8>> {
+    let field = |kind: &str| [kind.as_bytes(), &*rows.table].concat();
+    match rows.of {
+        None => vec![field("any:")],
+        Some(bucket) => vec![field("all:"), field(&format!("{bucket}:"))],
+    }
+}
+
+/// The fields that a change raises.
+fn raised(rows: &Rows) -> Vec<Vec<u8>> {
+    let field = |kind: &str| [kind.as_bytes(), &*rows.table].concat();
+    match rows.of {
+        None => vec![field("any:"), field("all:")],
+        Some(bucket) => vec![field("any:"), field(&format!("{bucket}:"))],
+    }
 }
 
 /// Says what has changed. Gives back how many replies that will have.
@@ -162,7 +175,9 @@ fn tell(out: &mut Vec<u8>, changes: &[u8], what: &Changes) -> usize {
     if what.is_empty() {
         return 0;
     }
-    let mut fields: Vec<Vec<u8>> = what.tables.iter().map(field).collect();
+    let mut fields: Vec<Vec<u8>> = what.rows.iter().flat_map(raised).collect();
+    fields.sort_unstable();
+    fields.dedup();
     if what.anything {
         fields = vec![ANYTHING.to_vec()];
     }
@@ -174,7 +189,7 @@ fn tell(out: &mut Vec<u8>, changes: &[u8], what: &Changes) -> usize {
 }
 
 /// Asks for an answer and what it is to be judged by, in one moment of Redis: six replies.
-fn find(out: &mut Vec<u8>, changes: &[u8], name: &[u8], tables: &[Name], bulk_max: usize) {
+fn find(out: &mut Vec<u8>, changes: &[u8], name: &[u8], rows: &[Rows], bulk_max: usize) {
     resp::command(out, &[b"MULTI"]);
     // Where it is gone, all that lies there is old: nobody makes the same number twice.
     resp::command(out, &[b"HSETNX", changes, EPOCH, random().as_bytes()]);
@@ -183,7 +198,7 @@ fn find(out: &mut Vec<u8>, changes: &[u8], name: &[u8], tables: &[Name], bulk_ma
         out,
         &[b"GETRANGE", name, b"0", (bulk_max - 1).to_string().as_bytes()],
     );
-    let fields: Vec<Vec<u8>> = tables.iter().map(field).collect();
+    let fields: Vec<Vec<u8>> = rows.iter().flat_map(fields).collect();
     let mut words: Vec<&[u8]> = vec![b"HMGET", changes, EPOCH, ANYTHING];
     words.extend(fields.iter().map(Vec::as_slice));
     resp::command(out, &words);
@@ -205,7 +220,7 @@ fn random() -> String {
 }
 
 /// What Redis says, if it makes sense; `None`: it does not.
-fn found(reply: Reply, tables: &[Name]) -> Option<Found> {
+fn found(reply: Reply, rows: &[Rows]) -> Option<Found> {
     let Reply::Array(Some(replies)) = reply else {
         return None;
     };
@@ -221,11 +236,11 @@ fn found(reply: Reply, tables: &[Name]) -> Option<Found> {
         })
         .collect();
     let counts = counts?;
-    if counts.len() != tables.len() + 2 || counts[0].is_empty() {
+    let fields: Vec<Vec<u8>> = rows.iter().flat_map(fields).collect();
+    if counts.len() != fields.len() + 2 || counts[0].is_empty() {
         return None;
     }
-    let names = tables.iter().map(|table| &**table);
-    let parts: Vec<&[u8]> = counts.iter().map(Vec::as_slice).chain(names).collect();
+    let parts: Vec<&[u8]> = counts.iter().chain(&fields).map(Vec::as_slice).collect();
     let sealed = match (sealed, left) {
         (Reply::Bulk(Some(sealed)), Reply::Integer(left)) if !sealed.is_empty() && left > 0 => {
             Some((sealed, Duration::from_millis(left.unsigned_abs())))
@@ -239,19 +254,22 @@ fn found(reply: Reply, tables: &[Name]) -> Option<Found> {
 }
 
 impl Link {
+    /// On a connection on which nothing has been said.
+    pub(super) fn on(stream: Stream, bulk_max: usize) -> Link {
+        Link {
+            stream,
+            input: Vec::new(),
+            bulk_max,
+        }
+    }
+
     /// Connects and logs in. Gives back which run of Redis it is as well.
     ///
     /// # Errors
     ///
     /// In words, without a secret.
     pub async fn open(settings: &Settings, bulk_max: usize) -> Result<(Link, String), String> {
-        let (tcp, name) = (socket::Settings::default(), names::Name::default());
-        let dialled = socket::tcp((&settings.host, &name), settings.port, PATIENCE, &tcp).await;
-        let mut link = Link {
-            stream: dialled.map_err(|error| error.to_string())?.into(),
-            input: Vec::new(),
-            bulk_max,
-        };
+        let mut link = Link::on(reach(settings).await?, bulk_max);
         if let Some(password) = &settings.password {
             let mut words: Vec<&[u8]> = vec![b"AUTH"];
             words.extend(settings.user.as_ref().map(|user| user.as_bytes()));
@@ -269,11 +287,19 @@ impl Link {
         let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
         let run = run.map(str::trim).filter(|run| !run.is_empty());
         let run = run.ok_or("it does not say which run it is")?.to_owned();
+        if settings.sentinels_know.is_some() {
+            // A sentinel may not have heard yet.
+            let is_master = |role: &Reply| *role == Reply::Bulk(Some(b"master".to_vec()));
+            match link.say(&[b"ROLE"]).await? {
+                Reply::Array(Some(role)) if role.first().is_some_and(is_master) => {}
+                _ => return Err("it is not the master".to_owned()),
+            }
+        }
         Ok((link, run))
     }
 
     /// One command and its reply.
-    async fn say(&mut self, words: &[&[u8]]) -> Result<Reply, String> {
+    pub(super) async fn say(&mut self, words: &[&[u8]]) -> Result<Reply, String> {
         let mut out = Vec::new();
         resp::command(&mut out, words);
         self.send(&out).await?;
@@ -331,8 +357,8 @@ impl Link {
         let mut out = Vec::new();
         let told = tell(&mut out, changes, untold);
         batch.retain(|ask| match ask {
-            Ask::Find { name, tables, .. } => {
-                find(&mut out, changes, name, tables, self.bulk_max);
+            Ask::Find { name, rows, .. } => {
+                find(&mut out, changes, name, rows, self.bulk_max);
                 true
             }
             Ask::Keep(storing) => {
@@ -350,11 +376,16 @@ impl Link {
         let mut stored = 0;
         for ask in batch {
             match ask {
-                Ask::Find { tables, to, .. } => {
+                Ask::Find { rows, to, .. } => {
                     for _ in 1..FIND_REPLIES {
                         self.reply().await?;
                     }
-                    if let Some(found) = found(self.reply().await?, &tables) {
+                    let reply = self.reply().await?;
+                    if let Reply::Error(why) = &reply {
+                        // It counts no longer: a master that was replaced.
+                        return Err(error_word(why));
+                    }
+                    if let Some(found) = found(reply, &rows) {
                         // Who does not wait any more needs no answer.
                         let _ = to.send(found);
                     }

@@ -1,6 +1,6 @@
 //! The second level of the cache, in Redis: answers that several pgshunts share. What goes wrong with it is a miss.
 //!
-//! `link` is the one connection of a database's cache, `resp` what is said on it, `sealed` how an answer lies there.
+//! `link` is the one connection of a database's cache, `reach` the way to it, `resp` what is said on it, `sealed` how an answer lies there.
 //!
 //! Redis keeps a generation for every table, as `protocol::session::touched` does in this process, and an answer carries
 //! those it was asked for under. INVARIANT: what this pgshunt has heard of, from its own sessions or from the servers, is
@@ -8,6 +8,7 @@
 //! lost is followed by one that makes everything old first.
 
 pub mod link;
+pub mod reach;
 pub mod resp;
 pub mod sealed;
 
@@ -16,19 +17,21 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use routing_rules::cache::Name;
 use tokio::sync::{mpsc, oneshot};
 
 use super::local::Entry;
+use crate::protocol::session::touched::Rows;
 use sealed::{Answer, Seal};
 
 /// Where Redis is, and how it is spoken to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
+    /// Where it is, or where its sentinels are: host names or addresses, and ports.
+    pub doors: Vec<(String, u16)>,
+    /// The name its sentinels know it by, if they say where it is.
+    pub sentinels_know: Option<String>,
+    /// How its certificate is looked at; `None`: no TLS.
+    pub tls: Option<reach::Secured>,
     /// The role to log in as, if not `default`.
     pub user: Option<String>,
     /// Its password.
@@ -49,7 +52,12 @@ impl fmt::Debug for Settings {
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}/{}", self.host, self.port, self.database)
+        let doors = self.doors.iter().map(|(host, port)| format!("{host}:{port}"));
+        let doors = doors.collect::<Vec<_>>().join(",");
+        match &self.sentinels_know {
+            Some(name) => write!(f, "{doors}/{name}/{}", self.database),
+            None => write!(f, "{doors}/{}", self.database),
+        }
     }
 }
 
@@ -90,7 +98,7 @@ pub enum Ask {
         /// Where it lies.
         name: Vec<u8>,
         /// What it reads, in order.
-        tables: Arc<[Name]>,
+        rows: Arc<[Rows]>,
         /// Who wants to know.
         to: oneshot::Sender<Found>,
     },
@@ -180,10 +188,10 @@ impl Shared {
 
 impl Door {
     /// Asks for what lies under a name. `None`: no answer in time.
-    pub async fn find(&self, name: &[u8], tables: Arc<[Name]>) -> Option<Found> {
+    pub async fn find(&self, name: &[u8], rows: Arc<[Rows]>) -> Option<Found> {
         let (to, found) = oneshot::channel();
         let name = name.to_vec();
-        self.asks.try_send(Ask::Find { name, tables, to }).ok()?;
+        self.asks.try_send(Ask::Find { name, rows, to }).ok()?;
         tokio::time::timeout(self.timeout, found).await.ok()?.ok()
     }
 
