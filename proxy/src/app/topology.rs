@@ -131,6 +131,7 @@ fn ask_for_names(
                 || shards.iter().any(|cluster| cluster.has_replicas()),
             tables: database.sharding.is_some(),
             relations: database.cache.is_some(),
+            tenants: database.cache.as_ref().and_then(|cache| cache.tenants.clone()),
         };
         // All shards have the same names and tables: the first one that answers tells.
         let reached = |cluster: &&Arc<Cluster>| cluster.primary_or_only().is_some();
@@ -158,7 +159,7 @@ fn ask_for_names(
         let (clock, database) = (took.clone(), name.clone());
         let task = tokio::task::spawn_local(async move {
             for (cluster, who) in &asked_ones {
-                match keep::ask(cluster, who, &rules, wanted, &catalogued).await {
+                match keep::ask(cluster, who, &rules, &wanted, &catalogued).await {
                     Ok(()) => break,
                     Err(why) => tracing::warn!(
                         database,

@@ -13,7 +13,7 @@ pub struct Recorder {
     status: u8,
     description: Option<(usize, usize)>,
     rows: Option<usize>,
-    complete: Option<usize>,
+    complete: Option<(usize, usize)>,
 }
 
 /// How far it has come.
@@ -48,9 +48,28 @@ impl Recorder {
 
     /// These bytes pass next.
     pub fn pass(&mut self, bytes: &[u8]) -> Recorded {
-        self.bytes.extend_from_slice(bytes);
+        let mut before = std::mem::take(&mut self.bytes);
+        // Most answers come in one piece: nothing is taken down of those but what is kept.
+        let recorded = match before.is_empty() {
+            true => self.look(bytes),
+            false => {
+                before.extend_from_slice(bytes);
+                self.look(&before)
+            }
+        };
+        if recorded == Recorded::Going {
+            if before.is_empty() {
+                before.extend_from_slice(bytes);
+            }
+            self.bytes = before;
+        }
+        recorded
+    }
+
+    /// Looks at the frames that came since.
+    fn look(&mut self, bytes: &[u8]) -> Recorded {
         loop {
-            let rest = &self.bytes[self.at..];
+            let rest = &bytes[self.at..];
             let header = match frame::header(rest) {
                 Ok(Some(header)) => header,
                 Ok(None) => break,
@@ -70,60 +89,41 @@ impl Recorder {
                 b'D' if self.complete.is_none() => {
                     self.rows.get_or_insert(from);
                 }
-                b'C' if self.complete.is_none() => self.complete = Some(to),
-                b'Z' => return self.end(from),
+                b'C' if self.complete.is_none() => self.complete = Some((from, to)),
+                b'Z' => return self.end(bytes, from),
                 b'E' => return Recorded::No("it is an error"),
                 _ => return Recorded::No("it is more than rows"),
             }
         }
-        match self.bytes.len() > self.bytes_max {
+        match bytes.len() > self.bytes_max {
             true => Recorded::No("it is too long"),
             false => Recorded::Going,
         }
     }
 
-    fn end(&mut self, ready: usize) -> Recorded {
-        let status = self.bytes.get(ready + HEADER);
-        let Some(complete) = self.complete.filter(|end| *end == ready) else {
+    fn end(&self, bytes: &[u8], ready: usize) -> Recorded {
+        let status = bytes.get(ready + HEADER);
+        let Some((tag, complete)) = self.complete.filter(|(_, to)| *to == ready) else {
             return Recorded::No("it is no answer");
         };
         if status != Some(&self.status) {
             return Recorded::No("it changed the transaction");
         }
-        // A CommandComplete alone if there was no row: it begins where what stands before it ends.
-        let tag = self.tag(complete);
-        let from = self.rows.or(tag).unwrap_or(complete);
+        // A CommandComplete alone if there was no row.
+        let from = self.rows.unwrap_or(tag);
         if complete - from > self.bytes_max {
             return Recorded::No("it is too long");
         }
-        let is_query = tag.is_some_and(|at| self.bytes[at + HEADER..complete].starts_with(b"SELECT "));
-        if !is_query {
+        if !bytes[tag + HEADER..complete].starts_with(b"SELECT ") {
             return Recorded::No("it is no answer");
         }
         let description = self
             .description
-            .map_or(&[][..], |(from, to)| &self.bytes[from..to]);
+            .map_or(&[][..], |(from, to)| &bytes[from..to]);
         Recorded::Whole {
             description: description.into(),
-            rows: self.bytes[from..complete].into(),
+            rows: bytes[from..complete].into(),
         }
-    }
-
-    /// Where the CommandComplete that ends there begins.
-    fn tag(&self, complete: usize) -> Option<usize> {
-        let from = self
-            .rows
-            .or(self.description.map(|(_, to)| to))
-            .unwrap_or_default();
-        let mut at = from;
-        while at < complete {
-            let header = frame::header(&self.bytes[at..]).ok()??;
-            if at + header.total == complete && header.kind == b'C' {
-                return Some(at);
-            }
-            at += header.total;
-        }
-        None
     }
 }
 

@@ -1,15 +1,16 @@
 //! One client asks for all who want to know the same at the same time; the others wait for its answer.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
+use super::key::ByHash;
+
 /// Who asks for what.
 #[derive(Debug, Default)]
 pub struct Flights {
-    under_way: Arc<Mutex<HashMap<u128, Arc<Flight>>>>,
+    under_way: Arc<Mutex<ByHash<Arc<Flight>>>>,
 }
 
 /// One question that is being asked.
@@ -24,7 +25,7 @@ pub struct Flight {
 pub struct Leader {
     hash: u128,
     flight: Arc<Flight>,
-    under_way: Arc<Mutex<HashMap<u128, Arc<Flight>>>>,
+    under_way: Arc<Mutex<ByHash<Arc<Flight>>>>,
 }
 
 impl Flights {
@@ -48,7 +49,7 @@ impl Flights {
     }
 }
 
-fn lock(flights: &Mutex<HashMap<u128, Arc<Flight>>>) -> MutexGuard<'_, HashMap<u128, Arc<Flight>>> {
+fn lock(flights: &Mutex<ByHash<Arc<Flight>>>) -> MutexGuard<'_, ByHash<Arc<Flight>>> {
     flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 

@@ -1,6 +1,7 @@
 //! When are two questions the same? When nothing they say differs, and nothing of who says it that could matter.
 
-use std::hash::{BuildHasher, Hasher as _, RandomState};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hasher as _, RandomState};
 use std::sync::Arc;
 
 use crate::protocol::session::Session;
@@ -129,16 +130,49 @@ pub struct Hasher {
 }
 
 impl Hasher {
-    /// The number of a question.
-    pub fn hash(&self, context: &[u8], body: &[u8]) -> u128 {
+    /// The number of who asks.
+    pub fn context(&self, context: &[u8]) -> u128 {
+        self.both(|hasher| hasher.write(context))
+    }
+
+    /// The number of a question, by who asks it.
+    pub fn hash(&self, context: u128, body: &[u8]) -> u128 {
+        self.both(|hasher| {
+            hasher.write_u128(context);
+            hasher.write(body);
+        })
+    }
+
+    fn both(&self, write: impl Fn(&mut DefaultHasher)) -> u128 {
         let half = |state: &RandomState| {
             let mut hasher = state.build_hasher();
-            hasher.write_usize(context.len());
-            hasher.write(context);
-            hasher.write(body);
+            write(&mut hasher);
             u128::from(hasher.finish())
         };
         half(&self.high) << 64 | half(&self.low)
+    }
+}
+
+/// Maps by numbers that [`Hasher`] has made: they need no hashing again.
+pub type ByHash<T> = HashMap<u128, T, BuildHasherDefault<AsItIs>>;
+
+/// Takes a number that is a hash for its own hash.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AsItIs(u64);
+
+impl std::hash::Hasher for AsItIs {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, number: u128) {
+        self.0 = number as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

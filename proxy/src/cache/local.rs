@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use super::key::Key;
+use super::key::{ByHash, Key};
 use super::stamp::Stamp;
 
 /// An answer.
@@ -51,7 +51,7 @@ pub struct Local {
 struct Part {
     bytes_max: usize,
     bytes: usize,
-    entries: HashMap<u128, Arc<Entry>>,
+    entries: ByHash<Arc<Entry>>,
     tenants: HashMap<Arc<[u8]>, Tenant>,
     /// Tenants in the order they are asked to make room.
     turns: VecDeque<Arc<[u8]>>,

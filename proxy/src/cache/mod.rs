@@ -23,12 +23,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use routing_rules::Lex;
-use routing_rules::cache::{Admitted, Catalog, Name, NotCached, Rules, admit};
+use routing_rules::cache::{Admitted, Catalog, NotCached, Owned, Rules, admit};
+use routing_rules::{Lex, Parameter};
 
 use crate::catalog::Catalogued;
 use crate::protocol::session::memo::Memo;
-use crate::protocol::session::touched::{Generations, Watch};
+use crate::protocol::session::question::Question;
+use crate::protocol::session::touched::{Generations, Rows, Watch};
 use counts::Counts;
 use flight::Flights;
 use heard::Heard;
@@ -106,10 +107,21 @@ pub type Admission = Result<Rc<Kept>, NotCached>;
 pub struct Kept {
     /// The class it belongs to, by its place in the rules.
     pub class: usize,
-    /// The generations of everything it reads.
-    pub reads: stamp::Reads,
-    /// Their names, in order.
-    pub tables: Arc<[Name]>,
+    /// What it reads, whatever its parameters: all of it, unless `owned` has more.
+    rows: Arc<[Rows]>,
+    /// Their generations.
+    reads: stamp::Reads,
+    /// Tables of which some tenants' rows are read: its parameters say whose.
+    owned: Vec<Owned>,
+}
+
+/// What one execution of a text reads.
+#[derive(Clone, Debug)]
+pub struct Reads {
+    /// The rows.
+    pub rows: Arc<[Rows]>,
+    /// Their generations.
+    pub generations: stamp::Reads,
 }
 
 impl Reader {
@@ -137,16 +149,14 @@ impl Reader {
     /// May the answer to a text be kept?
     pub fn admits(&self, text: &[u8], lex: Lex, catalog: &Catalog) -> Admission {
         let find = || {
-            let Admitted {
-                class,
-                reads: mut tables,
-            } = admit(text, lex, catalog, &self.rules)?;
-            tables.sort_unstable();
-            let reads = tables.iter().map(|table| self.cache.generations.of(table));
+            let Admitted { class, reads, owned } = admit(text, lex, catalog, &self.rules)?;
+            let (waiting, told): (Vec<_>, Vec<_>) = owned.into_iter().partition(|owned| owned.needs_parameters());
+            let rows: Vec<Rows> = reads.iter().map(Rows::all).chain(some(&told, &[])).collect();
             Ok(Rc::new(Kept {
                 class,
-                reads: reads.collect(),
-                tables: tables.into(),
+                reads: self.cache.generations.of(&rows).into(),
+                rows: rows.into(),
+                owned: waiting,
             }))
         };
         match lex.standard_conforming_strings {
@@ -155,9 +165,25 @@ impl Reader {
         }
     }
 
+    /// What a text reads with these parameters.
+    pub fn reads(&self, kept: &Kept, question: &Question) -> Reads {
+        if kept.owned.is_empty() {
+            return Reads {
+                rows: kept.rows.clone(),
+                generations: kept.reads.clone(),
+            };
+        }
+        let rows = kept.rows.iter().cloned().chain(some(&kept.owned, &question.parameters()));
+        let rows: Arc<[Rows]> = rows.collect();
+        Reads {
+            generations: self.cache.generations.of(&rows).into(),
+            rows,
+        }
+    }
+
     /// What an answer asked for now is made under.
-    pub fn stamp(&self, kept: &Kept) -> Stamp {
-        Stamp::now(&self.cache.generations, &kept.reads)
+    pub fn stamp(&self, reads: &Reads) -> Stamp {
+        Stamp::now(&self.cache.generations, &reads.generations)
     }
 
     /// Why nothing may be answered from the cache at this moment, if so: nobody knows what has changed elsewhere.
@@ -166,4 +192,22 @@ impl Reader {
             .heard
             .is_deaf(at, self.rules.elsewhere, self.rules.max_delay)
     }
+}
+
+/// The rows of tables of which some tenants' are read; all of them, where nobody can tell whose.
+fn some(owned: &[Owned], parameters: &[Parameter<'_>]) -> Vec<Rows> {
+    let mut rows = Vec::new();
+    for one in owned {
+        let buckets = one.buckets(parameters);
+        for table in &one.tables {
+            match &buckets {
+                None => rows.push(Rows::all(table)),
+                Some(buckets) => rows.extend(buckets.iter().map(|bucket| Rows {
+                    table: table.clone(),
+                    of: Some(*bucket),
+                })),
+            }
+        }
+    }
+    rows
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::protocol::session::touched::{Generation, Generations};
 
 /// The generations of the tables an answer comes from.
-pub type Reads = Box<[Arc<Generation>]>;
+pub type Reads = Arc<[Arc<Generation>]>;
 
 /// The generations an answer was asked for under. It is good as long as none of them has moved.
 #[derive(Clone, Debug)]
@@ -49,17 +49,37 @@ impl Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::session::touched::Rows;
+
+    #[test]
+    fn a_tenants_change_is_the_tables_and_the_tenants_but_not_the_next_ones() {
+        let generations = Generations::new(|| 5);
+        let table = b"t"[..].into();
+        let rows = |of| Rows {
+            of,
+            ..Rows::all(&table)
+        };
+        let stamp = |of| Stamp::now(&generations, &generations.of(&[rows(of)]).into());
+        let holds = |change| {
+            let stamps = [None, Some(1), Some(2)].map(stamp);
+            generations.changed(&[rows(change)]);
+            stamps.map(|stamp| stamp.holds(&generations))
+        };
+        assert_eq!(holds(Some(1)), [false, false, true]);
+        assert_eq!(holds(Some(3)), [false, true, true]);
+        assert_eq!(holds(None), [false, false, false]);
+    }
 
     #[test]
     fn a_change_of_what_was_read_ends_it_and_another_does_not() {
         let generations = Generations::new(|| 5);
         let (read, other) = (b"t"[..].into(), b"u"[..].into());
-        let reads: Reads = Box::new([generations.of(&read)]);
-        generations.of(&other);
+        let reads: Reads = generations.of(&[Rows::all(&read)]).into();
+        generations.of(&[Rows::all(&other)]);
         let stamp = Stamp::now(&generations, &reads);
-        generations.changed([&b"u"[..]]);
+        generations.changed(&[Rows::all(&other)]);
         assert!(stamp.holds(&generations));
-        generations.changed([&b"t"[..]]);
+        generations.changed(&[Rows::all(&read)]);
         assert!(!stamp.holds(&generations));
         let stamp = Stamp::now(&generations, &reads);
         assert_eq!(stamp.changed_at, 5);

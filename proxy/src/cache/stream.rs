@@ -4,18 +4,21 @@
 //! A commit can be in the stream before other sessions see it. So its tables count as changed twice: when it is heard of,
 //! and once a snapshot shows it. What was asked for in between is old by the second.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use routing_rules::cache::Name;
 use tokio::io::AsyncWriteExt;
 
 use super::follow::Ear;
-use super::stream_text::{Change, Snapshot, change};
+use super::stream_text::{Change, Snapshot, change, values};
 use crate::cluster::lag::{Lsn, Samples};
 use crate::net::inbox::Inbox;
 use crate::net::stream::Stream;
 use crate::protocol::reply::frame;
 use crate::protocol::server_error::ServerError;
+use crate::protocol::session::touched::Rows;
 use crate::server::address::Target;
 use crate::server::ask::Asker;
 use crate::server::connect::connect;
@@ -33,13 +36,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The longest the slot may take to be made: it waits for the transactions that are open.
 const SLOT_PATIENCE: Duration = Duration::from_secs(600);
 
+/// Tenants of one transaction that are told one by one: of the next, all of the table has changed.
+const ROWS_MAX: usize = 256;
+
 /// The next slot's number.
 static SLOT: AtomicU64 = AtomicU64::new(1);
 
 /// A transaction that was heard of and is not visible yet.
 struct Unsettled {
     xid: u32,
-    tables: Vec<Vec<u8>>,
+    rows: HashSet<Rows>,
 }
 
 /// A stream that is being heard.
@@ -52,7 +58,7 @@ struct Hearing<'a> {
     /// Everything before it has been heard.
     position: Lsn,
     xid: u32,
-    tables: Vec<Vec<u8>>,
+    rows: HashSet<Rows>,
     unsettled: Vec<Unsettled>,
 }
 
@@ -83,7 +89,7 @@ async fn begin<'a>(ear: &'a Ear, target: &Target) -> Result<Hearing<'a>, String>
         samples: Samples::default(),
         position: Lsn(0),
         xid: 0,
-        tables: Vec::new(),
+        rows: HashSet::new(),
         unsettled: Vec::new(),
     };
     let slot = slot_name();
@@ -203,33 +209,59 @@ impl Hearing<'_> {
 
     /// One line of `test_decoding`.
     fn changed(&mut self, line: &[u8]) -> Result<(), String> {
-        let generations = &self.ear.cache.generations;
         match change(line) {
             Some(Change::Begin(xid)) => {
                 self.xid = xid;
-                self.tables.clear();
+                self.rows.clear();
             }
             Some(Change::Tables(tables)) => {
                 for table in tables {
-                    if !self.tables.contains(&table) {
-                        generations.changed([&table[..]]);
-                        self.tables.push(table);
-                    }
+                    self.add(Rows::all(&table.into()));
                 }
             }
+            Some(Change::Row(table, row)) => self.row(table.into(), row),
             Some(Change::Commit) => {
-                let tables = std::mem::take(&mut self.tables);
-                if !tables.is_empty() {
-                    self.unsettled.push(Unsettled {
-                        xid: self.xid,
-                        tables,
-                    });
+                let rows = std::mem::take(&mut self.rows);
+                if !rows.is_empty() {
+                    self.unsettled.push(Unsettled { xid: self.xid, rows });
                 }
             }
             Some(Change::Nothing) => {}
             None => return Err("a line of test_decoding that makes no sense".into()),
         }
         Ok(())
+    }
+
+    /// A row was changed: whose it was and is, or anybody's.
+    fn row(&mut self, table: Name, row: &[u8]) {
+        if self.rows.contains(&Rows::all(&table)) {
+            return;
+        }
+        let catalog = self.ear.catalogued.catalog();
+        let buckets = catalog.as_ref().and_then(|(_, catalog)| {
+            let tenants = catalog.tenants.as_ref()?;
+            let (column, is_told) = tenants.told(&table, &catalog.relations)?;
+            let keys = values(row, column, is_told)?;
+            keys.iter().map(|key| tenants.bucket(key)).collect::<Option<Vec<_>>>()
+        });
+        match buckets.filter(|_| self.rows.len() < ROWS_MAX) {
+            None => self.add(Rows::all(&table)),
+            Some(buckets) => {
+                for bucket in buckets {
+                    self.add(Rows {
+                        table: table.clone(),
+                        of: Some(bucket),
+                    });
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, rows: Rows) {
+        if !self.rows.contains(&rows) {
+            self.ear.cache.generations.changed([&rows]);
+            self.rows.insert(rows);
+        }
     }
 
     /// Asks where the primary is and what is visible there, and asks the stream how far it is.
@@ -249,7 +281,7 @@ impl Hearing<'_> {
         self.unsettled.retain(|one| {
             let is_visible = snapshot.shows(one.xid);
             if is_visible {
-                generations.changed(one.tables.iter().map(Vec::as_slice));
+                generations.changed(&one.rows);
             }
             !is_visible
         });

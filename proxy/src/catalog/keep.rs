@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use routing_rules::cache::{Catalog, Relations};
+use routing_rules::cache::{Catalog, Columns, Relations, Tenants};
 use routing_rules::{Names, Rules};
 
 use super::Catalogued;
@@ -18,7 +18,7 @@ use crate::server::ask::Asker;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is to be found out.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Wanted {
     /// Names that matter on replicas.
     pub names: bool,
@@ -26,6 +26,8 @@ pub struct Wanted {
     pub tables: bool,
     /// What matters to the result cache.
     pub relations: bool,
+    /// For it: whose the tables' rows are.
+    pub tenants: Option<Columns>,
 }
 
 /// Asks the primary for a database's names, and has them corrected by the rules, for its tables, and for what matters to
@@ -38,7 +40,7 @@ pub async fn ask(
     cluster: &Cluster,
     watcher: &Watcher,
     rules: &Rules,
-    wanted: Wanted,
+    wanted: &Wanted,
     catalogued: &Catalogued,
 ) -> Result<(), String> {
     let as_of = catalogued.as_of();
@@ -60,7 +62,7 @@ pub async fn ask(
             let rows = rows.map_err(|fault| fault.to_string())?;
             names = read(&rows).ok_or("an answer that makes no sense")?;
         }
-        let tables = match wanted.tables {
+        let tables = match wanted.tables || wanted.relations && wanted.tenants.is_some() {
             true => Some(tables::ask(&mut asker).await?),
             false => None,
         };
@@ -82,10 +84,13 @@ pub async fn ask(
         let mut functions = rules.functions.iter();
         functions.any(|(own, is_safe)| *is_safe && own.as_bytes() == name)
     };
+    let tenants = wanted.tenants.as_ref().zip(tables.clone());
     let catalog = relations.map(|found| Catalog {
         names: names.clone(),
         relations: Relations::new(&found, vouched),
+        tenants: tenants.and_then(|(columns, tables)| Tenants::new(columns, tables)),
     });
+    let tables = tables.filter(|_| wanted.tables);
     catalogued.learn(as_of, names, tables, catalog);
     Ok(())
 }

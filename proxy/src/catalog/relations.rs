@@ -34,10 +34,20 @@ SELECT 'cascades', n.confrelid::text, n.conrelid::text, NULL, NULL, NULL, NULL
 UNION ALL
 SELECT 'trigger', t.tgrelid::text, p.proname,
         CASE WHEN l.lanname = 'plpgsql' AND pg_catalog.length(p.prosrc) < 20000 THEN p.prosrc END,
-        (p.oid < 16384)::text, NULL, NULL
+        (p.oid < 16384)::text, (t.tgtype & 2 <> 0)::text, NULL
     FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
         JOIN pg_catalog.pg_language l ON l.oid = p.prolang
     WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
+UNION ALL
+SELECT 'generated', a.attrelid::text, a.attname, NULL, NULL, NULL, NULL
+    FROM pg_catalog.pg_attribute a WHERE a.attrelid >= 16384 AND a.attgenerated <> '' AND NOT a.attisdropped
+UNION ALL
+SELECT 'identity', c.oid::text, a.attname, NULL, NULL, NULL, NULL
+    FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_index i ON i.indrelid = c.oid
+            AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
+        LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+            AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+    WHERE c.oid >= 16384 AND c.relkind = 'r' AND (c.relreplident = 'f' OR a.attname IS NOT NULL)
 UNION ALL
 SELECT 'runs', r.ev_class::text, NULL, NULL, NULL, NULL, NULL
     FROM pg_catalog.pg_rewrite r WHERE r.ev_class >= 16384 AND r.ev_type <> '1'
@@ -101,6 +111,15 @@ fn found(row: &Row) -> Option<Found> {
             function: text(2)?.to_vec(),
             body: text(3).map(<[u8]>::to_vec),
             is_builtin: is(4)?,
+            is_before: is(5)?,
+        },
+        b"generated" => Found::Generated {
+            table: oid(1)?,
+            column: text(2)?.to_vec(),
+        },
+        b"identity" => Found::Identity {
+            table: oid(1)?,
+            column: text(2).map(<[u8]>::to_vec),
         },
         b"runs" => Found::Runs { table: oid(1)? },
         b"isolates" => Found::IsolatesByDefault,

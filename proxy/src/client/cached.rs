@@ -37,7 +37,7 @@ pub(super) struct Cached {
     reader: Option<Rc<Reader>>,
     /// The reload that was of.
     as_of: u64,
-    asker: Option<Asker>,
+    asker: Option<Rc<Asker>>,
     /// What it has asked the second level.
     pub(super) asked: Option<Asked>,
     filling: Option<Box<Filling>>,
@@ -49,13 +49,13 @@ pub(super) struct Cached {
 }
 
 /// What became of a unit, as far as the cache goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) enum Told {
     /// There is no cache.
     #[default]
     Off,
-    /// It was answered; why and how.
-    Hit(String),
+    /// It was answered, by an answer of this class that was so many milliseconds old.
+    Hit(Rc<Reader>, usize, u128),
     /// A server was asked, and the answer is kept if it can be.
     Miss,
     /// A server was asked, because of this.
@@ -63,9 +63,10 @@ pub(super) enum Told {
 }
 
 /// Who the client is at this moment, to the cache.
-#[derive(Clone)]
 struct Asker {
     context: Context,
+    /// The context's number.
+    number: u128,
     wish: Wish,
     consistency: Option<Consistency>,
 }
@@ -202,7 +203,7 @@ impl Client {
             return Looked::No;
         }
         self.routing.cache.filling = None;
-        self.follow_asker();
+        self.follow_asker(&reader);
         match self.look(&reader, cx, at) {
             Ok(looked) => looked,
             Err((kind, why)) => {
@@ -215,7 +216,7 @@ impl Client {
     }
 
     /// Who the client is now.
-    fn follow_asker(&mut self) {
+    fn follow_asker(&mut self, reader: &Reader) {
         let (session, known) = (&self.session, &mut self.routing.cache.asker);
         if known.as_ref().is_some_and(|asker| asker.context.is_of(session)) {
             return;
@@ -230,13 +231,15 @@ impl Client {
                 .filter(|value| !value.is_empty())
         };
         let key = &self.handle.pool.plan.key;
-        *known = Some(Asker {
-            context: Context::of(&key.database, &key.user, session),
+        let context = Context::of(&key.database, &key.user, session);
+        *known = Some(Rc::new(Asker {
+            number: reader.cache.hasher.context(&context.bytes),
+            context,
             // What can't be read asks for nothing from the cache.
             wish: text(b"pgshunt.cache").map_or(Wish::Auto, |text| Wish::parse(&text).unwrap_or(Wish::Off)),
             consistency: text(b"pgshunt.consistency")
                 .map(|text| Consistency::parse(&text).unwrap_or(Consistency::Strong)),
-        });
+        }));
     }
 
     fn look(&mut self, reader: &Rc<Reader>, cx: &mut Waking<'_>, at: Instant) -> Result<Looked, Refusal> {
@@ -253,7 +256,7 @@ impl Client {
         };
         let kept = self.admitted(reader, &question)?;
         self.is_fresh_enough(reader, asker.consistency, at)?;
-        let hash = reader.cache.hasher.hash(&asker.context.bytes, &question.body);
+        let hash = reader.cache.hasher.hash(asker.number, &question.body);
         let asked = self.routing.cache.asked.take().filter(|asked| asked.hash == hash);
         if asked.as_ref().is_some_and(Asked::is_open) {
             self.routing.cache.asked = asked;
@@ -293,8 +296,8 @@ impl Client {
                 let asking = Asks {
                     reader,
                     kept: &kept,
+                    question: &question,
                     context: &asker.context,
-                    body: &question.body,
                     hash,
                     refreshes,
                 };
@@ -309,10 +312,10 @@ impl Client {
         self.routing.cache.waits = None;
         self.routing.cache.last = Told::Miss;
         self.routing.cache.filling = Some(Box::new(Filling {
-            stamp: reader.stamp(&kept),
+            stamp: reader.stamp(&reader.reads(&kept, &question)),
             reader: reader.clone(),
             hash,
-            context: asker.context,
+            context: asker.context.clone(),
             class: kept.class,
             asked_at: at,
             recorder: Recorder::new(reader.rules.max_entry_bytes, status),
@@ -427,12 +430,11 @@ impl Client {
         }
         let counts = &reader.cache.counts.classes[entry.class];
         count(&counts.hits);
-        let class = &reader.rules.classes[entry.class].name;
         let age = at.saturating_duration_since(entry.asked_at);
         self.routing.cache.waits = None;
         // Its time of being idle begins anew.
         self.handle.does(Doing::Idle, at);
-        self.routing.cache.last = Told::Hit(format!("class {class}, {} ms old", age.as_millis()));
+        self.routing.cache.last = Told::Hit(reader.clone(), entry.class, age.as_millis());
         if self.traces() {
             self.trace(cx);
         }
@@ -474,15 +476,16 @@ impl Client {
 
     /// The last unit's route, if it was answered from the cache.
     pub(super) fn hit_row(&self) -> Option<RouteRow> {
-        let Told::Hit(because) = &self.routing.cache.last else {
+        let Told::Hit(reader, class, age_ms) = &self.routing.cache.last else {
             return None;
         };
+        let class = &reader.rules.classes[*class].name;
         Some(RouteRow {
             target: "cache".into(),
             shard: self.handle.pool.reads().cluster.name.to_string(),
             access: "read".into(),
             cache: "hit".into(),
-            because: because.clone(),
+            because: format!("class {class}, {age_ms} ms old"),
             ..RouteRow::default()
         })
     }
@@ -492,12 +495,13 @@ impl Client {
         let Some(reader) = self.worker.cache_reader(&self.handle.pool.plan.key.database) else {
             return "off".into();
         };
-        self.follow_asker();
+        self.routing.cache.asker = None;
+        self.follow_asker(&reader);
         let question = Question::simple(text, 0);
         let at = Instant::now();
         let fresh = self.routing.cache.asker.clone().map(|asker| {
             self.is_fresh_enough(&reader, asker.consistency, at)?;
-            let hash = reader.cache.hasher.hash(&asker.context.bytes, &question.body);
+            let hash = reader.cache.hasher.hash(asker.number, &question.body);
             let entry = reader.cache.local.find(hash);
             Ok(entry.is_some_and(|entry| {
                 entry.stamp.holds(&reader.cache.generations)
@@ -515,7 +519,7 @@ impl Client {
     pub(super) fn cache_word(&self) -> String {
         match &self.routing.cache.last {
             Told::Off => "off".into(),
-            Told::Hit(_) => "hit".into(),
+            Told::Hit(..) => "hit".into(),
             Told::Miss => "miss".into(),
             Told::Not(why) => why.to_string(),
         }

@@ -16,6 +16,8 @@ use crate::cache::local::Entry;
 use crate::cache::redis::{Door, Found};
 use crate::cache::stamp::Stamp;
 use crate::cache::{Kept, Reader};
+use crate::protocol::session::question::Question;
+use crate::protocol::session::touched::Rows;
 
 /// A question asked of the second level.
 pub(super) struct Asked {
@@ -46,7 +48,7 @@ pub(super) struct Asks<'a> {
     pub(super) reader: &'a Rc<Reader>,
     pub(super) kept: &'a Rc<Kept>,
     pub(super) context: &'a Context,
-    pub(super) body: &'a [u8],
+    pub(super) question: &'a Question,
     pub(super) hash: u128,
     pub(super) refreshes: bool,
 }
@@ -89,19 +91,21 @@ impl Client {
         let Some(door) = asks.reader.cache.shared.door() else {
             return Err(leader);
         };
+        let reads = asks.reader.reads(asks.kept, asks.question);
         let answer = Rc::new(RefCell::new(Answer {
             leader,
             ..Answer::default()
         }));
         let asking = Asking {
-            name: door.seal.name(&door.place, &asks.context.bytes, asks.body),
+            name: door.seal.name(&door.place, &asks.context.bytes, &asks.question.body),
             door,
             // INVARIANT: before Redis is asked. What changes later makes the answer old, what changed before was told.
-            stamp: asks.reader.stamp(asks.kept),
+            stamp: asks.reader.stamp(&reads),
+            rows: reads.rows,
             reader: asks.reader.clone(),
             kept: asks.kept.clone(),
             context: asks.context.clone(),
-            body: asks.body.into(),
+            body: asks.question.body.as_slice().into(),
             hash: asks.hash,
             is_wanted: !asks.refreshes,
         };
@@ -130,6 +134,7 @@ struct Asking {
     door: Door,
     name: Vec<u8>,
     stamp: Stamp,
+    rows: Arc<[Rows]>,
     reader: Rc<Reader>,
     kept: Rc<Kept>,
     context: Context,
@@ -140,7 +145,7 @@ struct Asking {
 
 impl Asking {
     async fn ask(self) -> Option<Under> {
-        let found = self.door.find(&self.name, self.kept.tables.clone()).await?;
+        let found = self.door.find(&self.name, self.rows.clone()).await?;
         if self.is_wanted {
             self.keep(&found);
         }

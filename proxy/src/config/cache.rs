@@ -1,8 +1,10 @@
 //! `[cache]` of a file of rules: what answers are kept, and how long.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use routing_rules::cache::{Class, Elsewhere, Rules};
+use routing_rules::Named;
+use routing_rules::cache::{Class, Columns, Elsewhere, Rules};
 
 use super::keys;
 use super::mistake::Wrong;
@@ -41,9 +43,36 @@ pub(super) fn cache(section: &Section) -> Option<Rules> {
             )
             .unwrap_or(default.elsewhere),
         max_delay: time(section, "max_delay", DELAY_MIN).unwrap_or(default.max_delay),
+        tenants: columns(section),
         classes,
     };
     (!rules.classes.is_empty()).then_some(rules)
+}
+
+/// Where it stands whose a row is.
+fn columns(section: &Section) -> Option<Columns> {
+    let others = section.texts("tenant_columns").unwrap_or_default();
+    let column = section.name("tenant_column");
+    if column.is_none()
+        && let Some(at) = section.place("tenant_columns")
+    {
+        let wrong = Wrong::new("needs tenant_column beside it");
+        section.wrong_value("tenant_columns", at, wrong.hint("write tenant_column = \"tenant_id\""));
+    }
+    let mut columns = Columns {
+        column: column?.value.into(),
+        others: HashMap::new(),
+    };
+    for text in others {
+        match text.value.rsplit_once('.') {
+            Some((table, column)) => drop(columns.others.insert(Named::parse(table), column.into())),
+            None => {
+                let wrong = Wrong::new(format!("\"{}\" names no column of a table", text.value));
+                section.wrong_value("tenant_columns", text.at, wrong.hint("write \"tenants.id\""));
+            }
+        }
+    }
+    Some(columns)
 }
 
 fn class(section: &Section) -> Class {

@@ -42,6 +42,8 @@ pub(super) const CACHE: Keys = Keys {
         "tenant_share",
         "elsewhere",
         "max_delay",
+        "tenant_column",
+        "tenant_columns",
         "class",
     ],
     not_yet: &[],

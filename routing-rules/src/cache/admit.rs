@@ -1,10 +1,11 @@
 //! May the answer to a text be kept, and if not, why?
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::Catalog;
 use super::relations::{Calls, Name};
+use super::tenants::{self, Owned};
 use super::rules::Rules;
 use super::text::{self, is, tokens};
 use crate::lexer::Token;
@@ -15,8 +16,10 @@ use crate::{Access, Lex, Why, access};
 pub struct Admitted {
     /// The class it belongs to, by its place in the rules.
     pub class: usize,
-    /// Every table the answer may come from.
+    /// Every table of which any row may be in the answer.
     pub reads: Vec<Name>,
+    /// Tables of which some tenants' rows may be.
+    pub owned: Vec<Owned>,
 }
 
 /// Why an answer is not kept.
@@ -82,7 +85,7 @@ pub fn admit(text: &[u8], lex: Lex, catalog: &Catalog, rules: &Rules) -> Result<
     if let Access::Write(why) = access(text, lex, Some(&catalog.names)) {
         return Err(NotCached::Writes(why));
     }
-    let (mut named, mut reads) = (BTreeSet::new(), BTreeSet::new());
+    let mut named = BTreeMap::new();
     for (at, token) in tokens.iter().enumerate() {
         if let Token::Text(constant) | Token::Body(constant) = token
             && let Some(word) = says_a_time(constant)
@@ -95,8 +98,7 @@ pub fn admit(text: &[u8], lex: Lex, catalog: &Catalog, rules: &Rules) -> Result<
             if let Some(why) = relation.refused {
                 return Err(NotCached::Relation(lossy(name), why));
             }
-            named.insert(name.clone());
-            reads.extend(relation.reads.iter().cloned());
+            named.insert(name, relation);
         } else if !name.is_ascii() {
             return Err(NotCached::Name);
         }
@@ -105,11 +107,9 @@ pub fn admit(text: &[u8], lex: Lex, catalog: &Catalog, rules: &Rules) -> Result<
     if named.is_empty() {
         return Err(NotCached::NoRelation);
     }
-    let class = class(&named, rules)?;
-    Ok(Admitted {
-        class,
-        reads: reads.into_iter().collect(),
-    })
+    let class = class(named.keys().copied(), rules)?;
+    let (reads, owned) = tenants::read(text, lex, catalog, &named);
+    Ok(Admitted { class, reads, owned })
 }
 
 fn is_one_query(tokens: &[Token<'_>]) -> Result<(), NotCached> {
@@ -126,13 +126,13 @@ fn is_one_query(tokens: &[Token<'_>]) -> Result<(), NotCached> {
 }
 
 /// The class all these relations are in; the first one wins.
-fn class(named: &BTreeSet<Name>, rules: &Rules) -> Result<usize, NotCached> {
-    let takes_all = |class: &super::Class| named.iter().all(|name| class.takes(name));
+fn class<'n>(mut named: impl Iterator<Item = &'n Name> + Clone, rules: &Rules) -> Result<usize, NotCached> {
+    let takes_all = |class: &super::Class| named.clone().all(|name| class.takes(name));
     if let Some(class) = rules.classes.iter().position(takes_all) {
         return Ok(class);
     }
     let is_in_none = |name: &&Name| !rules.classes.iter().any(|class| class.takes(name));
-    let name = named.iter().find(is_in_none).or_else(|| named.first());
+    let name = named.clone().find(is_in_none).or_else(|| named.next());
     Err(NotCached::NoClass(
         name.map(|name| lossy(name)).unwrap_or_default(),
     ))

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Catalog;
 use super::relations::Name;
+use super::tenants::{self, Owned};
 use super::text::{self, is, is_harmless_call, tokens};
 use crate::calls::{DEPTH_MAX, Place, Seen};
 use crate::lexer::Token;
@@ -15,6 +16,8 @@ use crate::{Lex, access};
 pub struct Effect {
     /// What it changes.
     pub touches: Touches,
+    /// Tables of which it changes some tenants' rows, beside those.
+    pub owned: Vec<Owned>,
     /// It changes the schema, rights or settings of roles, or could.
     pub defines: bool,
     /// It may end a transaction.
@@ -36,6 +39,7 @@ impl Effect {
     /// Of what can't be looked into.
     pub const UNKNOWN: Effect = Effect {
         touches: Touches::Anything,
+        owned: Vec::new(),
         // What it may have defined is found in the catalog soon.
         defines: false,
         ends: true,
@@ -65,18 +69,21 @@ pub fn effect(text: &[u8], lex: Lex, catalog: Option<&Catalog>) -> Effect {
             Touches::Anything => {
                 return Effect {
                     touches: Touches::Anything,
+                    owned: Vec::new(),
                     defines,
                     ends,
                 };
             }
         }
     }
-    let touches = match changed.is_empty() {
-        true => Touches::Nothing,
-        false => Touches::Tables(changed.into_iter().collect()),
-    };
+    let (mut touches, mut owned) = (Touches::Nothing, Vec::new());
+    if !changed.is_empty() {
+        let (all, some) = tenants::written(text, lex, catalog, changed);
+        (touches, owned) = (Touches::Tables(all), some);
+    }
     Effect {
         touches,
+        owned,
         defines,
         ends,
     }

@@ -4,19 +4,22 @@
 //! Both go by names, not by a tree: every name in a text that a relation of the database has counts as that relation, in
 //! whatever schema, whether it is one there or not. So a name can be taken for too much, never for too little, and no
 //! search path matters. What a name leads to (views, partitions, cascades, triggers) is told by the catalog
-//! ([`Relations`]).
+//! ([`Relations`]). Of a table whose rows say whose they are, some tenants' rows may be all that matters: that a tree must say
+//! ([`Tenants`]).
 
 mod admit;
 mod effect;
 mod relations;
 mod rules;
 mod stable;
+mod tenants;
 mod text;
 
 pub use admit::{Admitted, NotCached, admit, says_a_time};
 pub use effect::{Effect, Touches, effect};
 pub use relations::{Found, Name, Relations};
-pub use rules::{Class, Elsewhere, Rules, Wish};
+pub use rules::{Class, Columns, Elsewhere, Rules, Wish};
+pub use tenants::{Bucket, Owned, Tenants};
 
 use crate::names::Names;
 
@@ -27,4 +30,6 @@ pub struct Catalog {
     pub names: Names,
     /// What it has that matters to the cache.
     pub relations: Relations,
+    /// Whose its rows are, if the rules say where that stands.
+    pub tenants: Option<Tenants>,
 }

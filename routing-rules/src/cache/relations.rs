@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::stable::is_told_by_the_key;
-use super::text::is_quiet;
+use super::text::{is_quiet, sets};
 
 /// A relation's name, without its schema.
 pub type Name = Arc<[u8]>;
@@ -63,6 +63,22 @@ pub enum Found {
         body: Option<Vec<u8>>,
         /// Did it come with the server?
         is_builtin: bool,
+        /// Does it run before a row is written, and may so change it?
+        is_before: bool,
+    },
+    /// A column of a table that is made of others.
+    Generated {
+        /// The table's OID.
+        table: u32,
+        /// The column's name.
+        column: Vec<u8>,
+    },
+    /// What the stream of writes tells of a row as it was: a column of the table's replica identity.
+    Identity {
+        /// The table's OID.
+        table: u32,
+        /// The column's name; `None`: all of them.
+        column: Option<Vec<u8>>,
     },
     /// Writing to a table runs what nobody looks through: a rule, a default that calls a volatile function.
     Runs {
@@ -84,6 +100,48 @@ pub(super) struct Relation {
     pub writes: Vec<Name>,
     /// Writing to it may change anything.
     pub writes_anything: bool,
+    /// It is a table, in whatever schema.
+    pub is_table: bool,
+    /// A row that is written to it may become another one: a trigger of the database runs before.
+    pub rewrites: bool,
+    /// Columns that are not what a statement sets them to.
+    pub generated: Vec<Name>,
+    /// Columns of a row that the stream tells when it is no longer so.
+    pub identity: Identity,
+}
+
+/// The columns that the stream of writes tells of a row as it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// Nobody has said.
+    #[default]
+    Unknown,
+    /// All.
+    All,
+    /// These.
+    Columns(Vec<Name>),
+}
+
+impl Identity {
+    /// Is this column among them?
+    pub fn has(&self, column: &str) -> bool {
+        match self {
+            Identity::Unknown => false,
+            Identity::All => true,
+            Identity::Columns(columns) => columns.iter().any(|own| **own == *column.as_bytes()),
+        }
+    }
+
+    /// Those that are in both.
+    fn and(&mut self, other: &Identity) {
+        match (&mut *self, other) {
+            (_, Identity::All) => {}
+            (Identity::All, other) => *self = other.clone(),
+            (own, Identity::Unknown) => *own = Identity::Unknown,
+            (Identity::Unknown, _) => {}
+            (Identity::Columns(own), Identity::Columns(other)) => own.retain(|name| other.contains(name)),
+        }
+    }
 }
 
 /// How much a function that is not IMMUTABLE may differ from call to call.
@@ -113,6 +171,10 @@ struct Graph {
     views: HashMap<u32, Vec<u32>>,
     cascades: HashMap<u32, Vec<u32>>,
     loud: HashSet<u32>,
+    others: HashSet<u32>,
+    rewrites: HashSet<u32>,
+    generated: HashMap<u32, Vec<Name>>,
+    identities: HashMap<u32, Identity>,
 }
 
 impl Relations {
@@ -136,8 +198,19 @@ impl Relations {
         for (&oid, name) in &graph.names {
             let reads = graph.reach(oid, &[&graph.below, &graph.views]);
             let writes = graph.reach(oid, &[&graph.below, &graph.views, &graph.cascades]);
-            let relation = made.relations.entry(name.clone()).or_default();
+            let of_all = Relation {
+                is_table: true,
+                identity: Identity::All,
+                ..Relation::default()
+            };
+            let relation = made.relations.entry(name.clone()).or_insert(of_all);
+            relation.is_table &= !graph.others.contains(&oid);
+            let none = Identity::Unknown;
+            relation.identity.and(graph.identities.get(&oid).unwrap_or(&none));
             for one in &reads {
+                relation.rewrites |= graph.rewrites.contains(one);
+                let generated = graph.generated.get(one).into_iter().flatten();
+                relation.generated.extend(generated.cloned());
                 relation.refused = relation.refused.or(refused.get(one).copied());
                 relation.reads.extend(graph.names.get(one).cloned());
             }
@@ -179,6 +252,8 @@ impl Relations {
             | Found::Inherits { .. }
             | Found::Cascades { .. }
             | Found::Trigger { .. }
+            | Found::Generated { .. }
+            | Found::Identity { .. }
             | Found::Runs { .. } => {}
         }
     }
@@ -219,6 +294,9 @@ impl Graph {
                 if *kind == b'f' {
                     self.loud.insert(*oid);
                 }
+                if !matches!(kind, b'r' | b'p') {
+                    self.others.insert(*oid);
+                }
             }
             Found::Inherits { parent, child } => self.below.entry(*parent).or_default().push(*child),
             Found::Cascades { parent, child } => self.cascades.entry(*parent).or_default().push(*child),
@@ -227,7 +305,14 @@ impl Graph {
                 function,
                 body,
                 is_builtin,
+                is_before,
             } => {
+                if *is_before && !is_builtin {
+                    match body.as_deref().and_then(sets) {
+                        Some(columns) => self.generated.entry(*table).or_default().extend(columns),
+                        None => drop(self.rewrites.insert(*table)),
+                    }
+                }
                 // The user's word for a function is that it writes nothing.
                 let is_own = |name: &[u8]| made.calls(name) == Some(Calls::Own);
                 let writes_nothing = |body: &Vec<u8>| is_quiet(body, is_own);
@@ -238,6 +323,19 @@ impl Graph {
             }
             Found::Runs { table } => {
                 self.loud.insert(*table);
+            }
+            Found::Generated { table, column } => {
+                let generated = self.generated.entry(*table).or_default();
+                generated.push(column.as_slice().into());
+            }
+            Found::Identity { table, column } => {
+                let known = self.identities.entry(*table);
+                let known = known.or_insert_with(|| Identity::Columns(Vec::new()));
+                match (known, column) {
+                    (known, None) => *known = Identity::All,
+                    (Identity::Columns(columns), Some(column)) => columns.push(column.as_slice().into()),
+                    (Identity::Unknown | Identity::All, Some(_)) => {}
+                }
             }
             Found::Function { .. } | Found::IsolatesByDefault => {}
         }
@@ -343,6 +441,7 @@ mod tests {
                 function: b"f".to_vec(),
                 body: None,
                 is_builtin: false,
+                is_before: false,
             },
         ];
         let relations = Relations::new(&rows, |_| false);

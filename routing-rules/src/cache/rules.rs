@@ -1,6 +1,9 @@
 //! What the user wants kept: classes of statements by the tables they read.
 
+use std::collections::HashMap;
 use std::time::Duration;
+
+use crate::sharding::Named;
 
 /// `[cache]` of one database's rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +20,17 @@ pub struct Rules {
     pub elsewhere: Elsewhere,
     /// The longest time such a write may go unheard: beyond it nothing is answered from the cache.
     pub max_delay: Duration,
+    /// Where it stands whose a row is, if a tenant's write is to make that tenant's answers old alone.
+    pub tenants: Option<Columns>,
+}
+
+/// The columns that say whose a row is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// In every table that has it.
+    pub column: Box<str>,
+    /// In tables where it has another name.
+    pub others: HashMap<Named, Box<str>>,
 }
 
 /// How writes that do not come through this pgshunt are heard of.
@@ -55,6 +69,7 @@ impl Default for Rules {
             tenant_share: 25,
             elsewhere: Elsewhere::Follow,
             max_delay: Duration::from_secs(2),
+            tenants: None,
         }
     }
 }

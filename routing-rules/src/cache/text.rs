@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::relations::Name;
 use crate::Lex;
 use crate::lexer::{Token, Tokens};
 use crate::words::{Call, WORDS};
@@ -80,6 +81,30 @@ pub(super) fn is_quiet(body: &[u8], is_own_function: impl Fn(&[u8]) -> bool) -> 
     })
 }
 
+/// The columns of its row that this body of a PL/pgSQL trigger may set; `None`: its row may become any other.
+pub(super) fn sets(body: &[u8]) -> Option<Vec<Name>> {
+    let lex = Lex {
+        standard_conforming_strings: true,
+    };
+    let tokens = tokens(body, lex)?;
+    let mut columns = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let (before, after) = (at.checked_sub(1).and_then(|at| tokens.get(at)), tokens.get(at + 1));
+        let row = |token| ["new", "old", "null"].iter().any(|word| is(token, word));
+        if is(Some(token), "return") && !row(after) {
+            return None;
+        }
+        if name(token).is_some_and(|name| *name == *b"new") {
+            match after {
+                Some(Token::Mark(b'.')) => columns.push(name(tokens.get(at + 2)?)?.as_ref().into()),
+                _ if is(before, "return") => {}
+                _ => return None,
+            }
+        }
+    }
+    Some(columns)
+}
+
 /// Words that begin what may write.
 const LOUD: &str = "
 alter call cluster copy create delete do drop execute grant import insert into lock merge reassign refresh reindex
@@ -95,6 +120,27 @@ const NAME_BYTES_MAX: usize = 63;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_trigger_sets_is_told_or_it_may_be_anything() {
+        let told = |body: &str| {
+            let columns = sets(body.as_bytes())?;
+            let text = |name: &Name| String::from_utf8_lossy(name).into_owned();
+            Some(columns.iter().map(text).collect::<Vec<_>>().join(" "))
+        };
+        let stamps = "BEGIN NEW.at = now(); IF NEW.\"By\" IS NULL THEN RETURN OLD; END IF; RETURN NEW; END";
+        assert_eq!(told(stamps).as_deref(), Some("at By"));
+        assert_eq!(told("BEGIN RETURN NULL; END").as_deref(), Some(""));
+        for body in [
+            "BEGIN NEW := OLD; RETURN NEW; END",
+            "DECLARE r t; BEGIN r := NEW; r.k := 1; RETURN r; END",
+            "DECLARE r t; BEGIN r.k := 1; RETURN r; END",
+            "BEGIN \"new\" := OLD; RETURN NEW; END",
+            "BEGIN 'open",
+        ] {
+            assert_eq!(told(body), None, "{body}");
+        }
+    }
 
     #[test]
     fn a_trigger_that_stamps_its_row_is_quiet_and_one_that_writes_is_not() {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use routing_rules::cache::Name;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -18,7 +17,7 @@ use crate::cache::follow::Ear;
 use crate::net::names;
 use crate::net::socket;
 use crate::net::stream::Stream;
-use crate::protocol::session::touched::Changes;
+use crate::protocol::session::touched::{Changes, Rows};
 
 /// A connection, logged in.
 pub struct Link {
@@ -153,8 +152,23 @@ fn collect(asks: &mut mpsc::Receiver<Ask>, batch: &mut Vec<Ask>) {
 const ANYTHING: &[u8] = b"*";
 const EPOCH: &[u8] = b"epoch";
 
-fn field(table: &Name) -> Vec<u8> {
-    [b"t:", &**table].concat()
+/// The fields by which rows are known to be as they were: as in `Generations`, one raised by each change of the table, one by
+/// those of which nobody knows whose rows they are of, one for each number of tenants.
+fn fields(rows: &Rows) -> Vec<Vec<u8>> {
+    let field = |kind: &str| [kind.as_bytes(), &*rows.table].concat();
+    match rows.of {
+        None => vec![field("any:")],
+        Some(bucket) => vec![field("all:"), field(&format!("{bucket}:"))],
+    }
+}
+
+/// The fields that a change raises.
+fn raised(rows: &Rows) -> Vec<Vec<u8>> {
+    let field = |kind: &str| [kind.as_bytes(), &*rows.table].concat();
+    match rows.of {
+        None => vec![field("any:"), field("all:")],
+        Some(bucket) => vec![field("any:"), field(&format!("{bucket}:"))],
+    }
 }
 
 /// Says what has changed. Gives back how many replies that will have.
@@ -162,7 +176,9 @@ fn tell(out: &mut Vec<u8>, changes: &[u8], what: &Changes) -> usize {
     if what.is_empty() {
         return 0;
     }
-    let mut fields: Vec<Vec<u8>> = what.tables.iter().map(field).collect();
+    let mut fields: Vec<Vec<u8>> = what.rows.iter().flat_map(raised).collect();
+    fields.sort_unstable();
+    fields.dedup();
     if what.anything {
         fields = vec![ANYTHING.to_vec()];
     }
@@ -174,7 +190,7 @@ fn tell(out: &mut Vec<u8>, changes: &[u8], what: &Changes) -> usize {
 }
 
 /// Asks for an answer and what it is to be judged by, in one moment of Redis: six replies.
-fn find(out: &mut Vec<u8>, changes: &[u8], name: &[u8], tables: &[Name], bulk_max: usize) {
+fn find(out: &mut Vec<u8>, changes: &[u8], name: &[u8], rows: &[Rows], bulk_max: usize) {
     resp::command(out, &[b"MULTI"]);
     // Where it is gone, all that lies there is old: nobody makes the same number twice.
     resp::command(out, &[b"HSETNX", changes, EPOCH, random().as_bytes()]);
@@ -183,7 +199,7 @@ fn find(out: &mut Vec<u8>, changes: &[u8], name: &[u8], tables: &[Name], bulk_ma
         out,
         &[b"GETRANGE", name, b"0", (bulk_max - 1).to_string().as_bytes()],
     );
-    let fields: Vec<Vec<u8>> = tables.iter().map(field).collect();
+    let fields: Vec<Vec<u8>> = rows.iter().flat_map(fields).collect();
     let mut words: Vec<&[u8]> = vec![b"HMGET", changes, EPOCH, ANYTHING];
     words.extend(fields.iter().map(Vec::as_slice));
     resp::command(out, &words);
@@ -205,7 +221,7 @@ fn random() -> String {
 }
 
 /// What Redis says, if it makes sense; `None`: it does not.
-fn found(reply: Reply, tables: &[Name]) -> Option<Found> {
+fn found(reply: Reply, rows: &[Rows]) -> Option<Found> {
     let Reply::Array(Some(replies)) = reply else {
         return None;
     };
@@ -221,11 +237,11 @@ fn found(reply: Reply, tables: &[Name]) -> Option<Found> {
         })
         .collect();
     let counts = counts?;
-    if counts.len() != tables.len() + 2 || counts[0].is_empty() {
+    let fields: Vec<Vec<u8>> = rows.iter().flat_map(fields).collect();
+    if counts.len() != fields.len() + 2 || counts[0].is_empty() {
         return None;
     }
-    let names = tables.iter().map(|table| &**table);
-    let parts: Vec<&[u8]> = counts.iter().map(Vec::as_slice).chain(names).collect();
+    let parts: Vec<&[u8]> = counts.iter().chain(&fields).map(Vec::as_slice).collect();
     let sealed = match (sealed, left) {
         (Reply::Bulk(Some(sealed)), Reply::Integer(left)) if !sealed.is_empty() && left > 0 => {
             Some((sealed, Duration::from_millis(left.unsigned_abs())))
@@ -331,8 +347,8 @@ impl Link {
         let mut out = Vec::new();
         let told = tell(&mut out, changes, untold);
         batch.retain(|ask| match ask {
-            Ask::Find { name, tables, .. } => {
-                find(&mut out, changes, name, tables, self.bulk_max);
+            Ask::Find { name, rows, .. } => {
+                find(&mut out, changes, name, rows, self.bulk_max);
                 true
             }
             Ask::Keep(storing) => {
@@ -350,11 +366,11 @@ impl Link {
         let mut stored = 0;
         for ask in batch {
             match ask {
-                Ask::Find { tables, to, .. } => {
+                Ask::Find { rows, to, .. } => {
                     for _ in 1..FIND_REPLIES {
                         self.reply().await?;
                     }
-                    if let Some(found) = found(self.reply().await?, &tables) {
+                    if let Some(found) = found(self.reply().await?, &rows) {
                         // Who does not wait any more needs no answer.
                         let _ = to.send(found);
                     }

@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use routing_rules::cache::Name;
 use tokio::sync::{mpsc, oneshot};
 
 use super::local::Entry;
+use crate::protocol::session::touched::Rows;
 use sealed::{Answer, Seal};
 
 /// Where Redis is, and how it is spoken to.
@@ -90,7 +90,7 @@ pub enum Ask {
         /// Where it lies.
         name: Vec<u8>,
         /// What it reads, in order.
-        tables: Arc<[Name]>,
+        rows: Arc<[Rows]>,
         /// Who wants to know.
         to: oneshot::Sender<Found>,
     },
@@ -180,10 +180,10 @@ impl Shared {
 
 impl Door {
     /// Asks for what lies under a name. `None`: no answer in time.
-    pub async fn find(&self, name: &[u8], tables: Arc<[Name]>) -> Option<Found> {
+    pub async fn find(&self, name: &[u8], rows: Arc<[Rows]>) -> Option<Found> {
         let (to, found) = oneshot::channel();
         let name = name.to_vec();
-        self.asks.try_send(Ask::Find { name, tables, to }).ok()?;
+        self.asks.try_send(Ask::Find { name, rows, to }).ok()?;
         tokio::time::timeout(self.timeout, found).await.ok()?.ok()
     }
 

@@ -200,7 +200,7 @@ impl Session {
             if self.unnamed.token != backend.unnamed && self.unnamed_misbound(frame, backend, sink) {
                 return Went::On;
             }
-            self.touches_by_unnamed();
+            self.touches_by_unnamed(frame.body().get(view.names_len..).unwrap_or_default());
             self.note_unnamed_reset();
             self.before_unnamed_sequences(frame.input, backend, desk, sink);
             self.note_unnamed_makes(!view.portal.is_empty(), backend);
@@ -259,7 +259,8 @@ impl Session {
                 self.tell_own_names(told, frame.input, backend, sink);
             }
             if let Some((text, _)) = cstr(&statement.body) {
-                self.touches(text);
+                let rest = frame.body().get(view.names_len..).unwrap_or_default();
+                self.touches_bound(&statement.body, rest, statement.described.borrow().as_deref());
                 if statement.effects.contains(Effects::PROBE) {
                     self.note_makes(text, !view.portal.is_empty(), backend);
                 }

@@ -1,9 +1,10 @@
 //! A unit that asks one question and could be answered without a server: a simple query, or Bind, Execute and Sync with the
 //! Parse and the Describe that may go with them. What it asks, and what becomes of the session when it is answered.
 
-use routing_rules::{Control, Effects, Lex, read};
+use routing_rules::{Control, Effects, Lex, Parameter, read};
 
 use super::lazy_begin::NO_TYPES;
+use super::said::Bound;
 use super::unit::UNIT_MAX;
 use super::{Desk, Pooling, Session};
 use crate::protocol::frame::{self, HEADER};
@@ -63,6 +64,14 @@ impl Question {
             }
             None
         })
+    }
+
+    /// Its parameters with their types, as far as it says them.
+    pub fn parameters(&self) -> Vec<Parameter<'_>> {
+        let (statement, rest) = self.body.split_at(self.statement_len);
+        let types = cstr(statement).and_then(|(_, types)| types.get(2..));
+        let bound = Bound::read(types.unwrap_or_default(), rest);
+        bound.map_or(Vec::new(), |bound| bound.parameters(None))
     }
 
     /// A text without parameters, asked for in text.

@@ -170,7 +170,7 @@ impl<'s> Spoken<'s> {
 
 impl<'s> Bound<'s> {
     /// Reads what stands behind the names of a Bind.
-    fn read(types: &'s [u8], rest: &'s [u8]) -> Option<Self> {
+    pub(super) fn read(types: &'s [u8], rest: &'s [u8]) -> Option<Self> {
         let (formats, rest) = counted(rest, 2)?;
         let (count, values) = rest.split_first_chunk::<2>()?;
         let bound = Bound {

@@ -11,12 +11,14 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use routing_rules::Lex;
-use routing_rules::cache::{Catalog, Effect, Name, Touches, effect};
+use routing_rules::cache::{Bucket, Catalog, Effect, Name, Owned, Touches, effect};
+use routing_rules::{Lex, Parameter};
 
 use super::memo::Memo;
 use super::prepared::Schema;
+use super::said::Bound;
 use super::{Backend, Session};
+use crate::protocol::message::cstr;
 
 /// How often something was changed, and when last.
 #[derive(Debug, Default)]
@@ -43,12 +45,42 @@ impl Generation {
     }
 }
 
+/// Rows of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rows {
+    /// The table.
+    pub table: Name,
+    /// Those of the tenants with this number; `None`: all of them.
+    pub of: Option<Bucket>,
+}
+
+impl Rows {
+    /// All of a table.
+    pub fn all(table: &Name) -> Self {
+        Rows {
+            table: table.clone(),
+            of: None,
+        }
+    }
+}
+
+/// The generations of one table that somebody looks at.
+#[derive(Debug, Default)]
+struct Table {
+    /// Raised by each change.
+    any: Arc<Generation>,
+    /// Raised by a change of which nobody knows whose rows it is of.
+    all: Arc<Generation>,
+    /// Raised by a change of these tenants' rows.
+    some: HashMap<Bucket, Arc<Generation>>,
+}
+
 /// The generations of one database's tables.
 #[derive(Debug)]
 pub struct Generations {
     /// Of everything at once: schema, rights, what nobody can tell.
     pub anything: Generation,
-    tables: Mutex<HashMap<Name, Arc<Generation>>>,
+    tables: Mutex<HashMap<Name, Table>>,
     clock: fn() -> u64,
     /// What others are to be told.
     pub untold: Untold,
@@ -66,17 +98,17 @@ pub struct Untold {
 pub struct Changes {
     /// Anything may have.
     pub anything: bool,
-    /// These tables have.
-    pub tables: HashSet<Name>,
+    /// These rows have.
+    pub rows: HashSet<Rows>,
 }
 
-/// Tables that are told one by one; more are anything.
-const UNTOLD_MAX: usize = 256;
+/// Rows that are told one by one; more are anything.
+const UNTOLD_MAX: usize = 1024;
 
 impl Changes {
     /// Has nothing changed?
     pub fn is_empty(&self) -> bool {
-        !self.anything && self.tables.is_empty()
+        !self.anything && self.rows.is_empty()
     }
 }
 
@@ -104,19 +136,19 @@ impl Untold {
         std::mem::take(&mut *self.lock())
     }
 
-    fn add(&self, table: &[u8]) {
+    fn add(&self, rows: &Rows) {
         if !self.is_wanted.load(Ordering::SeqCst) {
             return;
         }
         let mut changes = self.lock();
-        if changes.anything || changes.tables.contains(table) {
+        if changes.anything || changes.rows.contains(rows) {
             return;
         }
-        if changes.tables.len() >= UNTOLD_MAX {
+        if changes.rows.len() >= UNTOLD_MAX {
             changes.anything = true;
-            changes.tables.clear();
+            changes.rows.clear();
         } else {
-            changes.tables.insert(table.into());
+            changes.rows.insert(rows.clone());
         }
     }
 
@@ -138,21 +170,44 @@ impl Generations {
         }
     }
 
-    /// The generation of a table somebody reads.
-    pub fn of(&self, table: &Name) -> Arc<Generation> {
+    /// The generations by which rows that somebody reads are known to be as they were.
+    pub fn of(&self, rows: &[Rows]) -> Vec<Arc<Generation>> {
         let mut tables = self.tables();
-        tables.entry(table.clone()).or_default().clone()
+        let mut generations = Vec::with_capacity(rows.len() + 1);
+        for rows in rows {
+            let table = match tables.get_mut(&rows.table) {
+                Some(table) => table,
+                None => tables.entry(rows.table.clone()).or_default(),
+            };
+            match rows.of {
+                None => generations.push(table.any.clone()),
+                Some(bucket) => {
+                    generations.push(table.all.clone());
+                    generations.push(table.some.entry(bucket).or_default().clone());
+                }
+            }
+        }
+        generations
     }
 
-    /// These tables have changed. What nobody reads needs no generation.
-    pub fn changed<'a>(&self, changed: impl IntoIterator<Item = &'a [u8]>) {
+    /// These rows have changed. What nobody reads needs no generation.
+    pub fn changed<'a>(&self, changed: impl IntoIterator<Item = &'a Rows>) {
         let at = (self.clock)();
         let tables = self.tables();
-        for table in changed {
+        for rows in changed {
             // First: who sees the generation raised must find this here, or told.
-            self.untold.add(table);
-            if let Some(generation) = tables.get(table) {
-                generation.raise(at);
+            self.untold.add(rows);
+            let Some(table) = tables.get(&rows.table) else {
+                continue;
+            };
+            table.any.raise(at);
+            match rows.of {
+                None => table.all.raise(at),
+                Some(bucket) => {
+                    if let Some(generation) = table.some.get(&bucket) {
+                        generation.raise(at);
+                    }
+                }
             }
         }
     }
@@ -163,7 +218,7 @@ impl Generations {
         self.anything.raise((self.clock)());
     }
 
-    fn tables(&self) -> std::sync::MutexGuard<'_, HashMap<Name, Arc<Generation>>> {
+    fn tables(&self) -> std::sync::MutexGuard<'_, HashMap<Name, Table>> {
         self.tables
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -224,7 +279,7 @@ impl Watch {
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     watch: Option<Rc<Watch>>,
-    tables: Vec<Name>,
+    rows: Vec<Rows>,
     anything: bool,
     /// The schema among it.
     defines: bool,
@@ -232,25 +287,51 @@ pub(super) struct Touched {
     ends: bool,
 }
 
+/// What one transaction has changed is told one by one up to here; beyond, it is anything.
+const ROWS_MAX: usize = 256;
+
 impl Touched {
     fn is_empty(&self) -> bool {
-        self.tables.is_empty() && !self.anything
+        self.rows.is_empty() && !self.anything
     }
 
-    fn note(&mut self, effect: &Effect) {
+    /// A statement with this effect goes to a server, with these parameters.
+    fn note(&mut self, effect: &Effect, parameters: &[Parameter<'_>]) {
         match &effect.touches {
             Touches::Nothing => {}
             Touches::Anything => self.anything = true,
-            Touches::Tables(names) => {
-                for name in names {
-                    if !self.tables.contains(name) {
-                        self.tables.push(name.clone());
-                    }
-                }
-            }
+            Touches::Tables(names) => names.iter().for_each(|name| self.add(Rows::all(name))),
+        }
+        for owned in &effect.owned {
+            self.note_owned(owned, parameters);
         }
         self.ends |= effect.ends;
         self.defines |= effect.defines;
+    }
+
+    fn note_owned(&mut self, owned: &Owned, parameters: &[Parameter<'_>]) {
+        let buckets = owned.buckets(parameters);
+        for table in &owned.tables {
+            match &buckets {
+                None => self.add(Rows::all(table)),
+                Some(buckets) => buckets.iter().for_each(|bucket| {
+                    self.add(Rows {
+                        table: table.clone(),
+                        of: Some(*bucket),
+                    })
+                }),
+            }
+        }
+    }
+
+    fn add(&mut self, rows: Rows) {
+        if self.anything || self.rows.contains(&rows) {
+            return;
+        }
+        match self.rows.len() < ROWS_MAX {
+            true => self.rows.push(rows),
+            false => self.anything = true,
+        }
     }
 
     fn tell(&self) {
@@ -261,13 +342,13 @@ impl Touched {
         }
         if self.anything {
             watch.generations.all_changed();
-        } else if !self.tables.is_empty() {
-            watch.generations.changed(self.tables.iter().map(|name| &**name));
+        } else if !self.rows.is_empty() {
+            watch.generations.changed(&self.rows);
         }
     }
 
     fn forget(&mut self) {
-        self.tables.clear();
+        self.rows.clear();
         (self.anything, self.defines, self.ends) = (false, false, false);
     }
 }
@@ -289,6 +370,20 @@ impl Session {
 
     /// A text goes to a server.
     pub(super) fn touches(&mut self, text: &[u8]) {
+        self.touches_with(text, |_| Vec::new());
+    }
+
+    /// The statement with this body is bound, by a Bind with this behind its names.
+    pub(super) fn touches_bound(&mut self, body: &[u8], rest: &[u8], described: Option<&[u32]>) {
+        let (text, types) = cstr(body).unwrap_or((body, &[]));
+        self.touches_with(text, |effect| {
+            let is_asked = effect.owned.iter().any(Owned::needs_parameters);
+            let bound = Bound::read(types.get(2..).unwrap_or_default(), rest).filter(|_| is_asked);
+            bound.map_or(Vec::new(), |bound| bound.parameters(described))
+        });
+    }
+
+    fn touches_with<'p>(&mut self, text: &[u8], parameters: impl FnOnce(&Effect) -> Vec<Parameter<'p>>) {
         let Some(watch) = self.touched.watch.clone() else {
             return;
         };
@@ -297,24 +392,24 @@ impl Session {
             true => Rc::new(Effect::UNKNOWN),
             false => watch.effect(text, reading.lex),
         };
-        self.touched.note(&effect);
+        let parameters = parameters(&effect);
+        self.touched.note(&effect, &parameters);
     }
 
     /// The unnamed statement is bound.
-    pub(super) fn touches_by_unnamed(&mut self) {
+    pub(super) fn touches_by_unnamed(&mut self, rest: &[u8]) {
         if self.touched.watch.is_none() {
             return;
         }
         let unnamed = std::mem::take(&mut self.unnamed);
-        let end = unnamed.body.iter().position(|byte| *byte == 0);
-        self.touches(&unnamed.body[..end.unwrap_or(unnamed.body.len())]);
+        self.touches_bound(&unnamed.body, rest, None);
         self.unnamed = unnamed;
     }
 
     /// Something is run that is not known here.
     pub(super) fn touches_anything(&mut self) {
         if self.touched.watch.is_some() {
-            self.touched.note(&Effect::UNKNOWN);
+            self.touched.note(&Effect::UNKNOWN, &[]);
         }
     }
 
@@ -353,7 +448,7 @@ mod tests {
         let mut session = Session::new(1, Default::default(), Default::default());
         let watch = Watch::new(generations.clone(), Schema::default());
         session.watched_by(Some(Rc::new(watch)));
-        let table = generations.of(&b"t"[..].into());
+        let table = generations.of(&[Rows::all(&b"t"[..].into())]).remove(0);
         (session, generations, table)
     }
 
@@ -382,10 +477,10 @@ mod tests {
     #[test]
     fn who_leaves_amid_a_write_may_have_written() {
         let (mut session, generations, table) = session();
-        session.touched.tables.push(b"t"[..].into());
+        session.touched.rows.push(Rows::all(&b"t"[..].into()));
         drop(session);
         assert_eq!((table.count(), generations.anything.count()), (1, 0));
-        generations.changed([&b"unread"[..]]);
+        generations.changed(&[Rows::all(&b"unread"[..].into())]);
         assert_eq!(
             generations.tables().len(),
             1,
