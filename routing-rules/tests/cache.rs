@@ -36,6 +36,7 @@ fn trigger(table: u32, body: &str) -> Found {
         function: b"f".to_vec(),
         body: Some(body.into()),
         is_builtin: false,
+        is_before: true,
     }
 }
 
@@ -86,6 +87,7 @@ fn catalog() -> Catalog {
     Catalog {
         names,
         relations: Relations::new(&rows, |_| false),
+        tenants: None,
     }
 }
 

@@ -117,9 +117,7 @@ impl Recorder {
         if !bytes[tag + HEADER..complete].starts_with(b"SELECT ") {
             return Recorded::No("it is no answer");
         }
-        let description = self
-            .description
-            .map_or(&[][..], |(from, to)| &bytes[from..to]);
+        let description = self.description.map_or(&[][..], |(from, to)| &bytes[from..to]);
         Recorded::Whole {
             description: description.into(),
             rows: bytes[from..complete].into(),

@@ -150,7 +150,8 @@ impl Reader {
     pub fn admits(&self, text: &[u8], lex: Lex, catalog: &Catalog) -> Admission {
         let find = || {
             let Admitted { class, reads, owned } = admit(text, lex, catalog, &self.rules)?;
-            let (waiting, told): (Vec<_>, Vec<_>) = owned.into_iter().partition(|owned| owned.needs_parameters());
+            let (waiting, told): (Vec<_>, Vec<_>) =
+                owned.into_iter().partition(|owned| owned.needs_parameters());
             let rows: Vec<Rows> = reads.iter().map(Rows::all).chain(some(&told, &[])).collect();
             Ok(Rc::new(Kept {
                 class,
@@ -173,7 +174,11 @@ impl Reader {
                 generations: kept.reads.clone(),
             };
         }
-        let rows = kept.rows.iter().cloned().chain(some(&kept.owned, &question.parameters()));
+        let rows = kept
+            .rows
+            .iter()
+            .cloned()
+            .chain(some(&kept.owned, &question.parameters()));
         let rows: Arc<[Rows]> = rows.collect();
         Reads {
             generations: self.cache.generations.of(&rows).into(),

@@ -242,7 +242,9 @@ impl Hearing<'_> {
             let tenants = catalog.tenants.as_ref()?;
             let (column, is_told) = tenants.told(&table, &catalog.relations)?;
             let keys = values(row, column, is_told)?;
-            keys.iter().map(|key| tenants.bucket(key)).collect::<Option<Vec<_>>>()
+            keys.iter()
+                .map(|key| tenants.bucket(key))
+                .collect::<Option<Vec<_>>>()
         });
         match buckets.filter(|_| self.rows.len() < ROWS_MAX) {
             None => self.add(Rows::all(&table)),

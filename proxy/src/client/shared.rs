@@ -97,7 +97,9 @@ impl Client {
             ..Answer::default()
         }));
         let asking = Asking {
-            name: door.seal.name(&door.place, &asks.context.bytes, &asks.question.body),
+            name: door
+                .seal
+                .name(&door.place, &asks.context.bytes, &asks.question.body),
             door,
             // INVARIANT: before Redis is asked. What changes later makes the answer old, what changed before was told.
             stamp: asks.reader.stamp(&reads),

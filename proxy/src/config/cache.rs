@@ -57,7 +57,11 @@ fn columns(section: &Section) -> Option<Columns> {
         && let Some(at) = section.place("tenant_columns")
     {
         let wrong = Wrong::new("needs tenant_column beside it");
-        section.wrong_value("tenant_columns", at, wrong.hint("write tenant_column = \"tenant_id\""));
+        section.wrong_value(
+            "tenant_columns",
+            at,
+            wrong.hint("write tenant_column = \"tenant_id\""),
+        );
     }
     let mut columns = Columns {
         column: column?.value.into(),

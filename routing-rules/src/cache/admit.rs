@@ -5,8 +5,8 @@ use std::fmt;
 
 use super::Catalog;
 use super::relations::{Calls, Name};
-use super::tenants::{self, Owned};
 use super::rules::Rules;
+use super::tenants::{self, Owned};
 use super::text::{self, is, tokens};
 use crate::lexer::Token;
 use crate::{Access, Lex, Why, access};

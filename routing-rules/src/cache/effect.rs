@@ -93,7 +93,11 @@ pub fn effect(text: &[u8], lex: Lex, catalog: Option<&Catalog>) -> Effect {
 fn defines(statement: &[Token<'_>]) -> bool {
     let first = statement.iter().find(|token| **token != Token::Mark(b'('));
     let is_first = |words: &str| words.split_ascii_whitespace().any(|word| is(first, word));
-    let makes_table = statement.iter().any(|token| is(Some(token), "into")) && is_first("select with");
+    let mut pairs = statement.windows(2);
+    let is_into = |pair: &[Token<'_>]| {
+        is(pair.get(1), "into") && !is(pair.first(), "insert") && !is(pair.first(), "merge")
+    };
+    let makes_table = is_first("select with") && pairs.any(is_into);
     !is_first(HARMLESS) && !is_first(SCANNED) && !is_first("do call execute") || makes_table
 }
 

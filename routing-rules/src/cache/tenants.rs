@@ -98,7 +98,9 @@ impl Tenants {
     pub fn column(&self, table: &[u8]) -> Option<&str> {
         let mut named = self.tables.named(std::str::from_utf8(table).ok()?).iter();
         let column = self.column_of(named.next()?)?;
-        named.all(|other| self.column_of(other) == Some(column)).then_some(column)
+        named
+            .all(|other| self.column_of(other) == Some(column))
+            .then_some(column)
     }
 
     /// The column that says whose a row of this table is, where a statement or the stream of writes tells it; and whether
@@ -237,10 +239,15 @@ pub(super) fn read(
     catalog: &Catalog,
     named: &BTreeMap<&Name, &Relation>,
 ) -> (Vec<Name>, Vec<Owned>) {
-    let owned = catalog.tenants.as_ref().map(|tenants| tenants.owned(text, lex, catalog, Kind::Read));
+    let owned = catalog
+        .tenants
+        .as_ref()
+        .map(|tenants| tenants.owned(text, lex, catalog, Kind::Read));
     let mut owned = owned.unwrap_or_default();
     let others = named.iter().filter(|(name, _)| !owned.contains_key(**name));
-    let all: BTreeSet<Name> = others.flat_map(|(_, relation)| relation.reads.iter().cloned()).collect();
+    let all: BTreeSet<Name> = others
+        .flat_map(|(_, relation)| relation.reads.iter().cloned())
+        .collect();
     let some = left(&mut owned, &all);
     (all.into_iter().collect(), some)
 }
@@ -258,7 +265,11 @@ pub(super) fn written(
         return (changed.into_iter().collect(), Vec::new());
     };
     let mut owned = tenants.owned(text, lex, catalog, Kind::Write);
-    owned.retain(|name, _| tenants.column(name).is_some_and(|column| keeps_to(&tokens, column)));
+    owned.retain(|name, _| {
+        tenants
+            .column(name)
+            .is_some_and(|column| keeps_to(&tokens, column))
+    });
     let mut all = BTreeSet::new();
     for name in tokens.iter().filter_map(name) {
         let Some((name, relation)) = catalog.relations.relation(&name) else {
@@ -266,7 +277,13 @@ pub(super) fn written(
         };
         // What cascades from a row may be anybody's.
         let own = owned.get(name).map_or(&[][..], |owned| &owned.tables);
-        all.extend(relation.writes.iter().filter(|table| !own.contains(table)).cloned());
+        all.extend(
+            relation
+                .writes
+                .iter()
+                .filter(|table| !own.contains(table))
+                .cloned(),
+        );
     }
     let some = left(&mut owned, &all);
     // INVARIANT: everything that is changed is in one or the other.
@@ -290,14 +307,23 @@ fn left(owned: &mut BTreeMap<Name, Owned>, all: &BTreeSet<Name>) -> Vec<Owned> {
 /// Does every ON CONFLICT … DO UPDATE meet rows with the key it would have inserted? Only where the key is among the columns
 /// that conflict.
 fn keeps_to(tokens: &[Token<'_>], column: &str) -> bool {
-    let conflicts = tokens.iter().enumerate().filter(|(_, token)| is(Some(token), "conflict"));
+    let conflicts = tokens
+        .iter()
+        .enumerate()
+        .filter(|(_, token)| is(Some(token), "conflict"));
     conflicts.map(|(at, _)| &tokens[at + 1..]).all(|rest| {
-        let end = rest.iter().position(|token| *token == Token::Mark(b')')).unwrap_or(0);
+        let end = rest
+            .iter()
+            .position(|token| *token == Token::Mark(b')'))
+            .unwrap_or(0);
         let target = rest.get(1..end).unwrap_or_default();
         let is_plain = |token: &Token<'_>| name(token).is_some() || *token == Token::Mark(b',');
         is(rest.first(), "do") && is(rest.get(1), "nothing")
             || rest.first() == Some(&Token::Mark(b'('))
                 && target.iter().all(is_plain)
-                && target.iter().filter_map(name).any(|name| *name == *column.as_bytes())
+                && target
+                    .iter()
+                    .filter_map(name)
+                    .any(|name| *name == *column.as_bytes())
     })
 }

@@ -89,7 +89,10 @@ pub(super) fn sets(body: &[u8]) -> Option<Vec<Name>> {
     let tokens = tokens(body, lex)?;
     let mut columns = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
-        let (before, after) = (at.checked_sub(1).and_then(|at| tokens.get(at)), tokens.get(at + 1));
+        let (before, after) = (
+            at.checked_sub(1).and_then(|at| tokens.get(at)),
+            tokens.get(at + 1),
+        );
         let row = |token| ["new", "old", "null"].iter().any(|word| is(token, word));
         if is(Some(token), "return") && !row(after) {
             return None;
