@@ -7,6 +7,7 @@ import re
 import statistics
 import subprocess
 import sys
+import time
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -46,6 +47,8 @@ def run(options, target, script, seconds):
     command += ["-T", str(seconds), "-l", "--log-prefix", log, "app"]
     before = target.cpu_seconds()
     ended = subprocess.run(command, capture_output=True, text=True)
+    # Processes that end are counted once their parent has taken note.
+    time.sleep(0.5)
     cpu = target.cpu_seconds() - before
     if ended.returncode != 0 or re.search(r"failed transactions: [1-9]", ended.stdout):
         sys.exit(f"pgbench failed on {target.name}: {' '.join(command)}\n{ended.stdout}\n{ended.stderr}")

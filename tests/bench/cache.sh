@@ -14,12 +14,17 @@ ALTER TABLE uncached ADD PRIMARY KEY (aid);
 VACUUM ANALYZE;
 END
 
-off=$((base + 10)) on=$((base + 20))
-serve off $off '' $base
-serve on $on '[[cache.class]]
+off=$((base + 10)) on=$((base + 20)) tables=$((base + 30))
+class='[[cache.class]]
 name = "all"
 tables = ["pgbench_accounts", "sale"]
-ttl = "1h"' $base
+ttl = "1h"'
+serve off $off '' $base
+serve on $on "[cache]
+tenant_column = \"tenant\"
+$class" $base
+# Without the tenant's column a write makes all of its table old.
+serve tables $tables "$class" $base
 sleep 3
 
 cat >"$folder/key.sql" <<'END'
@@ -38,28 +43,45 @@ cat >"$folder/miss.sql" <<'END'
 \set aid random(1, 500000)
 SELECT abalance FROM pgbench_accounts WHERE aid = :aid + 0 AND :aid = :aid;
 END
+# A business application: few tenants ask most, each a few questions; one statement of twenty writes.
 cat >"$folder/zipf.sql" <<'END'
 \set tenant random_zipfian(1, 100, 1.1)
-\set dice random(1, 100)
-\if :dice <= 5
-INSERT INTO sale VALUES (:tenant, date '2025-12-31', 1, 1);
-\else
+\set question random(1, 4)
+\if random(1, 100) <= 5
+INSERT INTO sale VALUES (:tenant, date '2025-12-31', :question, 1);
+\elif :question = 1
 SELECT count(*), sum(amount) FROM sale WHERE tenant = :tenant AND day >= date '2025-12-01';
+\elif :question = 2
+SELECT product, sum(amount) FROM sale WHERE tenant = :tenant AND day >= date '2025-11-01' GROUP BY 1 ORDER BY 1;
+\elif :question = 3
+SELECT max(day) FROM sale WHERE tenant = :tenant;
+\else
+SELECT day, sum(amount) FROM sale WHERE tenant = :tenant AND day >= date '2025-12-15' GROUP BY 1 ORDER BY 1;
 \endif
 END
-
-# The same twenty at a time: what is left is the servers' own work, not the system's.
-{
-    echo '\startpipeline'
-    for ((at = 0; at < 20; at++)); do cat "$folder/key.sql"; done
-    echo '\endpipeline'
-} >"$folder/keys.sql"
+cp "$folder/zipf.sql" "$folder/reads.sql"
+sed -i 's/<= 5$/<= 0/' "$folder/reads.sql"
 
 postmaster=$(head -1 "$folder/node0/postmaster.pid")
 echo "$(nproc) processors, PostgreSQL $("$pg/postgres" --version | awk '{print $3}'), 8 clients, $seconds s each, medians of $rounds rounds"
 python3 tests/bench/cache.py --pgbench "$pg/pgbench" --folder "$folder" --seconds "$seconds" --rounds "$rounds" \
-    --target "direct:$base:$postmaster" --target "off:$off:$pid_off" --target "on:$on:$pid_on" ${scripts:-key keys:20 report other miss}
-read -r tps p99 < <(bench $on zipf)
-read -r without _ < <(bench $off zipf)
-printf 'zipf, 5 %% writes   off %10.0f   on %10.0f (%s)\n' "$without" "$tps" "$p99"
-psql -XAt -h 127.0.0.1 -p $((on + 1)) -U postgres pgshunt -c "SHOW CACHE"
+    --target "direct:$base:$postmaster" --target "off:$off:$pid_off" --target "on:$on:$pid_on" key report other miss
+
+# counts PORT: hits and misses so far
+counts() {
+    psql -XAt -h 127.0.0.1 -p $(($1 + 1)) -U postgres pgshunt -c "SHOW CACHE" | awk -F'|' '$2 == "*" {print $4, $5}'
+}
+echo
+echo "Zipf over 100 tenants, four questions each; hit rate of the reads, from empty"
+for script in reads zipf; do
+    for target in "off $off" "tables $tables" "on $on"; do
+        read -r name port <<<"$target"
+        psql -q -h 127.0.0.1 -p $((port + 1)) -U postgres pgshunt -c CLEAR_CACHE
+        read -r hits misses < <(counts "$port")
+        tps=$("$pg/pgbench" -n -h 127.0.0.1 -p "$port" -U app -M prepared -f "$folder/$script.sql" -c 8 -j 1 \
+            -T $((seconds * 4)) app | awk '/^tps/ {print $3}')
+        rate=$(counts "$port" | awk -v hits="${hits:-0}" -v misses="${misses:-0}" \
+            '{hits = $1 - hits; misses = $2 - misses; if (hits + misses) printf "%.1f %%", 100 * hits / (hits + misses)}')
+        printf '%-6s %-7s %8.0f statements/s   %s\n' "$script" "$name" "$tps" "${rate:-no cache}"
+    done
+done

@@ -15,7 +15,10 @@ use crate::{PATIENCE, until};
 #[derive(Debug)]
 pub struct Redis {
     scratch: Scratch,
-    port: u16,
+    /// Where it listens.
+    pub port: u16,
+    /// What it is started with besides.
+    arguments: Vec<String>,
     process: Option<Child>,
 }
 
@@ -29,15 +32,23 @@ impl Redis {
     /// Starts one that keeps its contents over a restart.
     #[track_caller]
     pub fn start() -> Redis {
+        Redis::with(|_| Vec::new())
+    }
+
+    /// Starts one with these arguments besides; its port is said.
+    #[track_caller]
+    pub fn with(arguments: impl FnOnce(u16) -> Vec<String>) -> Redis {
         let scratch = Scratch::new("redis").expect("a folder");
         for (name, secret) in [("secret", REDIS_SECRET), ("password", REDIS_PASSWORD)] {
             let path = scratch.path().join(name);
             fs::write(&path, secret).expect("a file");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
         }
+        let port = free_port();
         let mut redis = Redis {
             scratch,
-            port: free_port(),
+            port,
+            arguments: arguments(port),
             process: None,
         };
         redis.again();
@@ -59,6 +70,7 @@ impl Redis {
         ]);
         command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string()]);
         command.args(["--requirepass", REDIS_PASSWORD, "--enable-debug-command", "yes"]);
+        command.args(&self.arguments);
         command.arg("--dir").arg(self.scratch.path());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         self.process = Some(child.expect("redis-server"));
@@ -78,12 +90,40 @@ impl Redis {
 
     /// `[redis]` of a configuration.
     pub fn section(&self) -> String {
+        self.section_with(&format!("redis://127.0.0.1:{}/1", self.port))
+    }
+
+    /// The same with another address.
+    pub fn section_with(&self, url: &str) -> String {
         let folder = self.scratch.path().display();
         format!(
-            "[redis]\nurl = \"redis://127.0.0.1:{}/1\"\nsecret_file = \"{folder}/secret\"\n\
-             password_file = \"{folder}/password\"\ntimeout = \"500ms\"\n",
-            self.port
+            "[redis]\nurl = \"{url}\"\nsecret_file = \"{folder}/secret\"\n\
+             password_file = \"{folder}/password\"\ntimeout = \"500ms\"\n"
         )
+    }
+
+    /// A sentinel that watches over this one as `main`. Killed when dropped.
+    #[track_caller]
+    pub fn sentinel(&self) -> Sentinel {
+        let port = free_port();
+        let path = self.scratch.path().join(format!("sentinel{port}.conf"));
+        let text = format!(
+            "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 1\nsentinel auth-pass main \"{REDIS_PASSWORD}\"\n\
+             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n",
+            self.port
+        );
+        fs::write(&path, text).expect("a file");
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "redis-sentinel"]).arg(path);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let sentinel = Sentinel {
+            port,
+            process: child.expect("redis-sentinel"),
+        };
+        until("the sentinel to listen", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        sentinel
     }
 
     /// Says one thing.
@@ -127,6 +167,21 @@ impl Redis {
             other => panic!("{other:?}"),
         };
         names.into_iter().map(name).collect()
+    }
+}
+
+/// A redis-sentinel.
+#[derive(Debug)]
+pub struct Sentinel {
+    /// Where it listens.
+    pub port: u16,
+    process: Child,
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

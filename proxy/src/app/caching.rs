@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::topology::watcher_of;
 use crate::cache::Cache;
 use crate::cache::follow::Ear;
+use crate::cache::heard::OfShard;
 use crate::cache::redis;
 use crate::client::worker::Common;
 use crate::cluster::Cluster;
@@ -19,7 +20,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// A cache and the tasks that hear for it; they end with this.
 struct Heard {
     cache: Arc<Cache>,
-    cluster: Arc<Cluster>,
+    shards: Vec<Arc<Cluster>>,
     redis: Option<Arc<redis::Settings>>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -27,7 +28,10 @@ struct Heard {
 impl Drop for Heard {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
-        self.cache.heard.lose_writes();
+        let heard = &self.cache.heard;
+        (0..heard.shards())
+            .filter_map(|at| heard.shard(at))
+            .for_each(OfShard::lose_writes);
         self.cache.shared.close();
         self.cache.generations.untold.is_wanted(false);
     }
@@ -50,7 +54,7 @@ pub async fn serve(common: Arc<Common>) {
                 |(other, cache): &(String, Arc<Cache>)| other == name && Arc::ptr_eq(cache, &known.cache);
             caches.iter().any(is_same)
                 && known.redis == common.snapshot.load().redis
-                && cluster_of(&common, name).is_some_and(|now| Arc::ptr_eq(&now, &known.cluster))
+                && is_same_list(&shards_of(&common, name), &known.shards)
         });
         for (name, cache) in caches {
             if !heard.contains_key(&name)
@@ -62,37 +66,50 @@ pub async fn serve(common: Arc<Common>) {
     }
 }
 
-fn cluster_of(common: &Common, name: &str) -> Option<Arc<Cluster>> {
+fn shards_of(common: &Common, name: &str) -> Vec<Arc<Cluster>> {
     let snapshot = common.snapshot.load();
-    let database = snapshot.database(name)?;
-    common.clusters.load().get(&database.name)?.first().cloned()
+    let clusters = common.clusters.load();
+    let found = snapshot
+        .database(name)
+        .and_then(|database| clusters.get(&database.name));
+    found.map_or(Vec::new(), |shards| shards.to_vec())
+}
+
+fn is_same_list(one: &[Arc<Cluster>], other: &[Arc<Cluster>]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
 }
 
 fn begin(common: &Arc<Common>, name: &str, cache: &Arc<Cache>) -> Option<Heard> {
-    let cluster = cluster_of(common, name)?;
+    let shards = shards_of(common, name);
     let snapshot = common.snapshot.load();
-    let ear = Ear {
-        cache: cache.clone(),
-        cluster: cluster.clone(),
-        catalogued: common.catalogs().get(name)?.clone(),
-        watcher: watcher_of(&snapshot, name, &cluster)?,
+    let catalogued = common.catalogs().get(name)?.clone();
+    let ear = |(shard, cluster): (usize, &Arc<Cluster>)| {
+        Some(Ear {
+            cache: cache.clone(),
+            cluster: cluster.clone(),
+            shard,
+            catalogued: catalogued.clone(),
+            watcher: watcher_of(&snapshot, name, cluster)?,
+        })
     };
-    let redis = snapshot.redis.clone();
+    let ears: Vec<Ear> = shards.iter().enumerate().map(ear).collect::<Option<_>>()?;
     let mut tasks = Vec::new();
-    if let Some(settings) = &redis {
+    let redis = snapshot.redis.clone();
+    // Where rows are is told to each pgshunt by its own rules: answers of several shards stay where they were asked for.
+    if let (Some(settings), [ear]) = (&redis, &ears[..]) {
         cache.generations.untold.is_wanted(true);
         tasks.push(tokio::task::spawn_local(redis::link::serve(
             ear.clone(),
             settings.clone(),
         )));
     }
-    tasks.extend([
-        tokio::task::spawn_local(ear.clone().hear_rights()),
-        tokio::task::spawn_local(ear.hear_writes()),
-    ]);
+    for ear in ears {
+        tasks.push(tokio::task::spawn_local(ear.clone().hear_rights()));
+        tasks.push(tokio::task::spawn_local(ear.hear_writes()));
+    }
     Some(Heard {
         cache: cache.clone(),
-        cluster,
+        shards,
         redis,
         tasks,
     })

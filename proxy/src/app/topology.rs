@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use routing_rules::cache::Columns;
 use tokio::task::JoinHandle;
 
 use super::build::Clusters;
@@ -131,7 +132,7 @@ fn ask_for_names(
                 || shards.iter().any(|cluster| cluster.has_replicas()),
             tables: database.sharding.is_some(),
             relations: database.cache.is_some(),
-            tenants: database.cache.as_ref().and_then(|cache| cache.tenants.clone()),
+            tenants: tenants_of(database),
         };
         // All shards have the same names and tables: the first one that answers tells.
         let reached = |cluster: &&Arc<Cluster>| cluster.primary_or_only().is_some();
@@ -182,6 +183,18 @@ fn ask_for_names(
             },
         );
     }
+}
+
+/// Which column says whose a row is, for the result cache.
+fn tenants_of(database: &Database) -> Option<Columns> {
+    let own = database.cache.as_ref()?.tenants.clone();
+    let sharded = || {
+        database.sharding.as_ref().map(|sharding| Columns {
+            column: sharding.column.clone(),
+            others: sharding.columns.clone(),
+        })
+    };
+    own.or_else(sharded)
 }
 
 impl Asked {

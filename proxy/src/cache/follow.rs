@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use routing_rules::cache::Elsewhere;
 
+use super::heard::OfShard;
 use super::{Cache, rights, stream};
 use crate::catalog::Catalogued;
 use crate::cluster::Cluster;
@@ -19,8 +20,10 @@ use crate::server::ask::Asker;
 pub struct Ear {
     /// The cache.
     pub cache: Arc<Cache>,
-    /// The servers of its database.
+    /// The servers of its database, or of one shard of it.
     pub cluster: Arc<Cluster>,
+    /// Which one.
+    pub shard: usize,
     /// What is known of its names.
     pub catalogued: Arc<Catalogued>,
     /// Who looks, and in which database.
@@ -48,6 +51,13 @@ impl Ear {
         Some((target, self.cluster.epoch()))
     }
 
+    /// Something is known of the shard.
+    pub(super) fn note(&self, note: impl FnOnce(&OfShard)) {
+        if let Some(heard) = self.cache.heard.shard(self.shard) {
+            note(heard);
+        }
+    }
+
     pub(super) async fn connect(&self, target: &Target) -> Result<Asker, String> {
         let parameters = [
             (b"application_name".to_vec(), b"pgshunt cache".to_vec()),
@@ -70,8 +80,8 @@ impl Ear {
                             |_| "no answer in time".to_owned(),
                             |why| why.err().unwrap_or_default(),
                         );
-                        let database = &self.cache.database;
-                        tracing::warn!(database, why, "the cache steps aside: rights can't be looked at");
+                        let (database, shard) = (&self.cache.database, &self.cluster.name);
+                        tracing::warn!(database, %shard, why, "the cache steps aside: rights can't be looked at");
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -97,11 +107,15 @@ impl Ear {
         let is_same = known.as_ref().is_some_and(|(_, before)| *before == number);
         if !is_same {
             // Names first: what is asked for from here on is asked for under the new ones.
-            self.catalogued.outdate();
+            match self.cache.sharding.is_some() {
+                // There every statement needs the tables to find its shard.
+                true => self.catalogued.doubt(),
+                false => self.catalogued.outdate(),
+            }
             self.cache.generations.all_changed();
             *known = Some((epoch, number));
         }
-        self.cache.heard.rights_until(sent);
+        self.note(|heard| heard.rights_until(sent));
         Ok(())
     }
 
@@ -116,11 +130,12 @@ impl Ear {
                 None => "no primary is known".to_owned(),
                 Some((target, epoch)) => stream::hear(&self, &target, epoch).await,
             };
-            self.cache.heard.lose_writes();
+            self.note(OfShard::lose_writes);
             if why != last {
-                let database = &self.cache.database;
+                let (database, shard) = (&self.cache.database, &self.cluster.name);
                 tracing::warn!(
                     database,
+                    %shard,
                     why,
                     "the cache steps aside: writes from elsewhere can't be heard of"
                 );

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use routing_rules::cache::{Admitted, Catalog, NotCached, Owned, Rules, admit};
-use routing_rules::{Lex, Parameter};
+use routing_rules::{Lex, Parameter, Sharding};
 
 use crate::catalog::Catalogued;
 use crate::protocol::session::memo::Memo;
@@ -44,6 +44,8 @@ pub struct Cache {
     pub database: String,
     /// What is kept, and how long.
     pub rules: Arc<Rules>,
+    /// Where its tenants are, if they are on several shards.
+    pub sharding: Option<Arc<Sharding>>,
     /// What has changed.
     pub generations: Arc<Generations>,
     /// How much is known of changes past pgshunt.
@@ -61,17 +63,25 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// An empty one. What is known of changes is known to the one before as well.
-    pub fn new(database: String, rules: Rules, before: Option<&Cache>) -> Arc<Self> {
+    /// An empty one, of a database of so many shards. What is known of changes is known to the one before as well.
+    pub fn new(
+        database: String,
+        rules: Rules,
+        (sharding, shards): (Option<Arc<Sharding>>, usize),
+        before: Option<&Cache>,
+    ) -> Arc<Self> {
         let generations = before.map(|before| before.generations.clone());
-        let heard = before.map(|before| before.heard.clone());
+        let heard = before
+            .map(|before| before.heard.clone())
+            .filter(|heard| heard.shards() == shards);
         Arc::new(Cache {
             database,
             local: Local::new(rules.max_bytes, rules.max_entry_bytes),
             counts: Counts::new(rules.classes.len()),
             rules: Arc::new(rules),
             generations: generations.unwrap_or_else(|| Arc::new(Generations::new(heard::nanos))),
-            heard: heard.unwrap_or_default(),
+            heard: heard.unwrap_or_else(|| Arc::new(Heard::new(shards))),
+            sharding,
             shared: redis::Shared::default(),
             flights: Flights::default(),
             hasher: Hasher::default(),

@@ -304,7 +304,7 @@ impl Hearing<'_> {
 
     fn note_freshness(&self) {
         if let Some(at) = self.samples.caught_up(self.position) {
-            self.ear.cache.heard.writes_until(at);
+            self.ear.note(|heard| heard.writes_until(at));
         }
     }
 }

@@ -57,6 +57,7 @@ impl Found {
             as_of: AsOf {
                 generation: 0,
                 tables: 0,
+                state: 0,
             },
             stamp: 0,
             names: Names::default(),
@@ -71,13 +72,8 @@ impl Found {
 pub struct AsOf {
     generation: u64,
     tables: u64,
-}
-
-impl AsOf {
     /// A number no other state of the same schema has.
-    fn sum(self) -> u64 {
-        self.generation.wrapping_add(self.tables)
-    }
+    state: u64,
 }
 
 /// The next stamp.
@@ -115,7 +111,7 @@ impl Catalogued {
         let found = found.as_ref()?;
         let is_current = found.as_of == self.as_of();
         let catalog = found.catalog.clone().filter(|_| is_current)?;
-        Some((found.as_of.sum(), catalog))
+        Some((found.as_of.state, catalog))
     }
 
     /// Was something found for the result cache that is no longer so?
@@ -135,9 +131,16 @@ impl Catalogued {
         self.schema.changed(true);
     }
 
+    /// The same where no statement is to wait until it was looked at again.
+    pub fn doubt(&self) {
+        self.schema.doubted();
+    }
+
     /// The schema as it is now.
     pub fn as_of(&self) -> AsOf {
         AsOf {
+            // First: what changes meanwhile makes what is found old.
+            state: self.schema.state(),
             generation: self.schema.names_generation(),
             tables: self.schema.tables(),
         }

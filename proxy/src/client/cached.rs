@@ -534,6 +534,10 @@ impl Client {
             reader.catalog();
         }
         self.session.watched_by(watch);
+        if lease.cancel.hail.is_some() && cached.filling.take().is_some() {
+            // Shards answer one after the other: what they say together was so at no one moment.
+            cached.last = Told::Not("several shards answer it".into());
+        }
         let Some(filling) = &cached.filling else { return };
         if lease.pool().plan.key.place.role == Role::Coordinator {
             // What it has read on the shards, it may have read before what makes it old was heard of.

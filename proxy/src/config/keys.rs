@@ -23,7 +23,16 @@ pub(super) const ROOT: Keys = Keys {
 
 pub(super) const REDIS: Keys = Keys {
     section: "[redis]",
-    known: &["url", "password_file", "secret_file", "timeout"],
+    known: &[
+        "url",
+        "password_file",
+        "secret_file",
+        "timeout",
+        "sslmode",
+        "sslrootcert",
+        "sslcert",
+        "sslkey",
+    ],
     not_yet: &[],
 };
 

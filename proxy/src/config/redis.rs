@@ -6,7 +6,11 @@ use std::time::Duration;
 use super::files;
 use super::mistake::Wrong;
 use super::raw::Section;
+use super::tls;
 use crate::cache::redis::Settings;
+use crate::cache::redis::reach::Secured;
+use crate::net::tls::ToServer;
+use crate::server::address::{ServerTls, SslMode};
 use crate::snapshot::SecretText;
 
 /// The section; `None` if something is wrong with it.
@@ -48,7 +52,11 @@ pub(super) fn redis(section: &Section) -> Option<Arc<Settings>> {
             section.wrong_value("url", url.at, wrong);
             None
         }
-        Ok(settings) => Some(Arc::new(Settings {
+        Ok((settings, is_secured)) => Some(Arc::new(Settings {
+            tls: match is_secured {
+                true => Some(secured(section)?),
+                false => None,
+            },
             secret: secret?.expose().to_owned(),
             password: password
                 .map(|password| password.expose().to_owned())
@@ -66,16 +74,33 @@ const TIMEOUT: Duration = Duration::from_millis(20);
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 const TIMEOUT_MAX: Duration = Duration::from_secs(1);
 
-/// Reads `redis://[[user]:password@]host[:port][/database]`. Never repeats what was written: a password may be in it.
-fn parse(written: &str) -> Result<Settings, Wrong> {
-    let wrong = |what: &str| Wrong::new(what).hint("write redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]");
-    let Some(rest) = written.strip_prefix("redis://") else {
-        return Err(wrong(match written.split("://").next() {
-            Some("rediss") => "asks for TLS, which pgshunt does not speak with Redis yet",
-            _ => "does not begin with redis://; clusters and sentinels can't be used yet",
-        }));
+/// What is in front of `://`, and whether it means sentinels and TLS.
+const SCHEMES: [(&str, bool, bool); 4] = [
+    ("redis", false, false),
+    ("rediss", false, true),
+    ("redis-sentinel", true, false),
+    ("rediss-sentinel", true, true),
+];
+
+/// Reads `redis://[[user]:password@]host[:port][/database]`, or `redis-sentinel://[…@]host[:port],…/name[/database]`; both with
+/// one more `s` for TLS. Never repeats what was written: a password may be in it.
+fn parse(written: &str) -> Result<(Settings, bool), Wrong> {
+    let wrong = |what: &str| {
+        Wrong::new(what).hint(
+            "write redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, or \
+             redis-sentinel://[…@]HOST[:PORT],HOST[:PORT]/NAME[/DATABASE]",
+        )
     };
-    if rest.contains(['%', '?', '#', ',']) {
+    let scheme = written.split_once("://").and_then(|(scheme, rest)| {
+        let known = SCHEMES.iter().find(|(known, ..)| *known == scheme)?;
+        Some((known.1, known.2, rest))
+    });
+    let Some((has_sentinels, is_secured, rest)) = scheme else {
+        return Err(wrong(
+            "does not begin with redis:// or one of its like; clusters can't be used yet",
+        ));
+    };
+    if rest.contains(['%', '?', '#']) || !has_sentinels && rest.contains(',') {
         return Err(wrong("has an escape, an option or a list in it")
             .hint("a password with such signs goes into password_file"));
     }
@@ -90,39 +115,79 @@ fn parse(written: &str) -> Result<Settings, Wrong> {
             Some(password.to_owned()),
         ),
     };
-    let (door, database) = rest.split_once('/').unwrap_or((rest, ""));
+    let (doors, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    let (name, database) = match has_sentinels {
+        true => {
+            let (name, database) = rest.split_once('/').unwrap_or((rest, ""));
+            (Some(name.to_owned()), database)
+        }
+        false => (None, rest),
+    };
+    if name.as_deref() == Some("") {
+        return Err(wrong("does not say by what name the sentinels know it"));
+    }
     let database = match database {
         "" => 0,
         number => number
             .parse()
             .map_err(|_| wrong("names a database that is no number"))?,
     };
-    let (host, port) = match door.strip_prefix('[') {
+    let port = if has_sentinels { 26379 } else { 6379 };
+    let doors = doors.split(',').map(|door| self::door(door, port));
+    Ok((
+        Settings {
+            doors: doors.collect::<Result<_, _>>().map_err(wrong)?,
+            sentinels_know: name,
+            tls: None,
+            user,
+            password: password.map(|password| SecretText::new(password).expose().to_owned()),
+            database,
+            secret: String::new(),
+            timeout: TIMEOUT,
+        },
+        is_secured,
+    ))
+}
+
+/// `host`, `host:port`, `[address]:port`; or what is wrong with it.
+fn door(written: &str, default: u16) -> Result<(String, u16), &'static str> {
+    let (host, port) = match written.strip_prefix('[') {
         Some(inner) => {
-            let (host, port) = inner
-                .split_once(']')
-                .ok_or_else(|| wrong("has no ] after its address"))?;
+            let (host, port) = inner.split_once(']').ok_or("has no ] after its address")?;
             (host, port.strip_prefix(':'))
         }
-        None => door
+        None => written
             .split_once(':')
-            .map_or((door, None), |(host, port)| (host, Some(port))),
+            .map_or((written, None), |(host, port)| (host, Some(port))),
     };
-    let port = port.map_or(Ok(6379), |port| {
-        port.parse().map_err(|_| wrong("has no number as its port"))
-    })?;
     if host.is_empty() {
-        return Err(wrong("names no host"));
+        return Err("names no host");
     }
-    Ok(Settings {
-        host: host.to_owned(),
-        port,
-        user,
-        password: password.map(|password| SecretText::new(password).expose().to_owned()),
-        database,
-        secret: String::new(),
-        timeout: TIMEOUT,
-    })
+    let port = port.map_or(Ok(default), |port| {
+        port.parse().map_err(|_| "has no number as its port")
+    })?;
+    Ok((host.to_owned(), port))
+}
+
+/// By libpq's words, as on the way to a PostgreSQL; `verify-full`, if nothing else is said.
+fn secured(section: &Section) -> Option<Secured> {
+    let wider = ServerTls {
+        mode: SslMode::VerifyFull,
+        ..ServerTls::default()
+    };
+    let settled = tls::settled(tls::towards_servers(&wider, section));
+    let made = settled.and_then(|tls| {
+        let made = ToServer::new(&tls);
+        made.map_err(|fault| Wrong::new(format!("can't be reached by TLS: {fault}")))
+    });
+    match made {
+        Ok(made) => Some(Secured(Arc::new(made))),
+        Err(wrong) => {
+            let at = section.place("url").unwrap_or(section.at);
+            section.wrong_value("url", at, wrong);
+            None
+        }
+    }
 }
 
 #[cfg(test)]
@@ -131,8 +196,9 @@ mod tests {
 
     #[test]
     fn addresses_of_redis_are_read() {
-        let read =
-            |written| parse(written).map(|settings| (settings.to_string(), settings.user, settings.password));
+        let read = |written| {
+            parse(written).map(|(settings, _)| (settings.to_string(), settings.user, settings.password))
+        };
         let plain = |door: &str| Ok::<_, ()>((door.to_owned(), None, None));
         assert_eq!(read("redis://h").ok(), plain("h:6379/0").ok());
         assert_eq!(read("redis://h:1/2").ok(), plain("h:1/2").ok());
@@ -143,9 +209,19 @@ mod tests {
             Some("p@:".to_owned()),
         );
         assert_eq!(read("redis://u:p@:@h").ok(), Some(login));
+        assert_eq!(
+            read("redis-sentinel://a,b:1/main/2").ok(),
+            plain("a:26379,b:1/main/2").ok()
+        );
+        let is_secured = |written| parse(written).map(|(_, is_secured)| is_secured).ok();
+        assert_eq!(is_secured("rediss://h"), Some(true));
+        assert_eq!(is_secured("rediss-sentinel://h/main"), Some(true));
+        assert_eq!(is_secured("redis://h"), Some(false));
         for written in [
-            "rediss://h",
+            "redis-cluster://h",
             "redis-sentinel://h",
+            "redis-sentinel://a,,b/main",
+            "redis://a,b",
             "redis://",
             "redis://h:x",
             "redis://u@h",

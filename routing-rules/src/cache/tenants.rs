@@ -59,6 +59,7 @@ impl Tenants {
                     function: Function::Hash(Vec::new()),
                 },
                 shards: Vec::new(),
+                catalog: None,
                 columns: columns.others.clone(),
                 reference: Vec::new(),
                 home: HashMap::new(),

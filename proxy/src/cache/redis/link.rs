@@ -10,12 +10,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::reach::reach;
 use super::resp::{self, Reply};
 use super::sealed::{SEALED_BYTES, Seal, said};
 use super::{Ask, Found, Settings};
 use crate::cache::follow::Ear;
-use crate::net::names;
-use crate::net::socket;
 use crate::net::stream::Stream;
 use crate::protocol::session::touched::{Changes, Rows};
 
@@ -255,19 +254,22 @@ fn found(reply: Reply, rows: &[Rows]) -> Option<Found> {
 }
 
 impl Link {
+    /// On a connection on which nothing has been said.
+    pub(super) fn on(stream: Stream, bulk_max: usize) -> Link {
+        Link {
+            stream,
+            input: Vec::new(),
+            bulk_max,
+        }
+    }
+
     /// Connects and logs in. Gives back which run of Redis it is as well.
     ///
     /// # Errors
     ///
     /// In words, without a secret.
     pub async fn open(settings: &Settings, bulk_max: usize) -> Result<(Link, String), String> {
-        let (tcp, name) = (socket::Settings::default(), names::Name::default());
-        let dialled = socket::tcp((&settings.host, &name), settings.port, PATIENCE, &tcp).await;
-        let mut link = Link {
-            stream: dialled.map_err(|error| error.to_string())?.into(),
-            input: Vec::new(),
-            bulk_max,
-        };
+        let mut link = Link::on(reach(settings).await?, bulk_max);
         if let Some(password) = &settings.password {
             let mut words: Vec<&[u8]> = vec![b"AUTH"];
             words.extend(settings.user.as_ref().map(|user| user.as_bytes()));
@@ -285,11 +287,19 @@ impl Link {
         let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
         let run = run.map(str::trim).filter(|run| !run.is_empty());
         let run = run.ok_or("it does not say which run it is")?.to_owned();
+        if settings.sentinels_know.is_some() {
+            // A sentinel may not have heard yet.
+            let is_master = |role: &Reply| *role == Reply::Bulk(Some(b"master".to_vec()));
+            match link.say(&[b"ROLE"]).await? {
+                Reply::Array(Some(role)) if role.first().is_some_and(is_master) => {}
+                _ => return Err("it is not the master".to_owned()),
+            }
+        }
         Ok((link, run))
     }
 
     /// One command and its reply.
-    async fn say(&mut self, words: &[&[u8]]) -> Result<Reply, String> {
+    pub(super) async fn say(&mut self, words: &[&[u8]]) -> Result<Reply, String> {
         let mut out = Vec::new();
         resp::command(&mut out, words);
         self.send(&out).await?;
@@ -370,7 +380,12 @@ impl Link {
                     for _ in 1..FIND_REPLIES {
                         self.reply().await?;
                     }
-                    if let Some(found) = found(self.reply().await?, &rows) {
+                    let reply = self.reply().await?;
+                    if let Reply::Error(why) = &reply {
+                        // It counts no longer: a master that was replaced.
+                        return Err(error_word(why));
+                    }
+                    if let Some(found) = found(reply, &rows) {
                         // Who does not wait any more needs no answer.
                         let _ = to.send(found);
                     }

@@ -1,6 +1,6 @@
 //! The second level of the cache, in Redis: answers that several pgshunts share. What goes wrong with it is a miss.
 //!
-//! `link` is the one connection of a database's cache, `resp` what is said on it, `sealed` how an answer lies there.
+//! `link` is the one connection of a database's cache, `reach` the way to it, `resp` what is said on it, `sealed` how an answer lies there.
 //!
 //! Redis keeps a generation for every table, as `protocol::session::touched` does in this process, and an answer carries
 //! those it was asked for under. INVARIANT: what this pgshunt has heard of, from its own sessions or from the servers, is
@@ -8,6 +8,7 @@
 //! lost is followed by one that makes everything old first.
 
 pub mod link;
+pub mod reach;
 pub mod resp;
 pub mod sealed;
 
@@ -25,10 +26,12 @@ use sealed::{Answer, Seal};
 /// Where Redis is, and how it is spoken to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
+    /// Where it is, or where its sentinels are: host names or addresses, and ports.
+    pub doors: Vec<(String, u16)>,
+    /// The name its sentinels know it by, if they say where it is.
+    pub sentinels_know: Option<String>,
+    /// How its certificate is looked at; `None`: no TLS.
+    pub tls: Option<reach::Secured>,
     /// The role to log in as, if not `default`.
     pub user: Option<String>,
     /// Its password.
@@ -49,7 +52,12 @@ impl fmt::Debug for Settings {
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}/{}", self.host, self.port, self.database)
+        let doors = self.doors.iter().map(|(host, port)| format!("{host}:{port}"));
+        let doors = doors.collect::<Vec<_>>().join(",");
+        match &self.sentinels_know {
+            Some(name) => write!(f, "{doors}/{name}/{}", self.database),
+            None => write!(f, "{doors}/{}", self.database),
+        }
     }
 }
 

@@ -58,7 +58,7 @@ impl Statement {
 
 /// A count of the schema changes seen in one database, shared by all its pools.
 #[derive(Clone, Debug, Default)]
-pub struct Schema(Arc<[AtomicU64; 3]>);
+pub struct Schema(Arc<[AtomicU64; 4]>);
 
 impl Schema {
     /// How many changes were seen.
@@ -69,6 +69,19 @@ impl Schema {
     /// How many of them may concern tables that others see.
     pub fn tables(&self) -> u64 {
         self.0[1].load(Ordering::Acquire)
+    }
+
+    /// A number for the whole state, as far as the result cache goes.
+    pub fn state(&self) -> u64 {
+        let doubts = self.0[3].load(Ordering::Acquire);
+        self.names_generation()
+            .wrapping_add(self.tables())
+            .wrapping_add(doubts)
+    }
+
+    /// Somebody else may have made a change. Only the result cache cares at once.
+    pub fn doubted(&self) {
+        self.0[3].fetch_add(1, Ordering::AcqRel);
     }
 
     /// Does anybody else count along?

@@ -265,7 +265,7 @@ impl Watch {
     fn effect(&self, text: &[u8], lex: Lex) -> Rc<Effect> {
         let known = self.catalog.borrow();
         // A catalog from before the last change of the schema knows nothing of what it made.
-        let now = self.schema.names_generation().wrapping_add(self.schema.tables());
+        let now = self.schema.state();
         let current = known.as_ref().filter(|(of, _)| *of == now);
         let find = || Rc::new(effect(text, lex, current.map(|(_, catalog)| &**catalog)));
         match lex.standard_conforming_strings && current.is_some() {

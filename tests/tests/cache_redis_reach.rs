@@ -1,0 +1,141 @@
+//! The ways to Redis: in TLS, and where sentinels say which of several is the master.
+
+use pgshunt_tests::certificates::Certificates;
+use pgshunt_tests::redis::REDIS_PASSWORD;
+use pgshunt_tests::shard::Shard;
+use pgshunt_tests::{Proxy, Redis, Wire, until};
+
+const RULES: &str = "[cache]\n[[cache.class]]\nname = \"all\"\ntables = [\"*\"]\nttl = \"1min\"\n";
+
+const READ: &str = "SELECT v FROM t WHERE id = 3";
+
+fn shard_with_rows() -> Shard {
+    let shard = Shard::made(&[("wal_level", "logical")], &[]);
+    let mut direct = shard.database.door().wire();
+    direct.run("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    direct.run("INSERT INTO t SELECT n, 'v' || n FROM generate_series(1, 10) AS n");
+    shard
+}
+
+/// Columns of SHOW CACHE.
+const REDIS: usize = 17;
+const STORED: usize = 19;
+
+fn shown(proxy: &Proxy, column: usize) -> String {
+    let rows = proxy.console().wire().rows("SHOW CACHE");
+    let row = rows.iter().find(|row| row.split('|').nth(1) == Some("*"));
+    let field = row.and_then(|row| row.split('|').nth(column));
+    field.unwrap_or_default().to_owned()
+}
+
+/// Asks until answers are stored there.
+#[track_caller]
+fn stores(wire: &mut Wire, proxy: &Proxy) {
+    let before = shown(proxy, STORED);
+    until("an answer to be stored", || {
+        wire.run("SET pgshunt.cache = 'refresh'");
+        assert_eq!(wire.rows(READ), ["v3"]);
+        shown(proxy, REDIS) == "shared" && shown(proxy, STORED) != before && shown(proxy, STORED) != "0"
+    });
+}
+
+#[test]
+fn answers_are_shared_by_tls_with_whom_the_certificate_names() {
+    let (shard, files) = (shard_with_rows(), Certificates::new(&[]));
+    let redis = Redis::with(|port| {
+        let port = port.to_string();
+        let (certificate, key, ca) = (
+            files.path("server.crt"),
+            files.path("server.key"),
+            files.path("ca.crt"),
+        );
+        let words = [
+            "--port",
+            "0",
+            "--tls-port",
+            &port,
+            "--tls-cert-file",
+            &certificate,
+            "--tls-key-file",
+            &key,
+            "--tls-ca-cert-file",
+            &ca,
+            "--tls-auth-clients",
+            "no",
+        ];
+        words.map(str::to_owned).to_vec()
+    });
+    let section = |ca: &str, more: &str| {
+        let url = format!("rediss://127.0.0.1:{}/1", redis.port);
+        format!(
+            "{}sslrootcert = \"{}\"\n{more}",
+            redis.section_with(&url),
+            files.path(ca)
+        )
+    };
+    let start = |section: &str| shard.config().rules(RULES).section(section).start();
+    let proxy = start(&section("ca.crt", ""));
+    stores(&mut proxy.door(&shard.database).wire(), &proxy);
+    // Signed by another: no answer goes there, and every question has one.
+    let proxy = start(&section("other.crt", ""));
+    let mut wire = proxy.door(&shard.database).wire();
+    until("it to be refused", || {
+        assert_eq!(wire.rows(READ), ["v3"]);
+        proxy.log().contains("answers are not shared") && proxy.log().contains("no TLS")
+    });
+    assert_eq!(
+        (shown(&proxy, REDIS), shown(&proxy, STORED)),
+        ("off".into(), "0".into())
+    );
+    let proxy = start(&section("other.crt", "sslmode = \"verify-ca\"\n"));
+    proxy.door(&shard.database).wire().rows(READ);
+    until("it to be refused", || proxy.log().contains("no TLS"));
+}
+
+#[test]
+fn sentinels_say_who_the_master_is_now() {
+    let shard = shard_with_rows();
+    let login = |_| vec!["--masterauth".to_owned(), REDIS_PASSWORD.to_owned()];
+    let mut first = Redis::with(login);
+    let second = Redis::with(|port| {
+        let replica = ["--replicaof".to_owned(), format!("127.0.0.1 {}", first.port)];
+        [login(port), replica.to_vec()].concat()
+    });
+    let sentinel = first.sentinel();
+    until("the replica to be known", || {
+        let told = first.say(&[b"INFO", b"replication"]);
+        format!("{told:?}").contains(&format!("{:?}", b"state=online".to_vec()).replace(['[', ']'], ""))
+    });
+    // One that nobody listens at comes first.
+    let nobody = pgshunt::cli::demo::cluster::free_port();
+    let url = format!(
+        "redis-sentinel://127.0.0.1:{nobody},127.0.0.1:{}/main/1",
+        sentinel.port
+    );
+    let proxy = shard
+        .config()
+        .rules(RULES)
+        .section(&first.section_with(&url))
+        .start();
+    let mut wire = proxy.door(&shard.database).wire();
+    stores(&mut wire, &proxy);
+    assert!(!first.answers().is_empty());
+    // The sentinel looks for replicas every ten seconds.
+    until("the sentinel to know the replica", || {
+        use std::io::{Read, Write};
+        let mut line = std::net::TcpStream::connect(("127.0.0.1", sentinel.port)).expect("the sentinel");
+        line.write_all(b"SENTINEL REPLICAS main\r\n").expect("sent");
+        let mut told = [0; 4096];
+        let read = line.read(&mut told).expect("told");
+        told[..read]
+            .windows(5)
+            .any(|word| word == second.port.to_string().as_bytes())
+    });
+    first.kill();
+    until("the other one to be the master", || {
+        assert_eq!(wire.rows(READ), ["v3"]);
+        format!("{:?}", second.say(&[b"ROLE"])).contains(&format!("{:?}", b"master".to_vec()))
+    });
+    stores(&mut wire, &proxy);
+    assert!(!second.answers().is_empty());
+}
