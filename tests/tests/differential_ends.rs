@@ -1,0 +1,112 @@
+//! What ends a session, a portal or a statement, or only seems to, gets byte for byte the answers PostgreSQL gives.
+
+use pgshunt_tests::differential::script::{b, e, p, q, s, same_on};
+use pgshunt_tests::differential::{Message, Stage};
+
+#[test]
+fn a_goodbye_right_behind_what_was_asked() {
+    let goodbye = || Message::raw(b'X', b"");
+    let mut stage = Stage::new();
+    same_on(&mut stage, &[&[q("SELECT pg_sleep(0.02); SELECT 1"), goodbye()]]);
+    same_on(
+        &mut stage,
+        &[&[
+            p("", "SELECT generate_series(1, 20000)"),
+            b("", ""),
+            e(""),
+            s(),
+            q("SELECT 2"),
+            goodbye(),
+        ]],
+    );
+    same_on(
+        &mut stage,
+        &[&[q("SELECT 1/0"), e("none"), s(), goodbye(), q("SELECT 3")]],
+    );
+    same_on(
+        &mut stage,
+        &[&[q("BEGIN")], &[q("SELECT 4"), q("SELECT 1/0"), goodbye()]],
+    );
+}
+
+#[test]
+fn an_unknown_message_right_behind_what_was_asked() {
+    let unknown = || Message::raw(b'y', b"");
+    let mut stage = Stage::new();
+    same_on(
+        &mut stage,
+        &[&[q("SELECT pg_sleep(0.02)"), unknown(), q("SELECT 1")]],
+    );
+    same_on(&mut stage, &[&[Message::raw(b'D', b"Xa\0"), unknown()]]);
+    same_on(
+        &mut stage,
+        &[&[p("", "SELECT 2"), b("", ""), e(""), unknown(), s()]],
+    );
+}
+
+#[test]
+fn a_portal_that_a_copy_had_is_bound_again() {
+    let sets = "SELECT set_config('work_mem', '8MB', true)";
+    let mut stage = Stage::new();
+    same_on(
+        &mut stage,
+        &[
+            &[p("", "COPY t FROM STDIN"), b("", "")],
+            &[q("SELECT 1")],
+            &[p("a", sets), b("", "a"), e(""), s()],
+        ],
+    );
+    same_on(
+        &mut stage,
+        &[&[
+            p("", "COPY t FROM STDIN"),
+            b("", ""),
+            p("a", sets),
+            b("", "a"),
+            e(""),
+            s(),
+        ]],
+    );
+}
+
+#[test]
+fn a_deallocate_by_the_wrong_number_of_parameters() {
+    let mut stage = Stage::new();
+    same_on(
+        &mut stage,
+        &[
+            &[Message::parse("a", "SELECT $1", &[23])],
+            &[Message::parse("", "DEALLOCATE a", &[99999]), b("", "")],
+            &[s(), b("", "a")],
+            &[s()],
+        ],
+    );
+}
+
+#[test]
+fn commands_and_nothing_where_strangers_used_sequences() {
+    let mut stage = Stage::new();
+    same_on(&mut stage, &[&[q("SELECT nextval('s'), lastval()")]]);
+    same_on(
+        &mut stage,
+        &[
+            &[q("begin transaction;")],
+            &[q("SAVEPOINT two")],
+            &[q("SET work_mem = '5MB'")],
+            &[q("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")],
+        ],
+    );
+    same_on(
+        &mut stage,
+        &[
+            &[q("BEGIN ISOLATION LEVEL REPEATABLE READ")],
+            &[
+                Message::describe(b'P', "q"),
+                s(),
+                Message::close(b'S', ""),
+                p("", " -- nothing"),
+                s(),
+            ],
+        ],
+    );
+}
