@@ -73,6 +73,7 @@ fn catalog() -> Catalog {
                 name: name.into(),
                 type_oid: if name == "name" { 25 } else { 23 },
                 has_own_collation: false,
+                is_generated: false,
             }
         };
         for word in columns.split(' ').filter(|word| word.starts_with('!')) {
