@@ -17,7 +17,7 @@ impl Ground<'_> {
     /// Places one execution of a text, statement by statement where no shard can run the whole of it.
     pub fn place_text(&self, read: &Read<'_>, parameters: &[Parameter<'_>]) -> Place {
         match self.place(read, parameters) {
-            whole @ (Place::Refused(_) | Place::Several(_) | Place::Beyond(_))
+            whole @ (Place::Refused(_) | Place::Beyond(_) | Place::Several(_))
                 if read.reading.statements > 1 =>
             {
                 self.each(read, whole)
@@ -50,8 +50,8 @@ impl Ground<'_> {
             };
             all = match (all, self.place(&read, &[])) {
                 (_, Place::Refused(fault)) => return Place::Refused(fault),
-                // A coordinator takes part in no transaction of shards.
-                (_, Place::Beyond(reason)) => return Place::Refused(refusal(&reason)),
+                // Whoever has the rows of all shards must run all of it.
+                (_, Place::Beyond(reason)) | (Place::Beyond(reason), _) => return Place::Beyond(reason),
                 (all, Place::Anywhere) => all,
                 (Place::Anywhere, one) => one,
                 (Place::Shard(one), Place::Shard(other)) if one == other => Place::Shard(one),
