@@ -90,9 +90,10 @@ impl Shapes {
         let found = self.old.get(&pieces.shape[..]).and_then(find)?;
         if let Some((shape, readings)) = self.old.remove_entry(&pieces.shape[..]) {
             let bytes: usize = readings.iter().map(|reading| cost(&shape, reading)).sum();
-            self.young_bytes += bytes;
+            self.bytes -= bytes;
+            self.make_room(bytes);
+            (self.bytes, self.young_bytes) = (self.bytes + bytes, self.young_bytes + bytes);
             self.young.entry(shape).or_default().extend(readings);
-            self.sweep();
         }
         Some(found)
     }
@@ -102,19 +103,21 @@ impl Shapes {
         if bytes > self.bytes_max / SHAPE_SHARE {
             return;
         }
-        let variants = self.young.entry(shape.into()).or_default();
-        if variants.len() >= VARIANTS_MAX {
+        if self
+            .young
+            .get(shape)
+            .is_some_and(|variants| variants.len() >= VARIANTS_MAX)
+        {
             return;
         }
-        variants.push(reading);
-        self.bytes += bytes;
-        self.young_bytes += bytes;
-        self.sweep();
+        self.make_room(bytes);
+        (self.bytes, self.young_bytes) = (self.bytes + bytes, self.young_bytes + bytes);
+        self.young.entry(shape.into()).or_default().push(reading);
     }
 
-    /// Two generations: when the young one has half the room, the old one goes and the young one becomes old.
-    fn sweep(&mut self) {
-        if self.young_bytes * 2 <= self.bytes_max {
+    /// Two generations: when the young one would have more than half the room, the old one goes and the young one becomes old.
+    fn make_room(&mut self, bytes: usize) {
+        if (self.young_bytes + bytes) * 2 <= self.bytes_max {
             return;
         }
         let gone = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));

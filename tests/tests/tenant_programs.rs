@@ -10,17 +10,23 @@ use pgshunt_tests::sharded::{RULES, Sharded};
 use pgshunt_tests::{Door, cluster};
 
 #[test]
-fn sqlalchemy() {
-    for driver in ["psycopg", "psycopg2"] {
-        as_on_one_server("SQLAlchemy", "tenants_sqlalchemy.py", driver);
-    }
+fn sqlalchemy_over_psycopg() {
+    as_on_one_server("SQLAlchemy", "tenants_sqlalchemy.py", "psycopg");
+}
+
+#[test]
+fn sqlalchemy_over_psycopg_2() {
+    as_on_one_server("SQLAlchemy", "tenants_sqlalchemy.py", "psycopg2");
 }
 
 #[test]
 fn django() {
-    for binding in ["0", "1"] {
-        as_on_one_server("Django", "tenants_django.py", binding);
-    }
+    as_on_one_server("Django", "tenants_django.py", "0");
+}
+
+#[test]
+fn django_with_server_side_binding() {
+    as_on_one_server("Django", "tenants_django.py", "1");
 }
 
 const HASH: &str = "[sharding]\ncolumn = \"tenant_id\"\ntype = \"bigint\"\nmodulus = 4\nreference = [\"currency\"]\n[sharding.home]\n\

@@ -140,5 +140,5 @@ pub struct InsertRows {
     /// Each row's key; of arrays, all keys together.
     pub slots: Vec<Slot>,
     /// The rows come as arrays.
-    pub arrays: Option<InsertArrays>,
+    pub arrays: Option<Box<InsertArrays>>,
 }

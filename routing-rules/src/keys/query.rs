@@ -1,12 +1,12 @@
 //! Reads queries: WITH, UNION, SELECT and what is in FROM.
 
 use sqlparser::ast::{
-    Cte, Distinct, Expr, Fetch, GroupByExpr, LimitClause, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Values,
+    Cte, Distinct, Expr, Fetch, GroupByExpr, LimitClause, NamedWindowDefinition, NamedWindowExpr, Query,
+    Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Values,
 };
 
 use super::classes::Class;
-use super::read::{Calls, Reader};
+use super::read::{Calls, Over, Reader};
 use super::reason::Reason;
 use super::scope::{Env, Level, NOTHING, Outputs, names, strip};
 use super::spread::{LevelNode, Node, Side};
@@ -312,9 +312,9 @@ impl Reader<'_> {
                 Some(list.iter().filter_map(class).collect::<Vec<Class>>())
             }
         };
-        let windows = calls.windows.iter().map(|window| match window {
-            Some(by) => by.iter().filter_map(class).collect(),
-            None => Vec::new(),
+        let windows = calls.windows.iter().map(|over| {
+            let by = partitions(over, &select.named_window);
+            by.unwrap_or_default().iter().filter_map(class).collect()
         });
         LevelNode {
             from: Node::Same,
@@ -471,4 +471,23 @@ fn is_of_outer(call: &Expr, here: &Env<'_>) -> bool {
         ControlFlow::Continue(())
     });
     columns > 0 && own == 0
+}
+
+/// What a window is partitioned by. One that builds on another has the other's partitions.
+fn partitions<'a>(over: &'a Over, named: &'a [NamedWindowDefinition]) -> Option<&'a [Expr]> {
+    let mut name = match over {
+        Over::Own(by) => return Some(by),
+        Over::Named(name) => name,
+    };
+    for _ in 0..=named.len() {
+        let NamedWindowDefinition(_, window) = named.iter().find(|window| window.0.value == *name)?;
+        match window {
+            NamedWindowExpr::WindowSpec(spec) => match &spec.window_name {
+                None => return Some(&spec.partition_by),
+                Some(base) => name = &base.value,
+            },
+            NamedWindowExpr::NamedWindow(_) => return None,
+        }
+    }
+    None
 }

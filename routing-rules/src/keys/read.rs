@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, ObjectName, Query, Visit, Visitor};
+use sqlparser::ast::{Expr, ObjectName, Query, Visit, Visitor, WindowType};
 
 use super::classes::{Class, Classes};
 use super::reason::Reason;
@@ -370,13 +370,22 @@ impl Visitor for All {
     }
 }
 
+/// A window a function is called over.
+#[derive(Debug)]
+pub enum Over {
+    /// What it is partitioned by.
+    Own(Vec<Expr>),
+    /// The window in WINDOW whose partitions it has.
+    Named(String),
+}
+
 /// What functions a query level calls, subqueries left out.
 #[derive(Debug, Default)]
 pub struct Calls {
     /// Aggregates, with their arguments.
     pub aggregates: Vec<Expr>,
-    /// Windows: what they are partitioned by; `None` for a named one.
-    pub windows: Vec<Option<Vec<Expr>>>,
+    /// Windows, by their own words or by name.
+    pub windows: Vec<Over>,
     /// A function that is no builtin: it could be an aggregate.
     pub unknown: bool,
     depth: usize,
@@ -410,10 +419,11 @@ impl Visitor for Calls {
             return ControlFlow::Continue(());
         }
         match &function.over {
-            Some(sqlparser::ast::WindowType::WindowSpec(spec)) if spec.window_name.is_none() => {
-                self.windows.push(Some(spec.partition_by.clone()));
-            }
-            Some(_) => self.windows.push(None),
+            Some(WindowType::WindowSpec(spec)) => self.windows.push(match &spec.window_name {
+                None => Over::Own(spec.partition_by.clone()),
+                Some(name) => Over::Named(name.value.clone()),
+            }),
+            Some(WindowType::NamedWindow(name)) => self.windows.push(Over::Named(name.value.clone())),
             None => match super::functions::kind(&function.name) {
                 super::functions::Kind::Aggregate => self.aggregates.push(expr.clone()),
                 super::functions::Kind::Builtin => {}

@@ -112,7 +112,7 @@ impl<'c> Reader<'c> {
                                 self.rows = Some(InsertRows {
                                     rows: Vec::new(),
                                     slots,
-                                    arrays: Some(arrays),
+                                    arrays: Some(Box::new(arrays)),
                                 });
                             }
                             None => {

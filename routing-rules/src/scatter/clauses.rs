@@ -29,8 +29,10 @@ pub struct Clauses {
     pub limit: Option<Range<usize>>,
     /// OFFSET's number.
     pub offset: Option<Range<usize>>,
-    /// Is there FOR, WINDOW, or a FETCH that is more than LIMIT?
+    /// Is there FOR, or a FETCH that is more than LIMIT?
     pub has_more: bool,
+    /// Is there WINDOW?
+    pub has_window: bool,
     /// Is it several SELECTs?
     pub is_union: bool,
 }
@@ -58,7 +60,8 @@ pub fn clauses(pieces: &Pieces<'_>, range: Range<usize>) -> Option<Clauses> {
             .map(|(_, place)| *place)
     };
     let content = |at: usize, skip: usize| (at + skip..end_of(at)).start.min(end_of(at))..end_of(at);
-    clauses.has_more = ["for", "window"].iter().any(|word| find(word).is_some());
+    clauses.has_more = find("for").is_some();
+    clauses.has_window = find("window").is_some();
     clauses.order = find("order").map_or_else(Vec::new, |at| split(pieces, content(at, 2)));
     clauses.limit = find("limit").map(|at| content(at, 1));
     clauses.offset = find("offset").map(|at| {

@@ -123,7 +123,7 @@ pub fn finish(reader: &mut Reader<'_>, query: &Query, range: Range<usize>) -> Re
     {
         return Err(UNCLEAR.into());
     }
-    if found.has_more {
+    if found.has_more || found.has_window {
         return Err("FETCH, FOR or WINDOW with an aggregate".into());
     }
     if select.projection.iter().any(is_wildcard) {
