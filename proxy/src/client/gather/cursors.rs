@@ -417,7 +417,7 @@ mod tests {
 
     fn ask(text: &str) -> Option<Ask> {
         let words = names(text.as_bytes());
-        Ask::read(&words[1..words.len() - 1])
+        Ask::read(words.get(1..words.len().checked_sub(1)?)?)
     }
 
     #[test]
