@@ -45,7 +45,7 @@ impl Reading {
             looked_at: Vec::new(),
             refused: None,
         };
-        for range in statements(pieces) {
+        for range in pieces.statements() {
             reading.statements += 1;
             match reader.statement(range, &mut reading) {
                 Ok(one) => reading.add(one, &reader),
@@ -435,26 +435,6 @@ impl Reader<'_> {
             copy_key: None,
         })
     }
-}
-
-/// The statements of a text, by the pieces they are made of.
-fn statements(pieces: &Pieces<'_>) -> Vec<Range<usize>> {
-    let mut ranges = Vec::new();
-    let (mut start, mut depth) = (0, 0_usize);
-    for place in 0..pieces.all.len() {
-        match pieces.text(place) {
-            "(" => depth += 1,
-            ")" => depth = depth.saturating_sub(1),
-            ";" if depth == 0 => {
-                ranges.push(start..place);
-                start = place + 1;
-            }
-            _ => {}
-        }
-    }
-    ranges.push(start..pieces.all.len());
-    ranges.retain(|range| !range.is_empty());
-    ranges
 }
 
 /// Parameters that stand in the text as often as they tie a key.

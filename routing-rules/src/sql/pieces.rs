@@ -1,6 +1,8 @@
 //! A text cut into pieces with their places, and its shape: the text without blanks, comments and the values of
 //! constants. Two texts of one shape differ in their constants' values alone.
 
+use std::ops::Range;
+
 use super::Unread;
 use crate::Lex;
 use crate::lexer::{Token, Tokens};
@@ -91,6 +93,38 @@ impl<'a> Pieces<'a> {
         match (self.all.get(first), self.all.get(last)) {
             (Some(&(from, ..)), Some(&(_, to, _))) if from <= to => &self.text[from as usize..to as usize],
             _ => "",
+        }
+    }
+
+    /// The statements of the text, by the pieces they are made of; empty ones left out. A routine's BEGIN ATOMIC … END is taken for
+    /// several.
+    pub fn statements(&self) -> Vec<Range<usize>> {
+        let mut ranges = Vec::new();
+        let (mut start, mut depth) = (0, 0_usize);
+        for place in 0..self.all.len() {
+            match self.text(place) {
+                "(" => depth += 1,
+                ")" => depth = depth.saturating_sub(1),
+                ";" if depth == 0 => {
+                    ranges.push(start..place);
+                    start = place + 1;
+                }
+                _ => {}
+            }
+        }
+        ranges.push(start..self.all.len());
+        ranges.retain(|range| !range.is_empty());
+        ranges
+    }
+
+    /// The bytes of these pieces within the text.
+    pub fn bytes(&self, range: Range<usize>) -> Range<usize> {
+        match (
+            self.all.get(range.start),
+            range.end.checked_sub(1).and_then(|last| self.all.get(last)),
+        ) {
+            (Some(&(from, ..)), Some(&(_, to, _))) if from <= to => from as usize..to as usize,
+            _ => 0..0,
         }
     }
 

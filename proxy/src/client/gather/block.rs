@@ -12,6 +12,8 @@ use crate::twophase::{Commit, Outcome, Participant};
 pub(super) struct Block {
     /// The text that began it.
     pub begin: Vec<u8>,
+    /// Nobody has begun it: it is that of a text of several statements, and ends with it.
+    pub is_implicit: bool,
     /// Its isolation was looked at, and allows several shards.
     pub is_checked: bool,
     said: Vec<Say>,
@@ -30,8 +32,17 @@ impl Block {
     fn new(begin: &[u8]) -> Block {
         Block {
             begin: begin.into(),
+            is_implicit: false,
             is_checked: false,
             said: Vec::new(),
+        }
+    }
+
+    /// That of a text of several statements.
+    pub(super) fn implicit() -> Block {
+        Block {
+            is_implicit: true,
+            ..Block::new(b"BEGIN")
         }
     }
 
@@ -96,10 +107,10 @@ impl Gather {
         let words = names(text);
         let word = |place: usize| words.get(place).map_or("", String::as_str);
         let tag = match (word(0), &script.control) {
-            ("begin" | "start", Control::Begin { tag, .. }) => self.begin(text, tag),
+            ("begin" | "start", Control::Begin { tag, .. }) => self.begin(text, tag, words.len())?,
             ("commit" | "end", Control::Commit) => self.commit().await?,
             ("rollback" | "abort", Control::Rollback) => {
-                if self.block.is_none() {
+                if !self.has_begun() {
                     self.warn("there is no transaction in progress");
                 }
                 self.roll_back().await;
@@ -126,26 +137,51 @@ impl Gather {
         Ok(Some(tag))
     }
 
-    fn begin(&mut self, text: &[u8], tag: &str) -> Vec<u8> {
-        match self.block {
-            Some(_) => self.warn("there is already a transaction in progress"),
-            None => {
-                self.block = Some(Block::new(text));
-                self.status = b'T';
+    /// `words`: so many it is made of.
+    fn begin(&mut self, text: &[u8], tag: &str, words: usize) -> Result<Vec<u8>, Halt> {
+        let is_under_way = self.parts.iter().flatten().any(|part| part.in_block);
+        match &mut self.block {
+            Some(block) if block.is_implicit && !is_under_way && block.said.is_empty() => {
+                *block = Block::new(text);
             }
+            Some(block) if block.is_implicit && words > 2 => {
+                return Err(Halt::refused(
+                    "BEGIN with modes, behind other statements of the same text, over several shards",
+                ));
+            }
+            Some(block) if block.is_implicit => block.is_implicit = false,
+            Some(_) => {
+                self.warn("there is already a transaction in progress");
+                return Ok(complete(tag.as_bytes()));
+            }
+            None => self.block = Some(Block::new(text)),
         }
-        complete(tag.as_bytes())
+        self.status = b'T';
+        Ok(complete(tag.as_bytes()))
+    }
+
+    /// Is it in a transaction that the client has begun?
+    pub(super) fn has_begun(&self) -> bool {
+        self.block.as_ref().is_some_and(|block| !block.is_implicit)
     }
 
     async fn commit(&mut self) -> Result<Vec<u8>, Halt> {
-        if self.block.is_none() {
+        if !self.has_begun() {
             self.warn("there is no transaction in progress");
+        }
+        if self.block.is_none() {
             return Ok(complete(b"COMMIT"));
         }
         if self.status == b'E' {
             self.roll_back().await;
             return Ok(complete(b"ROLLBACK"));
         }
+        self.end_block().await?;
+        Ok(complete(b"COMMIT"))
+    }
+
+    /// Commits, and keeps what was set.
+    pub(super) async fn end_block(&mut self) -> Result<(), Halt> {
         let block = self.block.take();
         self.status = b'I';
         self.commit_parts().await?;
@@ -155,7 +191,7 @@ impl Gather {
             Say::Savepoint(..) => None,
         }));
         self.is_doomed = false;
-        Ok(complete(b"COMMIT"))
+        Ok(())
     }
 
     /// The transaction that nobody has begun ends with its unit.
@@ -329,7 +365,7 @@ impl Gather {
 
     /// Says something about the transaction to every shard that is in it, or to one so that it is checked.
     async fn in_transaction(&mut self, text: &[u8], outside: &str) -> Result<Vec<u8>, Halt> {
-        if self.block.is_none() {
+        if !self.has_begun() {
             return Err(Halt::of(&Fault::error(sqlstate::NO_ACTIVE_TRANSACTION, outside)));
         }
         self.everywhere(text).await
@@ -366,9 +402,9 @@ impl Gather {
     }
 
     fn warn(&mut self, text: &str) {
-        let code = match self.block {
-            Some(_) => sqlstate::ACTIVE_TRANSACTION,
-            None => sqlstate::NO_ACTIVE_TRANSACTION,
+        let code = match self.has_begun() {
+            true => sqlstate::ACTIVE_TRANSACTION,
+            false => sqlstate::NO_ACTIVE_TRANSACTION,
         };
         self.say("WARNING", code, text);
     }

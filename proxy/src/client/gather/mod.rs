@@ -19,6 +19,7 @@ mod rows;
 mod run;
 mod statement;
 mod terms;
+mod texts;
 mod wait;
 
 use std::collections::HashMap;
@@ -73,8 +74,10 @@ struct Gather {
     /// The client has asked for a cancel of what runs, and the shards have been.
     wants_cancel: bool,
     deadline: Option<Instant>,
-    /// Positions in errors are those of the client's text.
+    /// Positions in errors are those of the statement's text.
     keeps_position: bool,
+    /// Characters that stand before the statement in the client's text.
+    before: usize,
     /// The last notice passed on.
     notice: Vec<u8>,
     turn: usize,
@@ -150,6 +153,7 @@ pub(super) fn lend(own: &Rc<Pool>, terms: Terms, begun: Option<Begun>, reported:
         wants_cancel: false,
         deadline: None,
         keeps_position: false,
+        before: 0,
         notice: Vec::new(),
         turn: 0,
         kept: None,
@@ -220,7 +224,7 @@ impl Gather {
         self.kept = None;
         self.drain().await;
         self.line.out.extend_from_slice(error);
-        if self.block.is_some() {
+        if self.has_begun() {
             self.status = b'E';
         } else {
             self.roll_back().await;
@@ -254,14 +258,10 @@ impl Gather {
         self.statements.remove(&b""[..]);
         self.portals.remove(&b""[..]);
         let text = query_text(body).unwrap_or_default();
-        let statement = Statement {
-            text: text.into(),
-            ..Statement::default()
-        };
-        let done = self.run(&Rc::new(statement), &Rc::default(), true).await;
-        let done = match done {
-            Ok(tag) if self.block.is_none() => self.end_implicit().await.map(|()| tag),
-            done => done,
+        let done = match self.statements_of(text) {
+            Ok(several) if several.len() > 1 => self.run_each(text, &several).await,
+            Ok(_) => self.run_text(text).await,
+            Err(halt) => Err(halt),
         };
         match done {
             Ok(tag) => self.line.out.extend_from_slice(&tag),

@@ -9,6 +9,7 @@ use routing_rules::{Effects, Pieces, Plan, Reading, ShardReason, Shards, TextKin
 use super::block::complete;
 use super::rows::Kept;
 use super::statement::{self, Bound, Statement, Told};
+use super::texts::is_sessions_own;
 use super::{Gather, Halt, Portal};
 use crate::catalog::Found;
 use crate::fault::Fault;
@@ -74,8 +75,7 @@ impl Gather {
             let home = self.home();
             return self.relay(home, job).await;
         }
-        if is_simple && (text.starts_with(b"RESET ") || text.starts_with(b"SELECT pg_catalog.set_config(E'"))
-        {
+        if is_simple && is_sessions_own(text) {
             return self.set(text).await;
         }
         if let Some(fault) = self.terms.course.refusal.take() {

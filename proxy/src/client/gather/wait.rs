@@ -21,7 +21,7 @@ enum Woken {
 }
 
 /// How long shards may take to come to an end of what was cancelled before they are left.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+pub(super) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Gather {
     /// The next frame of one of these shards that belongs to the statement. Notices, parameters and ReadyForQuery are dealt
@@ -140,7 +140,10 @@ impl Gather {
                 part.owes = part.owes.saturating_sub(1);
                 part.lease.backend.status = body.first().copied().unwrap_or(b'E');
             }
-            b'E' => failed = Some(named(body, &self.terms.shards[at].name, self.keeps_position)),
+            b'E' => {
+                let before = self.keeps_position.then_some(self.before);
+                failed = Some(named(body, &self.terms.shards[at].name, before));
+            }
             _ => self.line.out.extend_from_slice(&whole),
         }
         let is_fatal = failed.is_some() && ends_session(body);
@@ -235,9 +238,9 @@ impl Gather {
 /// The longest frame that is held whatever `merge_memory` says.
 const FRAME_MIN: usize = 64 * 1024;
 
-/// An ErrorResponse, as one that ends a statement, with the shard's name in its context. A position is one in a text the client
-/// may not have sent.
-fn named(body: &[u8], shard: &str, keeps_position: bool) -> Vec<u8> {
+/// An ErrorResponse, as one that ends a statement, with the shard's name in its context. A position counts from `before` characters
+/// of the client's text; `None`: it is one in a text the client has not sent.
+pub(super) fn named(body: &[u8], shard: &str, before: Option<usize>) -> Vec<u8> {
     let place = format!("shard \"{shard}\"");
     let mut out = Vec::with_capacity(body.len() + 40);
     reply::frame(&mut out, b'E', |out| {
@@ -249,7 +252,15 @@ fn named(body: &[u8], shard: &str, keeps_position: bool) -> Vec<u8> {
         {
             rest = after;
             match tag {
-                b'P' if !keeps_position => continue,
+                b'P' => {
+                    let number = std::str::from_utf8(value)
+                        .ok()
+                        .and_then(|text| text.parse::<usize>().ok());
+                    if let (Some(before), Some(number)) = (before, number) {
+                        out.push(tag);
+                        reply::cstr(out, (before + number).to_string().as_bytes());
+                    }
+                }
                 b'S' | b'V' => out.extend_from_slice(&[tag, b'E', b'R', b'R', b'O', b'R', 0]),
                 b'W' => {
                     has_context = true;
@@ -284,19 +295,19 @@ mod tests {
 
     #[test]
     fn a_shard_is_named_in_the_context() {
-        let said = named(b"SFATAL\0VFATAL\0C22012\0Mdivision by zero\0P8\0\0", "s1", false);
+        let said = named(b"SFATAL\0VFATAL\0C22012\0Mdivision by zero\0P8\0\0", "s1", None);
         let body = &said[HEADER..];
         assert_eq!(error_field(body, b'S'), Some(&b"ERROR"[..]));
         assert_eq!(error_field(body, b'C'), Some(&b"22012"[..]));
         assert_eq!(error_field(body, b'W'), Some(&b"shard \"s1\""[..]));
         assert_eq!(error_field(body, b'P'), None);
-        let said = named(b"Mx\0WPL/pgSQL function f()\0P8\0\0", "s1", true);
+        let said = named(b"Mx\0WPL/pgSQL function f()\0P8\0\0", "s1", Some(12));
         let body = &said[HEADER..];
         assert_eq!(
             error_field(body, b'W'),
             Some(&b"PL/pgSQL function f()\nshard \"s1\""[..])
         );
-        assert_eq!(error_field(body, b'P'), Some(&b"8"[..]));
-        assert_eq!(named(b"never ends", "s1", true)[0], b'E');
+        assert_eq!(error_field(body, b'P'), Some(&b"20"[..]));
+        assert_eq!(named(b"never ends", "s1", None)[0], b'E');
     }
 }

@@ -182,24 +182,3 @@ impl Client {
         Stay::On
     }
 }
-
-/// A statement that a shard must hear, should it come to take part in the transaction later.
-pub(super) fn must_be_heard(text: &[u8]) -> Option<Vec<u8>> {
-    let start = text.iter().position(|byte| !byte.is_ascii_whitespace())?;
-    let text = &text[start..];
-    let begins = |word: &str| {
-        text.get(..word.len())
-            .is_some_and(|begin| begin.eq_ignore_ascii_case(word.as_bytes()))
-    };
-    let words = [
-        "savepoint",
-        "release",
-        "rollback to",
-        "set ",
-        "reset ",
-        "declare",
-        "select set_config",
-        "select pg_catalog.set_config",
-    ];
-    words.into_iter().any(begins).then(|| text.to_vec())
-}

@@ -15,6 +15,7 @@ pub mod readings;
 mod refusals;
 mod sets;
 mod shard;
+mod texts;
 mod tie;
 mod told;
 mod track;

@@ -17,6 +17,7 @@ use super::refusals::{
     elsewhere, no_such_shard, not_looked_up, other_characters, refusal, sets_among_others, several, too_long,
 };
 use super::sets::{Set, mentions};
+use super::texts::Heard;
 use crate::catalog::Found;
 use crate::fault::Fault;
 use crate::pool::{Pool, Reads, Role};
@@ -61,7 +62,7 @@ pub(super) struct Noted {
     /// It sets something of pgshunt's own.
     sets: bool,
     /// What another shard would have to hear, should the transaction go on there.
-    said: Vec<Vec<u8>>,
+    heard: Heard,
     /// The tenant it sets.
     tenant: Option<Option<Tenant>>,
     /// The shard it asks for.
@@ -271,7 +272,10 @@ impl Client {
     pub(super) fn take_note(&mut self, noted: Noted) {
         self.routing.placed = noted.placed;
         self.session.makes_temporary(noted.makes_temporary);
-        self.routing.said.extend(noted.said);
+        if noted.heard.is_anew {
+            self.routing.said.clear();
+        }
+        self.routing.said.extend(noted.heard.said);
         self.routing.made_temporary |= noted.makes_temporary;
         if noted.tenant.is_some() {
             self.routing.tenant_now = noted.tenant;
@@ -383,7 +387,8 @@ impl Client {
         }
         let parameters = spoken.parameters();
         noted.lacks_values = spoken.bound.is_none();
-        noted.said.extend(super::gathered::must_be_heard(spoken.text));
+        let heard = Heard::of(spoken.text, ground.readings.lex());
+        noted.heard.add(heard);
         let set = self
             .sets(spoken, &read, &parameters, reads)
             .map_err(Verdict::Refused)?;
@@ -412,7 +417,7 @@ impl Client {
                 return Ok(place);
             }
         }
-        let place = ground.place(&read, &parameters);
+        let place = ground.place_text(&read, &parameters);
         let (place, placed) = match (self.target(), place) {
             (Some(target), Place::Anywhere) if !is_of_session => {
                 (Place::Shard(target.into()), Placed::Target)
