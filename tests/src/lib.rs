@@ -3,6 +3,7 @@
 //! A test opens a [`Database`], puts a [`Proxy`] in front of it and goes through one [`Door`] or the other: what
 //! PostgreSQL does directly is what it must do through pgshunt.
 
+pub mod beside;
 pub mod certificates;
 pub mod cluster;
 pub mod coordinated;

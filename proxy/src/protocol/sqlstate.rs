@@ -60,6 +60,8 @@ states! {
     NO_SUCH_STATEMENT = b"26000";
     /// invalid_cursor_name
     NO_SUCH_PORTAL = b"34000";
+    /// duplicate_cursor
+    DUPLICATE_CURSOR = b"42P03";
     /// duplicate_prepared_statement
     DUPLICATE_STATEMENT = b"42P05";
     /// character_not_in_repertoire

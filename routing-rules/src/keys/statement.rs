@@ -271,11 +271,7 @@ impl Reader<'_> {
             .find(|&place| self.word(place) == "for")
             .map(|place| place + 1);
         match body {
-            Some(body) if body < range.end => {
-                let one = self.parsed(body..range.end, reading)?;
-                reading.plan = reading.plan.take().map(|_| Err("a cursor".into()));
-                Ok(one)
-            }
+            Some(body) if body < range.end => self.parsed(body..range.end, reading),
             Some(_) | None => Err(Reason::Statement("DECLARE".into())),
         }
     }

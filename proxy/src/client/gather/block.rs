@@ -23,6 +23,8 @@ pub(super) struct Block {
 enum Say {
     Savepoint(String, Vec<u8>),
     Set(Vec<u8>),
+    /// Nothing: the gathering server has this cursor.
+    Cursor(String),
 }
 
 /// The most that is kept of what a transaction has said.
@@ -68,7 +70,7 @@ impl Block {
             let mut place = 0;
             self.said.retain(|say| {
                 place += 1;
-                place <= from || matches!(say, Say::Set(_))
+                place <= from || !matches!(say, Say::Savepoint(..))
             });
         }
     }
@@ -81,9 +83,21 @@ impl Block {
 
     /// What was said, in order.
     pub(super) fn said(&self) -> impl Iterator<Item = &[u8]> {
-        self.said.iter().map(|say| match say {
-            Say::Savepoint(_, text) | Say::Set(text) => &text[..],
+        self.said.iter().filter_map(|say| match say {
+            Say::Savepoint(_, text) | Say::Set(text) => Some(&text[..]),
+            Say::Cursor(_) => None,
         })
+    }
+
+    /// Notes that a cursor was declared.
+    pub(super) fn declare(&mut self, name: &str) -> Result<(), Halt> {
+        self.say(Say::Cursor(name.to_owned()))
+    }
+
+    /// Was this cursor declared in it?
+    pub(super) fn declares(&self, name: &str) -> bool {
+        let is_it = |say: &Say| matches!(say, Say::Cursor(own) if own == name);
+        self.said.iter().any(is_it)
     }
 
     fn savepoint(&self, name: &str) -> Option<usize> {
@@ -93,7 +107,7 @@ impl Block {
 
     fn say(&mut self, say: Say) -> Result<(), Halt> {
         if self.said.len() >= SAID_MAX {
-            let text = "too many savepoints and settings in one transaction over several shards";
+            let text = "too many savepoints, settings and cursors in one transaction over several shards";
             return Err(Halt::of(&Fault::error(sqlstate::PROGRAM_LIMIT, text)));
         }
         self.said.push(say);
@@ -184,11 +198,13 @@ impl Gather {
     pub(super) async fn end_block(&mut self) -> Result<(), Halt> {
         let block = self.block.take();
         self.status = b'I';
+        self.end_cursors();
+        self.cursors.clear();
         self.commit_parts().await?;
         let said = block.map_or_else(Vec::new, |block| block.said);
         self.sets.extend(said.into_iter().filter_map(|say| match say {
             Say::Set(text) => Some(text),
-            Say::Savepoint(..) => None,
+            Say::Savepoint(..) | Say::Cursor(_) => None,
         }));
         self.is_doomed = false;
         Ok(())
@@ -322,6 +338,7 @@ impl Gather {
         (self.block, self.status) = (None, b'I');
         (self.is_implicit, self.is_doomed) = (false, false);
         self.cursors.clear();
+        self.end_cursors();
         self.let_go_of_canceled();
     }
 
@@ -360,6 +377,7 @@ impl Gather {
             block.roll_back_to(name);
             self.status = b'T';
         }
+        self.end_cursors();
         Ok(tag)
     }
 

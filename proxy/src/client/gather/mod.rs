@@ -10,6 +10,7 @@
 mod block;
 mod copied;
 mod course;
+mod cursors;
 mod finished;
 mod join;
 mod line;
@@ -29,6 +30,7 @@ use std::time::Instant;
 
 use block::Block;
 pub(super) use course::Course;
+use cursors::Cursor;
 use line::{Line, PIPE_BYTES, Said};
 use part::Part;
 use rows::Kept;
@@ -63,8 +65,10 @@ struct Gather {
     is_doomed: bool,
     /// Texts that have set something for the session, for shards that come later.
     sets: Vec<Vec<u8>>,
-    /// Cursors, and the shards they are on.
+    /// Cursors over one shard's rows, and the shards they are on.
     cursors: HashMap<String, usize>,
+    /// Cursors over several shards.
+    held_cursors: HashMap<String, Cursor>,
     statements: HashMap<Box<[u8]>, Rc<Statement>>,
     portals: HashMap<Box<[u8]>, Portal>,
     /// What is reported to the session.
@@ -146,6 +150,7 @@ pub(super) fn lend(own: &Rc<Pool>, terms: Terms, begun: Option<Begun>, reported:
         is_doomed: false,
         sets: Vec::new(),
         cursors: HashMap::new(),
+        held_cursors: HashMap::new(),
         statements: HashMap::new(),
         portals: HashMap::new(),
         reported: reported.clone(),
@@ -200,6 +205,7 @@ impl Gather {
 
     async fn hear(&mut self, said: Said) -> Result<(), Halt> {
         let body = &said.body[..];
+        self.before = 0;
         match said.kind {
             b'S' => return self.sync().await,
             b'H' | b'd' | b'c' | b'f' => return Ok(()),
@@ -318,6 +324,9 @@ impl Gather {
     async fn describe(&mut self, body: &[u8]) -> Result<(), Halt> {
         let (statement, formats) = match Named::read(body).ok_or_else(malformed)? {
             Named::Statement(name) => (self.statement(name)?, None),
+            Named::Portal(name) if !self.portals.contains_key(name) => {
+                return self.describe_cursor(name).await;
+            }
             Named::Portal(name) => {
                 let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
                 (portal.statement.clone(), Some(portal.bound.results.clone()))

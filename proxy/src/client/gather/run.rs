@@ -88,6 +88,9 @@ impl Gather {
             return Ok(out);
         }
         self.check_status(text)?;
+        if let Some(done) = self.cursor(text, bound, is_simple)? {
+            return Ok(done);
+        }
         if script.statements == 1
             && let Some(done) = self.control(text, &script).await?
         {
@@ -168,6 +171,12 @@ impl Gather {
             return self.one_by_one(on, &job.statement.text).await;
         }
         self.join(on, begins).await?;
+        if super::block::names(&job.statement.text)
+            .first()
+            .is_some_and(|first| first == "declare")
+        {
+            return self.declare(on, job, reading, pieces).await;
+        }
         if job.writes {
             for &at in on {
                 if let Some(part) = &mut self.parts[at] {
@@ -293,6 +302,11 @@ impl Gather {
             "" | "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release"
         ) {
             *statement.told.borrow_mut() = Some(Told::default());
+            return Ok(());
+        }
+        if let Some(rows) = self.fetched(&words) {
+            let (types, rows) = (Vec::new(), Some(rows));
+            *statement.told.borrow_mut() = Some(Told { types, rows });
             return Ok(());
         }
         self.check_status(&statement.text)?;

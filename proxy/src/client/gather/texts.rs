@@ -46,7 +46,6 @@ impl Gather {
 
     /// Runs a text of one statement.
     pub(super) async fn run_text(&mut self, text: &[u8]) -> Result<Vec<u8>, Halt> {
-        self.before = 0;
         let done = self.run(&statement(text), &Rc::default(), true).await;
         match done {
             Ok(tag) if self.block.is_none() => self.end_implicit().await.map(|()| tag),
