@@ -298,3 +298,42 @@ fn an_extended_batch_is_one_transaction() {
     );
     world.assert_settled();
 }
+
+#[test]
+fn what_a_function_has_written_is_committed_everywhere_or_nowhere() {
+    let mut world = World::new();
+    // It marks the tenant; that there is one mark only is looked at when the transaction ends.
+    world.sharded.on_all(
+        "CREATE TABLE marks (tenant_id bigint, UNIQUE (tenant_id) DEFERRABLE INITIALLY DEFERRED);\
+         CREATE FUNCTION mark(bigint) RETURNS bigint LANGUAGE sql AS 'INSERT INTO marks VALUES ($1) RETURNING $1'",
+    );
+    let rules = RULES.replace("[sharding]\n", "[sharding]\nfunctions = [\"mark\"]\n");
+    world.proxy = world.sharded.config(&rules).start();
+    let marks = |world: &World| world.each("SELECT count(*) FROM marks");
+    world.sharded.shard(2).psql("INSERT INTO marks VALUES (2)");
+    let mut wire = world.wire();
+    wire.run("BEGIN");
+    for tenant in [1, 2, 3] {
+        wire.run(&format!("SELECT mark(id) FROM tenants WHERE id = {tenant}"));
+    }
+    assert_eq!(wire.sqlstate("COMMIT"), "23505");
+    assert_eq!(marks(&world), ["0", "0", "1", "0"]);
+    let text = "SELECT mark(id) FROM tenants WHERE id = 2; SELECT mark(id) FROM tenants WHERE id = 1";
+    assert_eq!(wire.sqlstate(text), "23505");
+    assert_eq!(marks(&world), ["0", "0", "1", "0"]);
+    let batch = Messages::new()
+        .once("SELECT count(*) FROM tenants", &[])
+        .once("SELECT mark(id) FROM tenants WHERE id = $1", &["1"])
+        .once("SELECT mark(id) FROM tenants WHERE id = $1", &["2"])
+        .sync();
+    let answer = wire.exchange(&batch);
+    assert!(
+        answer.iter().any(|line| line.starts_with("E ERROR 23505")),
+        "{answer:?}"
+    );
+    assert_eq!(marks(&world), ["0", "0", "1", "0"]);
+    world.sharded.shard(2).psql("DELETE FROM marks");
+    wire.run(text);
+    assert_eq!(marks(&world), ["0", "1", "1", "0"]);
+    world.assert_settled();
+}

@@ -6,7 +6,6 @@ use routing_rules::{Control, Script};
 use super::{Gather, Halt};
 use crate::fault::Fault;
 use crate::protocol::{reply, sqlstate};
-use crate::twophase::{Commit, Outcome, Participant};
 
 /// The client's transaction.
 pub(super) struct Block {
@@ -219,103 +218,6 @@ impl Gather {
         Ok(())
     }
 
-    /// Commits: in two phases if several shards have written; those that have only read just end.
-    async fn commit_parts(&mut self) -> Result<(), Halt> {
-        let is = |at: &usize, is: fn(&super::Part) -> bool| self.parts[*at].as_ref().is_some_and(is);
-        let open = (0..self.parts.len()).filter(|at| is(at, |part| part.in_block));
-        let (writers, readers): (Vec<usize>, Vec<usize>) = open.partition(|at| is(at, |part| part.writes));
-        let mut commit = Vec::new();
-        reply::query(&mut commit, b"COMMIT");
-        // First those that have nothing to lose: what fails here leaves nothing committed.
-        for at in readers {
-            if let Err(halt) = self.ends(at, &commit).await {
-                let mut rollback = Vec::new();
-                reply::query(&mut rollback, b"ROLLBACK");
-                for writer in writers {
-                    let _ = self.ends(writer, &rollback).await;
-                }
-                return Err(halt);
-            }
-        }
-        match writers[..] {
-            [] => Ok(()),
-            [only] => self.ends(only, &commit).await,
-            [_, _, ..] => self.commit_in_two_phases(&writers).await,
-        }
-    }
-
-    async fn commit_in_two_phases(&mut self, writers: &[usize]) -> Result<(), Halt> {
-        for &at in writers {
-            if let Some(part) = &mut self.parts[at] {
-                part.settle().await;
-            }
-        }
-        let doors = self.terms.doors();
-        let buffers = &self.terms.worker.buffers;
-        let (mut participants, mut places) = (Vec::new(), Vec::new());
-        for (at, part) in self.parts.iter_mut().enumerate() {
-            if let Some(part) = part.as_mut().filter(|_| writers.contains(&at)) {
-                // What it prepares is no session's from then on.
-                (part.in_block, part.writes) = (false, false);
-                places.push(at);
-                participants.push(Participant {
-                    shard: &self.terms.shards[at].name,
-                    server: &mut part.lease,
-                });
-            }
-        }
-        let commit = match Commit::new(participants) {
-            Ok(commit) => commit,
-            Err(fault) => {
-                for &at in writers {
-                    self.parts[at] = None;
-                }
-                return Err(Halt::of(&fault));
-            }
-        };
-        let report = commit.run(&doors, buffers).await;
-        for place in &report.lost {
-            self.parts[places[*place]] = None;
-        }
-        let is_pending = match &report.outcome {
-            Outcome::Committed { pending } | Outcome::Aborted { pending, .. } => !pending.is_empty(),
-            Outcome::Unknown => true,
-        };
-        if is_pending || !report.lost.is_empty() {
-            self.terms.worker.common.transactions.wanted.notify_one();
-        }
-        match report.fault {
-            Some(fault) => Err(Halt::of(&fault)),
-            None => Ok(()),
-        }
-    }
-
-    async fn ends(&mut self, at: usize, commit: &[u8]) -> Result<(), Halt> {
-        self.keeps_position = false;
-        self.send(at, commit, 1).await?;
-        let mut among = vec![at];
-        let mut was_rolled_back = false;
-        while let Some((at, header)) = self.next(&mut among).await? {
-            if let Some(part) = &self.parts[at] {
-                was_rolled_back |= header.kind == b'C' && part.body(header) == b"ROLLBACK\0";
-            }
-            self.consume(at, header);
-        }
-        if let Some(part) = &mut self.parts[at] {
-            (part.in_block, part.writes) = (false, false);
-        }
-        match was_rolled_back {
-            true => Err(Halt::of(&Fault::error(
-                sqlstate::IN_FAILED_TRANSACTION,
-                format!(
-                    "shard \"{}\" has rolled the transaction back",
-                    self.terms.shards[at].name
-                ),
-            ))),
-            false => Ok(()),
-        }
-    }
-
     /// Rolls back what is open on every shard, whatever they say to it.
     pub(super) async fn roll_back(&mut self) {
         let mut text = Vec::new();
@@ -329,7 +231,7 @@ impl Gather {
         self.drain().await;
         for part in &mut self.parts {
             if let Some(own) = part {
-                own.writes = false;
+                own.end_block();
                 if own.lease.backend.status != b'I' {
                     *part = None;
                 }

@@ -300,7 +300,7 @@ impl Gather {
             statement: &query,
             bound: &bound,
             is_simple: false,
-            writes: false,
+            ..job
         };
         let outer = self.kept.replace(Kept::default());
         match &reading.plan {

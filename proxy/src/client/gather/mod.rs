@@ -8,6 +8,7 @@
 //! To the session it is a server like any other, lent for as long as any other would be.
 
 mod block;
+mod commit;
 mod copied;
 mod course;
 mod cursors;

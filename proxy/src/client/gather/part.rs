@@ -21,6 +21,8 @@ pub(super) struct Part {
     pub in_block: bool,
     /// That transaction may have written.
     pub writes: bool,
+    /// It has run what is not proven to only read: it is asked at its end whether it wrote.
+    pub is_unproven: bool,
     /// It reads the rows of a COPY until it is told that there are no more.
     pub is_copying: bool,
     /// It may hold something of the session.
@@ -45,6 +47,7 @@ impl Part {
             owes: 0,
             in_block: false,
             writes: false,
+            is_unproven: false,
             is_copying: false,
             is_dirty: false,
             cancel: None,
@@ -112,6 +115,11 @@ impl Part {
     /// The frame that is here is dealt with.
     pub(super) fn consume(&mut self, header: Header, buffers: &Buffers) {
         self.lease.inbox.consume(header.total, buffers);
+    }
+
+    /// Its transaction is over.
+    pub(super) fn end_block(&mut self) {
+        (self.in_block, self.writes, self.is_unproven) = (false, false, false);
     }
 
     /// Has its statement cancelled, once.

@@ -239,10 +239,10 @@ impl Gather {
 
     /// A statement for one shard.
     pub(super) async fn relay(&mut self, at: usize, job: Job<'_>) -> Result<Vec<u8>, Halt> {
-        let begins = job.writes && !job.is_simple;
+        let begins = (job.writes || job.is_unproven) && !job.is_simple;
         self.join(&[at], begins).await?;
+        self.note_job(at, job);
         if let Some(part) = &mut self.parts[at] {
-            part.writes |= job.writes && part.in_block;
             // Who knows what it leaves.
             part.is_dirty |= job.writes;
         }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use routing_rules::{Effects, Pieces, Plan, Reading, ShardReason, Shards, TextKind, Values, read};
+use routing_rules::{Effects, Pieces, Plan, Reading, ShardReason, Shards, TextKind, Values, access, read};
 
 use super::block::complete;
 use super::rows::Kept;
@@ -36,6 +36,8 @@ pub(super) struct Job<'a> {
     pub is_simple: bool,
     /// It may write.
     pub writes: bool,
+    /// It is not proven to only read: a function in it may write.
+    pub is_unproven: bool,
 }
 
 impl Gather {
@@ -70,6 +72,7 @@ impl Gather {
             bound,
             is_simple,
             writes: false,
+            is_unproven: false,
         };
         if is_simple && text.starts_with(probe::QUESTION) {
             let home = self.home();
@@ -121,6 +124,8 @@ impl Gather {
             (None, Err(reason)) => return self.refuse(statement, reason).await,
         };
         let job = Job {
+            is_unproven: reading.kind != TextKind::Session
+                && !access(text, self.terms.lex, Some(&found.names)).is_read(),
             writes: match reading.kind {
                 TextKind::Write | TextKind::Everywhere | TextKind::CopyIn => true,
                 // EXPLAIN ANALYZE runs what it explains.
@@ -162,27 +167,24 @@ impl Gather {
             self.note_cursor(&job.statement.text, at);
             return self.relay(at, job).await;
         }
-        let begins = job.writes && !runs_alone(&job.statement.text);
-        if job.writes && !begins && (self.block.is_some() || self.is_implicit) {
+        let is_alone = job.writes && runs_alone(&job.statement.text);
+        let begins = (job.writes || job.is_unproven) && !is_alone;
+        if is_alone && (self.block.is_some() || self.is_implicit) {
             let text = "this statement can't run in a transaction block";
             return Err(Halt::of(&Fault::error(sqlstate::ACTIVE_TRANSACTION, text)));
         }
-        if job.writes && !begins {
+        if is_alone {
             return self.one_by_one(on, &job.statement.text).await;
         }
         self.join(on, begins).await?;
+        for &at in on {
+            self.note_job(at, job);
+        }
         if super::block::names(&job.statement.text)
             .first()
             .is_some_and(|first| first == "declare")
         {
             return self.declare(on, job, reading, pieces).await;
-        }
-        if job.writes {
-            for &at in on {
-                if let Some(part) = &mut self.parts[at] {
-                    part.writes |= part.in_block;
-                }
-            }
         }
         match (reading.kind, &reading.plan) {
             (TextKind::Everywhere, _) => self.first_of(on, &job.statement.text).await,
@@ -208,6 +210,14 @@ impl Gather {
                 );
                 self.concatenate(on, job, &messages, false).await
             }
+        }
+    }
+
+    /// What a shard's transaction may have done.
+    pub(super) fn note_job(&mut self, at: usize, job: Job<'_>) {
+        if let Some(part) = self.parts[at].as_mut().filter(|part| part.in_block) {
+            part.writes |= job.writes;
+            part.is_unproven |= job.is_unproven;
         }
     }
 
