@@ -42,6 +42,8 @@ pub struct Column {
     pub type_oid: u32,
     /// Does it have a collation that is not its type's own, or not the database's?
     pub has_own_collation: bool,
+    /// Is it computed from others? COPY leaves it out.
+    pub is_generated: bool,
 }
 
 impl Tables {

@@ -37,6 +37,7 @@ fn tables() -> Tables {
             name: name.into(),
             type_oid: 20,
             has_own_collation: false,
+            is_generated: false,
         };
         tables.add(Table {
             schema: "public".into(),

@@ -72,6 +72,7 @@ fn tables() -> Tables {
             name: name.into(),
             type_oid,
             has_own_collation: false,
+            is_generated: false,
         };
         tables.add(Table {
             schema: "public".into(),

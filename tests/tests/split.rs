@@ -53,6 +53,7 @@ fn tables(key_oid: u32) -> Tables {
         name: name.into(),
         type_oid,
         has_own_collation: false,
+        is_generated: false,
     };
     tables.add(Table {
         schema: "public".into(),

@@ -6,7 +6,7 @@ use routing_rules::{Column, Table, TableKind, Tables};
 use crate::server::ask::{AskFault, Asker, Row};
 
 /// Asks for the relations behind the one with this OID, by OID: its own, its schema, name, kind, and its columns, each as
-/// `name \x01 type \x01 has a collation of its own`, with \x02 between them. A domain's type is its base type.
+/// `name \x01 type \x01 has a collation of its own \x01 is generated`, with \x02 between them. A domain's type is its base type.
 const TABLES_QUERY: &str = r"
 WITH RECURSIVE page AS (
     SELECT c.oid, n.nspname, c.relname, c.relkind
@@ -24,7 +24,8 @@ SELECT s.oid, s.nspname, s.relname, s.relkind, (
         SELECT pg_catalog.string_agg(pg_catalog.concat(a.attname, E'\x01', COALESCE((
                 SELECT b.based_on FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.based_on
                     WHERE b.type = a.atttypid AND t.typtype <> 'd'), a.atttypid), E'\x01',
-                CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation THEN 't' ELSE 'f' END),
+                CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation THEN 't' ELSE 'f' END, E'\x01',
+                CASE WHEN a.attgenerated <> '' THEN 't' ELSE 'f' END),
                 E'\x02' ORDER BY a.attnum)
             FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
             WHERE a.attrelid = s.oid AND a.attnum > 0 AND NOT a.attisdropped)
@@ -93,11 +94,13 @@ fn read(row: &Row) -> Option<(String, Table)> {
 
 fn column(text: &str) -> Option<Column> {
     let mut parts = text.split('\u{1}');
-    let (name, type_oid, own) = (parts.next()?, parts.next()?, parts.next()?);
+    let mut next = || parts.next();
+    let (name, type_oid, own, generated) = (next()?, next()?, next()?, next()?);
     Some(Column {
         name: name.into(),
         type_oid: type_oid.parse().ok()?,
         has_own_collation: own == "t",
+        is_generated: generated == "t",
     })
     .filter(|_| parts.next().is_none())
 }
@@ -114,19 +117,19 @@ mod tests {
             "public",
             "orders",
             "r",
-            "id\u{1}20\u{1}f\u{2}note\u{1}25\u{1}t",
+            "id\u{1}20\u{1}f\u{1}f\u{2}note\u{1}25\u{1}t\u{1}t",
         ]);
         let (oid, table) = read(&good).expect("a table");
         assert_eq!((oid.as_str(), table.kind), ("16385", TableKind::Table));
         assert_eq!(table.column("note"), Some(1));
-        assert!(table.columns[1].has_own_collation);
+        assert!(table.columns[1].has_own_collation && table.columns[1].is_generated);
         let mut empty = row(&["16386", "public", "nothing", "v"]);
         empty.push(None);
         assert_eq!(read(&empty).map(|(_, table)| table.columns.len()), Some(0));
         for wrong in [
             row(&[]),
             row(&["1", "s", "t", "r", "id"]),
-            row(&["1", "s", "t", "r", "id\u{1}x\u{1}f"]),
+            row(&["1", "s", "t", "r", "id\u{1}x\u{1}f\u{1}f"]),
         ] {
             assert_eq!(read(&wrong), None, "{wrong:?}");
         }

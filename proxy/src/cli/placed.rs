@@ -155,6 +155,7 @@ fn assumed(sharding: &Sharding, name: &str) -> Table {
             name: sharding.column.clone(),
             type_oid,
             has_own_collation: false,
+            is_generated: false,
         }],
     }
 }

@@ -87,10 +87,11 @@ fn compare_reached(sharding: &Sharding, reached: &[Reached]) -> usize {
 fn described(tables: &Tables) -> BTreeMap<String, String> {
     let column = |column: &routing_rules::Column| {
         format!(
-            "{}:{}:{}",
+            "{}:{}:{}:{}",
             column.name,
             known_type(column.type_oid),
-            column.has_own_collation
+            column.has_own_collation,
+            column.is_generated
         )
     };
     let one = |table: &Table| {

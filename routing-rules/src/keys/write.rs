@@ -8,7 +8,7 @@ use sqlparser::ast::{
 
 use super::classes::Class;
 use super::query::Read;
-use super::read::{Found, Reader, columns};
+use super::read::{Found, Reader};
 use super::reason::Reason;
 use super::scope::{Entry, Env, Level, Outputs, names, strip};
 use super::spread::{LevelNode, Node, Side};
@@ -452,11 +452,11 @@ impl<'c> Reader<'c> {
         let Found::Keyed(column, table) = found else {
             return Ok((node, None));
         };
+        // Generated columns are not copied.
+        let all = table.map_or(&[][..], |table| &table.columns);
+        let mut copied = all.iter().filter(|own| !own.is_generated);
         let at = match listed.is_empty() {
-            true => columns(table, None)
-                .columns
-                .iter()
-                .position(|(name, _)| name == column),
+            true => copied.position(|own| &*own.name == column),
             false => listed.iter().position(|name| name == column),
         };
         match (used, at) {

@@ -45,6 +45,7 @@ pub fn tables() -> Tables {
             name: name.into(),
             type_oid,
             has_own_collation: false,
+            is_generated: false,
         });
         tables.add(Table {
             schema: schema.into(),

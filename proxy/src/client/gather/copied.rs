@@ -2,12 +2,11 @@
 
 use routing_rules::{CopyError, CopyOptions, CopySplitter, Goes, Pieces, Reading};
 
-use super::block::complete;
+use super::rows::sum_of;
 use super::run::Job;
 use super::{Gather, Halt};
 use crate::fault::Fault;
 use crate::protocol::merge::copies::{Form, TRAILER, kept};
-use crate::protocol::merge::tags;
 use crate::protocol::message::cstr;
 use crate::protocol::reply;
 use crate::protocol::sqlstate::{self, SqlState};
@@ -67,7 +66,7 @@ impl Gather {
             reply::frame(&mut self.line.out, b'd', |out| out.extend_from_slice(&TRAILER));
         }
         reply::frame(&mut self.line.out, b'c', |_| ());
-        summed(&tags)
+        sum_of(tags.iter().map(Vec::as_slice))
     }
 
     /// COPY FROM: each shard gets its own rows, as they come.
@@ -113,7 +112,7 @@ impl Gather {
             }
             self.consume(at, header);
         }
-        summed(&tags)
+        sum_of(tags.iter().map(Vec::as_slice))
     }
 
     /// Waits until every shard reads rows, and tells the client.
@@ -138,7 +137,7 @@ impl Gather {
                     // The key was found by its place among all columns: they must be all that come.
                     if listed.is_none() && Some(usize::from(count)) != self.columns_of(reading) {
                         return Err(Halt::refused(
-                            "COPY into a table with generated columns needs a list of columns",
+                            "COPY into a table whose columns are others than pgshunt has seen needs a list of columns",
                         ));
                     }
                 }
@@ -154,12 +153,13 @@ impl Gather {
         Ok(())
     }
 
-    /// How many columns the one table of a reading is known to have.
+    /// How many columns of the one table of a reading are known to be copied.
     fn columns_of(&self, reading: &Reading) -> Option<usize> {
         let found = self.terms.catalogued.tables()?;
         let name = &reading.bounds.first()?.table;
         let tables = found.tables.as_ref()?.named(name);
-        tables.first().map(|table| table.columns.len())
+        let columns = &tables.first()?.columns;
+        Some(columns.iter().filter(|column| !column.is_generated).count())
     }
 
     /// Passes on what the client sends until it ends.
@@ -260,17 +260,6 @@ impl Gather {
 
 /// Rows that are sent to a shard together, in bytes.
 const TOGETHER: usize = 32 * 1024;
-
-fn summed(tags: &[Vec<u8>]) -> Result<Vec<u8>, Halt> {
-    let tags = tags.iter().map(|tag| tag.strip_suffix(b"\0").unwrap_or(tag));
-    match tags::sum(tags) {
-        Some(tag) => Ok(complete(&tag)),
-        None => Err(Halt::of(&Fault::error(
-            sqlstate::INTERNAL,
-            "the shards have done different things",
-        ))),
-    }
-}
 
 /// Data that can't be split.
 fn misplaced(error: &CopyError) -> Halt {

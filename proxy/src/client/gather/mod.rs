@@ -13,6 +13,7 @@ mod copied;
 mod course;
 mod cursors;
 mod finished;
+mod inserted;
 mod join;
 mod line;
 mod merged;

@@ -1,7 +1,5 @@
 //! Rows of several shards in any order, a statement for one shard, and one that is the same on all.
 
-use routing_rules::{Reading, Values};
-
 use super::block::complete;
 use super::part::NoFrame;
 use super::run::Job;
@@ -42,19 +40,26 @@ impl Kept {
             self.at += header.total;
             count += 1;
         }
-        let is_select = self
-            .tag
-            .get(frame::HEADER..)
-            .is_some_and(|tag| tag.starts_with(b"SELECT"));
-        match (count == rows_max, is_select) {
+        match count == rows_max {
             // As a PostgreSQL, it does not look whether there are more.
-            (true, _) => reply::frame(out, b's', |_| ()),
-            (false, true) => out.extend_from_slice(&complete(format!("SELECT {count}").as_bytes())),
-            (false, false) => out.extend_from_slice(&self.tag),
+            true => reply::frame(out, b's', |_| ()),
+            false => out.extend_from_slice(&with_count(&self.tag, count)),
         }
         if self.at == self.bytes.len() {
             (self.bytes, self.at) = (Vec::new(), 0);
         }
+    }
+}
+
+/// A CommandComplete with this number of rows, if it has one: that of the rows that were fetched last.
+fn with_count(tag: &[u8], count: usize) -> Vec<u8> {
+    let body = tag.get(frame::HEADER..).and_then(|body| body.strip_suffix(b"\0"));
+    let words = body.and_then(|body| std::str::from_utf8(body).ok()?.rsplit_once(' '));
+    match words {
+        Some((words, number)) if number.bytes().all(|digit| digit.is_ascii_digit()) => {
+            complete(format!("{words} {count}").as_bytes())
+        }
+        Some(_) | None => tag.to_vec(),
     }
 }
 
@@ -129,23 +134,10 @@ impl Gather {
     ) -> Result<Vec<u8>, Halt> {
         let mut among = on.to_vec();
         let mut first: Option<Description> = None;
-        let told = job.told();
         let mut tags: Vec<(usize, Vec<u8>)> = Vec::new();
         while let Some((at, header)) = self.next(&mut among).await? {
             match header.kind {
-                b'T' => {
-                    let description = self.description(at, header)?;
-                    if told.as_ref().is_some_and(|told| !told.fits(&description)) {
-                        return Err(changed());
-                    }
-                    match &first {
-                        None if job.is_simple => description.write(self.rows_out(), &Default::default()),
-                        None => {}
-                        Some(first) if !first.fits(&description) => return Err(self.unlike(at)),
-                        Some(_) => {}
-                    }
-                    first.get_or_insert(description);
-                }
+                b'T' => self.describes(at, header, job, &mut first)?,
                 b'D' => {
                     let passes = !is_one || at == on[0];
                     self.pass_rows(at, passes).await?;
@@ -162,14 +154,7 @@ impl Gather {
             self.consume(at, header);
         }
         let tags = tags.iter().filter(|(at, _)| !is_one || *at == on[0]);
-        let tags = tags.map(|(_, tag)| tag.strip_suffix(b"\0").unwrap_or(tag));
-        match tags::sum(tags) {
-            Some(tag) => Ok(complete(&tag)),
-            None => Err(Halt::of(&Fault::error(
-                sqlstate::INTERNAL,
-                "the shards have done different things",
-            ))),
-        }
+        sum_of(tags.map(|(_, tag)| &tag[..]))
     }
 
     /// Passes the rows that are here.
@@ -336,33 +321,6 @@ impl Gather {
         }
         Ok(complete(b"EXPLAIN"))
     }
-
-    /// INSERT of rows of several shards: each gets its own.
-    pub(super) async fn insert(
-        &mut self,
-        on: &[usize],
-        job: Job<'_>,
-        reading: &Reading,
-        values: &Values<'_>,
-    ) -> Result<Vec<u8>, Halt> {
-        let sharding = self.terms.sharding.clone();
-        let parts = match reading.split_insert(&sharding, values) {
-            Some(Ok(parts)) => parts,
-            Some(Err(reason)) => return self.refuse(job.statement, reason).await,
-            None => return Err(Halt::refused("INSERT of rows of several shards in this form")),
-        };
-        self.keeps_position = false;
-        let types = job.statement.types_for_shards();
-        for part in &parts {
-            let Some(at) = self.terms.place(&part.shard).filter(|at| on.contains(at)) else {
-                return Err(Halt::refused("INSERT of rows of several shards in this form"));
-            };
-            let (bound, types) = job.bound.picked(&part.parameters, &types);
-            let messages = bound.messages(part.text.as_bytes(), &types, &job.bound.results);
-            self.send(at, &messages, 1).await?;
-        }
-        self.gathered(on, job, false).await
-    }
 }
 
 impl Job<'_> {
@@ -372,6 +330,17 @@ impl Job<'_> {
             true => None,
             false => self.statement.told.borrow().as_ref()?.rows.clone(),
         }
+    }
+}
+
+/// The CommandComplete of what several shards have done, of theirs.
+pub(super) fn sum_of<'t>(tags: impl Iterator<Item = &'t [u8]>) -> Result<Vec<u8>, Halt> {
+    match tags::sum(tags.map(|tag| tag.strip_suffix(b"\0").unwrap_or(tag))) {
+        Some(tag) => Ok(complete(&tag)),
+        None => Err(Halt::of(&Fault::error(
+            sqlstate::INTERNAL,
+            "the shards have done different things",
+        ))),
     }
 }
 

@@ -294,10 +294,10 @@ impl Client {
         let placed = Placed::Target;
         let sets_ours = || mentions(self.inbox.bytes(), b"pgshunt.");
         if is_free
-            && !sets_ours()
             && self.target().is_some()
             && self.lease.is_none()
             && !self.session.has_begun()
+            && !sets_ours()
         {
             // Whoever names a shard knows what is there.
             let noted = Noted {
@@ -387,7 +387,7 @@ impl Client {
         }
         let parameters = spoken.parameters();
         noted.lacks_values = spoken.bound.is_none();
-        let heard = Heard::of(spoken.text, ground.readings.lex());
+        let heard = Heard::of(spoken.text, read.reading.statements, ground.readings.lex());
         noted.heard.add(heard);
         let set = self
             .sets(spoken, &read, &parameters, reads)

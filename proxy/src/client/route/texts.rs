@@ -79,10 +79,11 @@ pub(super) struct Heard {
 }
 
 impl Heard {
-    pub fn of(text: &[u8], lex: Lex) -> Heard {
+    /// `statements`: so many there are in the text.
+    pub fn of(text: &[u8], statements: usize, lex: Lex) -> Heard {
         let mut heard = Heard::default();
         let text = text.trim_ascii_start();
-        if !text.contains(&b';') && !text.starts_with(b"/*") && !text.starts_with(b"--") {
+        if statements < 2 && !text.starts_with(b"/*") && !text.starts_with(b"--") {
             heard.hear(text);
         } else if let Ok(pieces) = cut(text, lex) {
             for range in pieces.statements() {
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn what_must_be_heard_is_found_within_a_text() {
         let heard = |text: &str| {
-            let heard = Heard::of(text.as_bytes(), Lex::default());
+            let heard = Heard::of(text.as_bytes(), text.split("; ").count(), Lex::default());
             let said: Vec<String> = heard
                 .said
                 .iter()
