@@ -17,7 +17,9 @@ impl Ground<'_> {
     /// Places one execution of a text, statement by statement where no shard can run the whole of it.
     pub fn place_text(&self, read: &Read<'_>, parameters: &[Parameter<'_>]) -> Place {
         match self.place(read, parameters) {
-            whole @ (Place::Refused(_) | Place::Several(_)) if read.reading.statements > 1 => {
+            whole @ (Place::Refused(_) | Place::Beyond(_) | Place::Several(_))
+                if read.reading.statements > 1 =>
+            {
                 self.each(read, whole)
             }
             place => place,
@@ -48,6 +50,8 @@ impl Ground<'_> {
             };
             all = match (all, self.place(&read, &[])) {
                 (_, Place::Refused(fault)) => return Place::Refused(fault),
+                // Whoever has the rows of all shards must run all of it.
+                (_, Place::Beyond(reason)) | (Place::Beyond(reason), _) => return Place::Beyond(reason),
                 (all, Place::Anywhere) => all,
                 (Place::Anywhere, one) => one,
                 (Place::Shard(one), Place::Shard(other)) if one == other => Place::Shard(one),
