@@ -118,6 +118,10 @@ impl Sharded {
                 &format!("postgres://postgres@127.0.0.1:{}/{}", door.port, door.database),
             ]);
         }
+        // Roles are the whole cluster's, which other tests share: two setups at once would change them under each other.
+        let place = std::env::temp_dir().join("pgshunt-tests-setup.lock");
+        let turn = std::fs::File::create(place).expect("a file");
+        turn.lock().expect("a turn");
         let made = setup
             .env("PGSHUNT_CONTROL_PASSWORD", PASSWORD)
             .output()

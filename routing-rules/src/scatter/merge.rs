@@ -148,6 +148,7 @@ fn count(reader: &Reader<'_>, range: Option<Range<usize>>) -> Result<Option<Coun
         return Ok(None);
     };
     let pieces = reader.pieces;
+    let range = cast_off(pieces, range);
     match (range.len(), pieces.all.get(range.start).map(|piece| piece.2)) {
         (1, Some(Kind::Literal(number))) => Ok(Some(Count::Literal(number))),
         (1, Some(Kind::Parameter)) => match pieces.text(range.start)[1..].parse() {
@@ -156,6 +157,22 @@ fn count(reader: &Reader<'_>, range: Option<Range<usize>>) -> Result<Option<Coun
         },
         (1, Some(Kind::Word)) if matches!(&*lower(pieces, range.start), "all" | "null") => Ok(None),
         _ => Err("a computed LIMIT or OFFSET".into()),
+    }
+}
+
+/// A parameter without a cast to a whole number, which some programs give it.
+fn cast_off(pieces: &Pieces<'_>, range: Range<usize>) -> Range<usize> {
+    let is_parameter = pieces.all.get(range.start).map(|piece| piece.2) == Some(Kind::Parameter);
+    if !is_parameter || !(2..=4).contains(&range.len()) {
+        return range;
+    }
+    let cast: String = (range.start + 1..range.end)
+        .map(|place| lower(pieces, place))
+        .collect();
+    // Words of the grammar, whatever types there are.
+    match matches!(&*cast, "::integer" | "::int" | "::bigint" | "::smallint") {
+        true => range.start..range.start + 1,
+        false => range,
     }
 }
 
