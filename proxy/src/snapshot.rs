@@ -181,6 +181,8 @@ pub struct Database {
     pub sharding: Option<Arc<routing_rules::Sharding>>,
     /// What answers are kept; `None`: none.
     pub cache: Option<routing_rules::cache::Rules>,
+    /// For whom answers are fetched in advance.
+    pub warm: Vec<Warm>,
     /// What answers where the shards together can't.
     pub coordinator: Option<Arc<Coordinator>>,
 }
@@ -261,6 +263,19 @@ impl Control {
         };
         shards.iter().map(door).collect()
     }
+}
+
+/// For whom a database's answers are fetched in advance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warm {
+    /// The role.
+    pub role: String,
+    /// Its password at pgshunt's door.
+    pub password: Option<SecretText>,
+    /// Each `pgshunt.tenant` it is done for; empty: once, without.
+    pub tenants: Vec<String>,
+    /// What the sessions say at startup: names and values.
+    pub settings: Vec<(String, String)>,
 }
 
 /// One role of a database, with settings of its own.

@@ -18,8 +18,10 @@ pub mod parity;
 pub mod programs;
 pub mod proxy;
 pub mod redis;
+pub mod redis_cluster;
 pub mod shard;
 pub mod sharded;
+pub mod sharing;
 pub mod span;
 pub mod ways;
 pub mod wire;
@@ -32,6 +34,7 @@ pub use frame::Frame;
 pub use messages::Messages;
 pub use proxy::{Config, Proxy};
 pub use redis::Redis;
+pub use redis_cluster::RedisCluster;
 pub use wire::Wire;
 
 /// Longer than anything here takes, even on a busy machine. A test that waits this long has failed.

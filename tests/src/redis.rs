@@ -25,6 +25,9 @@ pub struct Redis {
 /// What `AUTH` wants.
 pub const REDIS_PASSWORD: &str = "a password for redis";
 
+/// What `AUTH` wants of who asks a sentinel.
+pub const SENTINEL_PASSWORD: &str = "another for sentinels";
+
 /// What answers are sealed with.
 pub const REDIS_SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -39,7 +42,12 @@ impl Redis {
     #[track_caller]
     pub fn with(arguments: impl FnOnce(u16) -> Vec<String>) -> Redis {
         let scratch = Scratch::new("redis").expect("a folder");
-        for (name, secret) in [("secret", REDIS_SECRET), ("password", REDIS_PASSWORD)] {
+        let secrets = [
+            ("secret", REDIS_SECRET),
+            ("password", REDIS_PASSWORD),
+            ("sentinel", SENTINEL_PASSWORD),
+        ];
+        for (name, secret) in secrets {
             let path = scratch.path().join(name);
             fs::write(&path, secret).expect("a file");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
@@ -88,6 +96,11 @@ impl Redis {
         }
     }
 
+    /// Does it run?
+    pub fn is_there(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// `[redis]` of a configuration.
     pub fn section(&self) -> String {
         self.section_with(&format!("redis://127.0.0.1:{}/1", self.port))
@@ -102,13 +115,22 @@ impl Redis {
         )
     }
 
+    /// The same with another address, of sentinels that want a password.
+    pub fn section_of_sentinels(&self, url: &str) -> String {
+        let folder = self.scratch.path().display();
+        format!(
+            "{}sentinel_password_file = \"{folder}/sentinel\"\n",
+            self.section_with(url)
+        )
+    }
+
     /// A sentinel that watches over this one as `main`. Killed when dropped.
     #[track_caller]
     pub fn sentinel(&self) -> Sentinel {
         let port = free_port();
         let path = self.scratch.path().join(format!("sentinel{port}.conf"));
         let text = format!(
-            "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 1\nsentinel auth-pass main \"{REDIS_PASSWORD}\"\n\
+            "port {port}\nbind 127.0.0.1\nrequirepass \"{SENTINEL_PASSWORD}\"\nsentinel monitor main 127.0.0.1 {} 1\nsentinel auth-pass main \"{REDIS_PASSWORD}\"\n\
              sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n",
             self.port
         );

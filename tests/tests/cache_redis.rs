@@ -3,99 +3,26 @@
 use std::time::{Duration, Instant};
 
 use pgshunt_tests::redis::{REDIS_PASSWORD, REDIS_SECRET};
-use pgshunt_tests::shard::Shard;
-use pgshunt_tests::{Proxy, Redis, Wire, until};
-
-/// Writes from elsewhere are followed, for two seconds at most.
-const RULES: &str = "[cache]\n[[cache.class]]\nname = \"all\"\ntables = [\"*\"]\nttl = \"1min\"\n";
-
-const READ: &str = "SELECT v FROM t WHERE id = 3";
-
-fn shard_with_rows() -> Shard {
-    let shard = Shard::made(&[("wal_level", "logical")], &[]);
-    let mut direct = shard.database.door().wire();
-    direct.run("CREATE TABLE t (id int PRIMARY KEY, v text)");
-    direct.run("INSERT INTO t SELECT n, 'v' || n FROM generate_series(1, 10) AS n");
-    shard
-}
-
-fn start(shard: &Shard, redis: &Redis) -> Proxy {
-    shard.config().rules(RULES).section(&redis.section()).start()
-}
-
-/// The row of SHOW CACHE that is of the whole database.
-fn shown(proxy: &Proxy) -> Vec<String> {
-    let rows = proxy.console().wire().rows("SHOW CACHE");
-    let row = rows.iter().find(|row| row.split('|').nth(1) == Some("*"));
-    row.map(|row| row.split('|').map(str::to_owned).collect())
-        .unwrap_or_default()
-}
-
-/// Columns of SHOW CACHE.
-const STATE: usize = 2;
-const REDIS: usize = 17;
-const HITS: usize = 18;
-const STORED: usize = 19;
-const FOREIGN: usize = 20;
-
-fn number(proxy: &Proxy, column: usize) -> u64 {
-    shown(proxy)[column].parse().expect("a number")
-}
-
-/// Waits until the cache answers and Redis is there.
-#[track_caller]
-fn ready(wire: &mut Wire, proxy: &Proxy) {
-    until("the cache to share", || {
-        wire.rows(READ);
-        let row = shown(proxy);
-        !row.is_empty() && row[STATE] == "answers" && row[REDIS] == "shared"
-    });
-}
-
-/// Runs the statement until its answer lies in Redis.
-#[track_caller]
-fn stored(wire: &mut Wire, proxy: &Proxy, redis: &Redis, sql: &str) {
-    let before = number(proxy, STORED);
-    until("the answer to lie in Redis", || {
-        wire.run("SET pgshunt.cache = 'refresh'");
-        wire.rows(sql);
-        wire.run("SET pgshunt.cache = 'auto'");
-        number(proxy, STORED) > before && !redis.answers().is_empty()
-    });
-}
-
-fn said(wire: &mut Wire) -> String {
-    let route = wire.rows("SHOW pgshunt.last_route");
-    route[0].split('|').nth(4).unwrap_or_default().to_owned()
-}
-
-/// Two pgshunts in front of one database, both ready.
-fn two(shard: &Shard, redis: &Redis) -> ([Proxy; 2], [Wire; 2]) {
-    let proxies = [start(shard, redis), start(shard, redis)];
-    let mut wires = [0, 1].map(|one: usize| proxies[one].door(&shard.database).wire());
-    for (wire, proxy) in wires.iter_mut().zip(&proxies) {
-        ready(wire, proxy);
-    }
-    (proxies, wires)
-}
+use pgshunt_tests::sharing::{
+    FOREIGN, HITS, READ, REDIS, STORED, config, number, ready, said, shard_with_rows, shown, stored, two,
+};
+use pgshunt_tests::{Redis, until};
 
 #[test]
 fn what_one_asked_another_is_answered_by() {
     let (shard, redis) = (shard_with_rows(), Redis::start());
-    let ([one, other], [mut asks, mut listens]) = two(&shard, &redis);
+    let ([one, other], [mut asks, mut listens]) = two(&shard, &redis.section());
     let mut tries = 0;
     // What was heard of late makes an answer old: then it is stored again.
     until("an answer of the other one's", || {
         // Another text each time: what the other keeps itself it does not look for.
         tries += 1;
         let sql = &format!("SELECT id, v FROM t WHERE id < 4 AND {tries} > 0 ORDER BY id");
-        stored(&mut asks, &one, &redis, sql);
+        stored(&mut asks, &one, sql);
         let before = number(&other, HITS);
         let direct = shard.database.door().wire().extended(sql, &[]);
         assert_eq!(listens.extended(sql, &[]), direct);
-        let was_shared = number(&other, HITS) > before && said(&mut listens) == "hit";
-        redis.say(&[b"FLUSHALL"]);
-        was_shared
+        number(&other, HITS) > before && said(&mut listens) == "hit"
     });
     // Nothing of the question or its answer is in a name; nothing secret is in a log.
     for proxy in [&one, &other] {
@@ -110,9 +37,9 @@ fn what_one_asked_another_is_answered_by() {
 #[test]
 fn a_write_through_one_makes_the_others_answers_old() {
     let (shard, redis) = (shard_with_rows(), Redis::start());
-    let ([one, other], [mut writes, mut reads]) = two(&shard, &redis);
+    let ([one, other], [mut writes, mut reads]) = two(&shard, &redis.section());
     for round in 0..5 {
-        stored(&mut writes, &one, &redis, READ);
+        stored(&mut writes, &one, READ);
         reads.rows(READ);
         writes.run(&format!("UPDATE t SET v = 'r{round}' WHERE id = 3"));
         assert_eq!(writes.rows(READ), [format!("r{round}")], "its own write");
@@ -134,10 +61,10 @@ fn a_write_through_one_makes_the_others_answers_old() {
 #[test]
 fn what_lies_there_and_is_not_ours_is_a_miss() {
     let (shard, redis) = (shard_with_rows(), Redis::start());
-    let proxy = start(&shard, &redis);
+    let proxy = config(&shard, &redis.section()).start();
     let mut wire = proxy.door(&shard.database).wire();
     ready(&mut wire, &proxy);
-    stored(&mut wire, &proxy, &redis, READ);
+    stored(&mut wire, &proxy, READ);
     let name = redis.answers().remove(0);
     let sealed = match redis.say(&[b"GET", &name]) {
         pgshunt::cache::redis::resp::Reply::Bulk(Some(sealed)) => sealed,
@@ -185,7 +112,7 @@ fn what_lies_there_and_is_not_ours_is_a_miss() {
 #[test]
 fn a_redis_that_is_slow_or_gone_is_a_miss() {
     let (shard, mut redis) = (shard_with_rows(), Redis::start());
-    let proxy = start(&shard, &redis);
+    let proxy = config(&shard, &redis.section()).start();
     let mut wire = proxy.door(&shard.database).wire();
     ready(&mut wire, &proxy);
     redis.say(&[b"CLIENT", b"PAUSE", b"5000", b"ALL"]);
@@ -208,7 +135,7 @@ fn a_redis_that_is_slow_or_gone_is_a_miss() {
     assert_eq!(wire.rows(READ), ["gone"]);
     redis.again();
     ready(&mut wire, &proxy);
-    stored(&mut wire, &proxy, &redis, READ);
+    stored(&mut wire, &proxy, READ);
     assert!(proxy.log().contains("answers are not shared"));
 }
 
@@ -227,7 +154,7 @@ fn nobody_reads_what_was_before_a_write_it_may_know_of() {
         .door()
         .wire()
         .run("CREATE TABLE n (id int PRIMARY KEY, n int); INSERT INTO n VALUES (1, 0)");
-    let (proxies, mut wires) = two(&shard, &redis);
+    let (proxies, mut wires) = two(&shard, &redis.section());
     let mut direct = shard.database.door().wire();
     // When each number was acknowledged.
     let mut written = vec![Instant::now()];

@@ -1,7 +1,7 @@
 //! The ways to Redis: in TLS, and where sentinels say which of several is the master.
 
 use pgshunt_tests::certificates::Certificates;
-use pgshunt_tests::redis::REDIS_PASSWORD;
+use pgshunt_tests::redis::{REDIS_PASSWORD, SENTINEL_PASSWORD};
 use pgshunt_tests::shard::Shard;
 use pgshunt_tests::{Proxy, Redis, Wire, until};
 
@@ -115,16 +115,18 @@ fn sentinels_say_who_the_master_is_now() {
     let proxy = shard
         .config()
         .rules(RULES)
-        .section(&first.section_with(&url))
+        .section(&first.section_of_sentinels(&url))
         .start();
     let mut wire = proxy.door(&shard.database).wire();
     stores(&mut wire, &proxy);
+    assert!(!proxy.log().contains(SENTINEL_PASSWORD));
     assert!(!first.answers().is_empty());
     // The sentinel looks for replicas every ten seconds.
     until("the sentinel to know the replica", || {
         use std::io::{Read, Write};
         let mut line = std::net::TcpStream::connect(("127.0.0.1", sentinel.port)).expect("the sentinel");
-        line.write_all(b"SENTINEL REPLICAS main\r\n").expect("sent");
+        let words = format!("AUTH \"{SENTINEL_PASSWORD}\"\r\nSENTINEL REPLICAS main\r\n");
+        line.write_all(words.as_bytes()).expect("sent");
         let mut told = [0; 4096];
         let read = line.read(&mut told).expect("told");
         told[..read]

@@ -33,6 +33,7 @@ impl Drop for Heard {
             .filter_map(|at| heard.shard(at))
             .for_each(OfShard::lose_writes);
         self.cache.shared.close();
+        self.cache.shared.marks.settle();
         self.cache.generations.untold.is_wanted(false);
     }
 }
@@ -102,6 +103,9 @@ fn begin(common: &Arc<Common>, name: &str, cache: &Arc<Cache>) -> Option<Heard> 
             ear.clone(),
             settings.clone(),
         )));
+    }
+    if tasks.is_empty() {
+        cache.generations.untold.is_wanted(false);
     }
     for ear in ears {
         tasks.push(tokio::task::spawn_local(ear.clone().hear_rights()));

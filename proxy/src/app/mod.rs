@@ -10,6 +10,7 @@ pub mod notify;
 pub mod recovery;
 pub mod reload;
 pub mod topology;
+pub mod warming;
 pub mod watch;
 
 use std::fmt;
@@ -109,6 +110,7 @@ async fn oversee(parts: build::Parts, source: Source, log: Log) -> Result<(), St
     tokio::task::spawn_local(names::serve(common.clone()));
     tokio::task::spawn_local(caching::serve(common.clone()));
     tokio::task::spawn_local(coordinating::serve(common.clone()));
+    tokio::task::spawn_local(warming::serve(common.clone()));
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| tokio::task::spawn_local(accept::accept(listener, common.clone())))

@@ -9,6 +9,10 @@ use crate::metrics::CacheRow;
 pub struct Counts {
     /// Of each class.
     pub classes: Box<[OfClass]>,
+    /// Answers fetched in advance, and kept.
+    pub warmed: AtomicU64,
+    /// Answers that could not be fetched in advance, or were not kept.
+    pub unwarmed: AtomicU64,
     refusals: [AtomicU64; REFUSALS.len()],
 }
 
@@ -71,6 +75,8 @@ impl Counts {
     pub fn new(classes: usize) -> Self {
         Counts {
             classes: (0..classes).map(|_| OfClass::default()).collect(),
+            warmed: AtomicU64::new(0),
+            unwarmed: AtomicU64::new(0),
             refusals: Default::default(),
         }
     }

@@ -101,9 +101,9 @@ impl Ear {
         if asker.as_ref().is_none_or(Asker::is_broken) {
             *asker = Some(self.connect(&target).await?);
         }
-        let Some(asker) = asker else { return Ok(()) };
+        let Some(looking) = asker else { return Ok(()) };
         let sent = Instant::now();
-        let number = rights::look(asker).await.map_err(|fault| fault.to_string())?;
+        let number = rights::look(looking).await.map_err(|fault| fault.to_string())?;
         let is_same = known.as_ref().is_some_and(|(_, before)| *before == number);
         if !is_same {
             // Names first: what is asked for from here on is asked for under the new ones.
@@ -112,10 +112,20 @@ impl Ear {
                 true => self.catalogued.doubt(),
                 false => self.catalogued.outdate(),
             }
-            self.cache.generations.all_changed();
+            let marks = &self.cache.shared.marks;
+            match marks.must_tell_sum() {
+                true => self.cache.generations.all_changed(),
+                false => self.cache.generations.all_changed_here(),
+            }
+            // INVARIANT: it is told before it may be marked.
+            marks.sum_is(&number);
             *known = Some((epoch, number));
         }
         self.note(|heard| heard.rights_until(sent));
+        if !is_same {
+            // A backend knows by its own clock when it has read its configuration again; a new one says what all new ones do.
+            *asker = None;
+        }
         Ok(())
     }
 
@@ -131,6 +141,7 @@ impl Ear {
                 Some((target, epoch)) => stream::hear(&self, &target, epoch).await,
             };
             self.note(OfShard::lose_writes);
+            self.cache.shared.marks.stream_ends();
             if why != last {
                 let (database, shard) = (&self.cache.database, &self.cluster.name);
                 tracing::warn!(

@@ -82,7 +82,8 @@ impl Cache {
             generations: generations.unwrap_or_else(|| Arc::new(Generations::new(heard::nanos))),
             heard: heard.unwrap_or_else(|| Arc::new(Heard::new(shards))),
             sharding,
-            shared: redis::Shared::default(),
+            // What was shared under other rules was not told of meanwhile.
+            shared: redis::Shared::new(before.is_none()),
             flights: Flights::default(),
             hasher: Hasher::default(),
         })

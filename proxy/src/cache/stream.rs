@@ -16,6 +16,7 @@ use super::stream_text::{Change, Snapshot, change, values};
 use crate::cluster::lag::{Lsn, Samples};
 use crate::net::inbox::Inbox;
 use crate::net::stream::Stream;
+use crate::protocol::message::row_values;
 use crate::protocol::reply::frame;
 use crate::protocol::server_error::ServerError;
 use crate::protocol::session::touched::Rows;
@@ -45,6 +46,8 @@ static SLOT: AtomicU64 = AtomicU64::new(1);
 /// A transaction that was heard of and is not visible yet.
 struct Unsettled {
     xid: u32,
+    /// Where its commit ends.
+    end: Lsn,
     rows: HashSet<Rows>,
 }
 
@@ -92,14 +95,28 @@ async fn begin<'a>(ear: &'a Ear, target: &Target) -> Result<Hearing<'a>, String>
         rows: HashSet::new(),
         unsettled: Vec::new(),
     };
+    let system = hearing.command("IDENTIFY_SYSTEM", b'Z');
+    let system = tokio::time::timeout(PATIENCE, system).await;
+    let system = system.map_err(|_| "no answer in time")??;
     let slot = slot_name();
     let make = format!("CREATE_REPLICATION_SLOT {slot} TEMPORARY LOGICAL test_decoding NOEXPORT_SNAPSHOT");
     let made = hearing.command(&make, b'Z');
-    tokio::time::timeout(SLOT_PATIENCE, made)
+    let made = tokio::time::timeout(SLOT_PATIENCE, made)
         .await
         .map_err(|_| "no slot in time")??;
+    let timeline = system.into_iter().nth(1).ok_or(NONSENSE)?;
+    let from = made.get(1).and_then(|from| Lsn::parse(from.as_bytes()));
     // Whatever was written before the slot was made is seen by whoever asks from here on.
-    ear.cache.generations.all_changed();
+    let generations = &ear.cache.generations;
+    match ear
+        .cache
+        .shared
+        .marks
+        .stream_begins(timeline, from.ok_or(NONSENSE)?)
+    {
+        true => generations.all_changed(),
+        false => generations.all_changed_here(),
+    }
     let start =
         format!("START_REPLICATION SLOT {slot} LOGICAL 0/0 (\"include-xids\" '1', \"skip-empty-xacts\" '1')");
     let started = hearing.command(&start, b'W');
@@ -108,6 +125,8 @@ async fn begin<'a>(ear: &'a Ear, target: &Target) -> Result<Hearing<'a>, String>
         .map_err(|_| "no stream in time")??;
     Ok(hearing)
 }
+
+const NONSENSE: &str = "an answer that makes no sense";
 
 /// A name no other slot has.
 fn slot_name() -> String {
@@ -124,21 +143,27 @@ fn slot_name() -> String {
 }
 
 impl Hearing<'_> {
-    /// Sends a command of the replication protocol and reads up to a message of this type.
-    async fn command(&mut self, text: &str, until: u8) -> Result<(), String> {
+    /// Sends a command of the replication protocol and reads up to a message of this type. Gives back the last row.
+    async fn command(&mut self, text: &str, until: u8) -> Result<Vec<String>, String> {
         let mut out = Vec::new();
         frame(&mut out, b'Q', |out| {
             out.extend_from_slice(text.as_bytes());
             out.push(0);
         });
         self.send(&out).await?;
-        let mut refused = None;
+        let (mut refused, mut row) = (None, Vec::new());
         loop {
             let (kind, body) = self.message().await?;
             match kind {
                 b'E' => refused = Some(ServerError::parse(&body).to_string()),
-                kind if kind == until && refused.is_none() => return Ok(()),
-                b'Z' => return Err(refused.unwrap_or_else(|| "an answer that makes no sense".into())),
+                b'D' => {
+                    let text = |value: Option<&[u8]>| {
+                        String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+                    };
+                    row = row_values(&body).map(text).collect();
+                }
+                kind if kind == until && refused.is_none() => return Ok(row),
+                b'Z' => return Err(refused.unwrap_or_else(|| NONSENSE.into())),
                 _ => {}
             }
         }
@@ -193,7 +218,11 @@ impl Hearing<'_> {
 
     fn heard(&mut self, kind: u8, body: &[u8]) -> Result<(), String> {
         match (kind, body.first()) {
-            (b'd', Some(b'w')) => self.changed(body.get(25..).unwrap_or_default()),
+            (b'd', Some(b'w')) => {
+                let at = body.get(1..9).and_then(|at| at.try_into().ok());
+                let at = Lsn(u64::from_be_bytes(at.ok_or(NONSENSE)?));
+                self.changed(at, body.get(25..).unwrap_or_default())
+            }
             (b'd', Some(b'k')) => {
                 if let Some(end) = body.get(1..9).and_then(|end| end.try_into().ok()) {
                     self.position = self.position.max(Lsn(u64::from_be_bytes(end)));
@@ -207,8 +236,8 @@ impl Hearing<'_> {
         }
     }
 
-    /// One line of `test_decoding`.
-    fn changed(&mut self, line: &[u8]) -> Result<(), String> {
+    /// One line of `test_decoding`; that of a commit is where the commit ends.
+    fn changed(&mut self, at: Lsn, line: &[u8]) -> Result<(), String> {
         match change(line) {
             Some(Change::Begin(xid)) => {
                 self.xid = xid;
@@ -223,7 +252,11 @@ impl Hearing<'_> {
             Some(Change::Commit) => {
                 let rows = std::mem::take(&mut self.rows);
                 if !rows.is_empty() {
-                    self.unsettled.push(Unsettled { xid: self.xid, rows });
+                    self.unsettled.push(Unsettled {
+                        xid: self.xid,
+                        end: at,
+                        rows,
+                    });
                 }
             }
             Some(Change::Nothing) => {}
@@ -277,7 +310,7 @@ impl Hearing<'_> {
         let lsn = value(0).and_then(Lsn::parse);
         let snapshot = value(1).and_then(Snapshot::parse);
         let (Some(lsn), Some(snapshot)) = (lsn, snapshot) else {
-            return Err("an answer that makes no sense".into());
+            return Err(NONSENSE.into());
         };
         let generations = &self.ear.cache.generations;
         self.unsettled.retain(|one| {
@@ -306,6 +339,12 @@ impl Hearing<'_> {
         if let Some(at) = self.samples.caught_up(self.position) {
             self.ear.note(|heard| heard.writes_until(at));
         }
+        // What is not visible yet will be told once more.
+        let ends = self.unsettled.iter().map(|one| Lsn(one.end.0.saturating_sub(1)));
+        let settled = ends
+            .min()
+            .map_or(self.position, |before| before.min(self.position));
+        self.ear.cache.shared.marks.heard(settled);
     }
 }
 

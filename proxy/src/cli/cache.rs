@@ -2,23 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use tokio::io::AsyncWriteExt;
+use std::time::Instant;
 
 use super::{counted, refuse};
+use crate::admin::visit::Visit;
 use crate::config;
-use crate::net::inbox::Inbox;
-use crate::net::stream::Stream;
-use crate::net::tls::ToServer;
 use crate::protocol::auth::Secret;
-use crate::protocol::message::row_values;
-use crate::protocol::reply;
-use crate::protocol::server_error::ServerError;
-use crate::server::address::{Address, Target};
-use crate::server::connect::connect;
-use crate::snapshot::{Database, Endpoint, Snapshot};
+use crate::snapshot::{Database, Snapshot};
 
 /// Fill, show or empty the cache of a running pgshunt. The password comes from PGPASSWORD.
 #[derive(clap::Args)]
@@ -117,8 +107,13 @@ async fn warm(snapshot: &Snapshot, args: &Warm) -> Result<(), String> {
             &args.tenant[..]
         };
         for tenant in tenants.iter().filter(|_| !statements.is_empty()) {
-            let mut session =
-                Session::open(door, &args.common.user, &database.name, &settings(args, tenant)?).await?;
+            let mut session = Visit::open(
+                door,
+                (args.common.user.as_str(), &secret()),
+                &database.name,
+                &settings(args, tenant)?,
+            )
+            .await?;
             for (class, text) in &statements {
                 let (asked, whose) = (
                     Instant::now(),
@@ -193,91 +188,15 @@ async fn clear(snapshot: &Snapshot, args: &Common) -> Result<(), String> {
     Ok(())
 }
 
-async fn console(snapshot: &Snapshot, args: &Common) -> Result<Session, String> {
+async fn console(snapshot: &Snapshot, args: &Common) -> Result<Visit, String> {
     let door = snapshot.listen.admin.as_ref();
     let door = door.ok_or("there is no console: admin in [listen] says where it listens")?;
-    Session::open(door, &args.user, "pgshunt", &[]).await
+    Visit::open(door, (args.user.as_str(), &secret()), "pgshunt", &[]).await
 }
 
-/// A session with a running pgshunt.
-struct Session {
-    stream: Stream,
-    inbox: Inbox,
-}
-
-impl Session {
-    async fn open(
-        door: &Endpoint,
-        user: &str,
-        database: &str,
-        settings: &[(Vec<u8>, Vec<u8>)],
-    ) -> Result<Session, String> {
-        let tls = ToServer::new(&Default::default()).map_err(|fault| fault.to_string())?;
-        let target = Target {
-            address: address(door),
-            dbname: database.to_owned(),
-            tls: Arc::new(tls),
-            connect_timeout: Duration::from_secs(15),
-            tcp: Default::default(),
-            name: Default::default(),
-        };
-        let password = std::env::var("PGPASSWORD").ok();
-        let secret = password.map_or(Secret::None, |password| {
-            Secret::Password(password.as_str().into())
-        });
-        let server = connect(&target, user, &secret, settings).await;
-        let server = server.map_err(|fault| format!("{door}: {fault}"))?;
-        Ok(Session {
-            stream: server.stream,
-            inbox: server.rest.into(),
-        })
-    }
-
-    /// One simple query; its rows as text, NULL as an empty one.
-    async fn query(&mut self, sql: &str) -> Result<Vec<Vec<String>>, String> {
-        let mut out = Vec::new();
-        reply::query(&mut out, sql.as_bytes());
-        let sent = async {
-            self.stream.write_all(&out).await?;
-            self.stream.flush().await
-        };
-        sent.await.map_err(|error| error.to_string())?;
-        let (mut rows, mut refused) = (Vec::new(), None);
-        loop {
-            let message = self.inbox.message(&mut self.stream, ANSWER_BYTES_MAX).await;
-            let (kind, body) = message.map_err(|error| error.to_string())?;
-            match kind {
-                b'D' => {
-                    let text = |value: Option<&[u8]>| {
-                        String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
-                    };
-                    rows.push(row_values(&body).map(text).collect());
-                }
-                b'E' => refused = Some(ServerError::parse(&body).to_string()),
-                b'Z' => return refused.map_or(Ok(rows), Err),
-                _ => {}
-            }
-        }
-    }
-}
-
-/// The longest message of an answer.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
-
-/// Where a door that listens can be entered from this machine.
-fn address(door: &Endpoint) -> Address {
-    match door {
-        Endpoint::Tcp(address) if address.ip().is_unspecified() => Address::Tcp {
-            host: if address.is_ipv6() { "::1" } else { "127.0.0.1" }.into(),
-            port: address.port(),
-        },
-        Endpoint::Tcp(address) => Address::Tcp {
-            host: address.ip().to_string(),
-            port: address.port(),
-        },
-        Endpoint::Unix { directory, port } => Address::Unix {
-            directory: directory.clone(),
-            port: *port,
-        },
-    }
+fn secret() -> Secret {
+    let password = std::env::var("PGPASSWORD").ok();
+    password.map_or(Secret::None, |password| {
+        Secret::Password(password.as_str().into())
+    })
 }

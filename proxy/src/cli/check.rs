@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{coordinator, counted, refuse, shards, systems, twophase, verifiers};
-use crate::cache::redis::link::Link;
+use crate::cache::redis::reach::reach;
 use crate::config;
 use crate::pool::settings::Settings;
 use crate::server::address::Address;
@@ -129,7 +129,7 @@ fn pool_words(pool: &Settings) -> String {
 async fn probe_redis(snapshot: &Snapshot) -> usize {
     let Some(settings) = &snapshot.redis else { return 0 };
     let began = Instant::now();
-    let opened = Link::open(settings, REDIS_ANSWER_BYTES_MAX);
+    let opened = reach(settings, REDIS_ANSWER_BYTES_MAX, "pgshunt", 0);
     let opened = tokio::time::timeout(REDIS_PATIENCE, opened).await;
     match opened.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
         Ok(_) => {

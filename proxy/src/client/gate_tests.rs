@@ -43,6 +43,7 @@ fn snapshot() -> Snapshot {
             rules: None,
             split: Default::default(),
             cache: None,
+            warm: Vec::new(),
             coordinator: None,
             sharding: None,
         }],

@@ -105,7 +105,7 @@ impl Common {
     }
 
     /// What is known of a database's names.
-    pub(super) fn catalogued(&self, database: &str) -> Arc<Catalogued> {
+    pub fn catalogued(&self, database: &str) -> Arc<Catalogued> {
         let new = || Arc::new(Catalogued::new(self.schema(database)));
         self.catalogs()
             .entry(database.to_owned())

@@ -6,9 +6,11 @@ use std::time::Duration;
 use routing_rules::Named;
 use routing_rules::cache::{Class, Columns, Elsewhere, Rules};
 
+use super::files;
 use super::keys;
 use super::mistake::Wrong;
 use super::raw::Section;
+use crate::snapshot::Warm;
 
 /// The rules of a cache; `None` if no class is named: nothing is kept then.
 pub(super) fn cache(section: &Section) -> Option<Rules> {
@@ -118,6 +120,47 @@ fn class(section: &Section) -> Class {
         refresh_ahead,
         statements: texts("statements"),
     }
+}
+
+/// For whom answers are fetched in advance.
+pub(super) fn warm(section: &Section) -> Vec<Warm> {
+    let sections = section.sections("warm", &keys::CACHE_WARM);
+    if !sections.is_empty() && section.place("class").is_none() {
+        section.wrong(Wrong::new(
+            "[[cache.warm]] needs a [[cache.class]] with statements",
+        ));
+    }
+    sections.iter().filter_map(warm_one).collect()
+}
+
+fn warm_one(section: &Section) -> Option<Warm> {
+    if section.place("role").is_none() {
+        let wrong = Wrong::new("[[cache.warm]] has no role");
+        section.wrong(wrong.hint("write role = \"…\": an answer is kept for whoever has fetched it"));
+    }
+    let password = section.path("password_file").and_then(|path| {
+        let secret = files::secret(&path.value);
+        secret
+            .map_err(|wrong| section.wrong_value("password_file", path.at, wrong))
+            .ok()
+    });
+    let mut settings = Vec::new();
+    for text in section.texts("settings").unwrap_or_default() {
+        match text.value.split_once('=').filter(|(name, _)| !name.is_empty()) {
+            Some((name, value)) => settings.push((name.to_owned(), value.to_owned())),
+            None => {
+                let wrong = Wrong::new(format!("\"{}\" sets nothing", text.value));
+                section.wrong_value("settings", text.at, wrong.hint("write \"TimeZone=UTC\""));
+            }
+        }
+    }
+    let tenants = section.texts("tenants").unwrap_or_default();
+    Some(Warm {
+        role: section.name("role")?.value.to_owned(),
+        password,
+        tenants: tenants.into_iter().map(|text| text.value.to_owned()).collect(),
+        settings,
+    })
 }
 
 /// A span of time that is at least so long.

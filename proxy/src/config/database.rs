@@ -18,7 +18,7 @@ use super::rules::Said;
 use super::tls;
 use crate::pool::settings::Settings;
 use crate::server::address::{Address, ServerTls};
-use crate::snapshot::{Control, Database, Limits, SecretText, Shard, User};
+use crate::snapshot::{Control, Database, Limits, SecretText, Shard, User, Warm};
 
 /// What a database takes over from the rest of the file.
 pub(super) struct Inherited<'a> {
@@ -66,6 +66,7 @@ fn database(section: &Section, from: &Inherited) -> Database {
         users: users(section, &pool, sharding.as_deref()),
         split: said.split,
         cache: said.cache,
+        warm: warm(section, &name, said.warm),
         sharding,
         rules,
         max_client_conn: max_client_conn.unwrap_or(from.limits.max_db_client_connections),
@@ -116,6 +117,18 @@ fn rules(section: &Section, shards: &[Shard]) -> Option<(PathBuf, Said)> {
             None
         }
     }
+}
+
+/// For whom answers are fetched in advance: by a name that clients give.
+fn warm(section: &Section, name: &str, warm: Vec<Warm>) -> Vec<Warm> {
+    if name == "*" && !warm.is_empty() {
+        let at = section.place("rules").unwrap_or(section.at);
+        let wrong = Wrong::new(
+            "has [[cache.warm]], and the database \"*\" is none that answers could be fetched from",
+        );
+        section.wrong_value("rules", at, wrong.hint("give the database its name"));
+    }
+    warm
 }
 
 /// TLS towards all servers of a database, and the section that says so.

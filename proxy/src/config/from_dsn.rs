@@ -98,6 +98,7 @@ fn database(dsn: Dsn, environment: &Environment) -> Result<Database, Vec<Wrong>>
         max_db_connections: limits.max_db_connections,
         rules: None,
         cache: None,
+        warm: Vec::new(),
         coordinator: None,
         split: routing_rules::Rules::default(),
         sharding: None,

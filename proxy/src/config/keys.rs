@@ -27,6 +27,8 @@ pub(super) const REDIS: Keys = Keys {
         "url",
         "password_file",
         "secret_file",
+        "sentinel_user",
+        "sentinel_password_file",
         "timeout",
         "sslmode",
         "sslrootcert",
@@ -54,6 +56,7 @@ pub(super) const CACHE: Keys = Keys {
         "tenant_column",
         "tenant_columns",
         "class",
+        "warm",
     ],
     not_yet: &[],
 };
@@ -61,6 +64,12 @@ pub(super) const CACHE: Keys = Keys {
 pub(super) const CACHE_CLASS: Keys = Keys {
     section: "[[cache.class]]",
     known: &["name", "tables", "ttl", "stale", "refresh_ahead", "statements"],
+    not_yet: &[],
+};
+
+pub(super) const CACHE_WARM: Keys = Keys {
+    section: "[[cache.warm]]",
+    known: &["role", "password_file", "tenants", "settings"],
     not_yet: &[],
 };
 

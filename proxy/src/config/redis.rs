@@ -7,8 +7,8 @@ use super::files;
 use super::mistake::Wrong;
 use super::raw::Section;
 use super::tls;
-use crate::cache::redis::Settings;
 use crate::cache::redis::reach::Secured;
+use crate::cache::redis::{Kind, Settings};
 use crate::net::tls::ToServer;
 use crate::server::address::{ServerTls, SslMode};
 use crate::snapshot::SecretText;
@@ -32,6 +32,7 @@ pub(super) fn redis(section: &Section) -> Option<Arc<Settings>> {
         }
     }
     let (secret, password) = (secret_in("secret_file"), secret_in("password_file"));
+    let sentinels = secret_in("sentinel_password_file");
     if let Some(secret) = &secret
         && secret.expose().len() < SECRET_BYTES_MIN
     {
@@ -53,6 +54,7 @@ pub(super) fn redis(section: &Section) -> Option<Arc<Settings>> {
             None
         }
         Ok((settings, is_secured)) => Some(Arc::new(Settings {
+            kind: kind(section, settings.kind, sentinels),
             tls: match is_secured {
                 true => Some(secured(section)?),
                 false => None,
@@ -74,33 +76,61 @@ const TIMEOUT: Duration = Duration::from_millis(20);
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 const TIMEOUT_MAX: Duration = Duration::from_secs(1);
 
-/// What is in front of `://`, and whether it means sentinels and TLS.
-const SCHEMES: [(&str, bool, bool); 4] = [
-    ("redis", false, false),
-    ("rediss", false, true),
-    ("redis-sentinel", true, false),
-    ("rediss-sentinel", true, true),
+/// With what its sentinels want to know.
+fn kind(section: &Section, kind: Kind, sentinels: Option<SecretText>) -> Kind {
+    let user = section.text("sentinel_user").map(|text| text.value.to_owned());
+    if let (Some(at), None) = (
+        section.place("sentinel_user"),
+        section.place("sentinel_password_file"),
+    ) {
+        let wrong = Wrong::new("needs sentinel_password_file beside it");
+        section.wrong_value("sentinel_user", at, wrong);
+    }
+    match kind {
+        Kind::Itself | Kind::Cluster => kind,
+        Kind::Sentinels { name, .. } => Kind::Sentinels {
+            name,
+            user,
+            password: sentinels.map(|password| password.expose().to_owned()),
+        },
+    }
+}
+
+/// What is in front of `://`, who that means, and whether by TLS.
+const SCHEMES: [(&str, Doors, bool); 6] = [
+    ("redis", Doors::Itself, false),
+    ("rediss", Doors::Itself, true),
+    ("redis-sentinel", Doors::Sentinels, false),
+    ("rediss-sentinel", Doors::Sentinels, true),
+    ("redis-cluster", Doors::Cluster, false),
+    ("rediss-cluster", Doors::Cluster, true),
 ];
 
-/// Reads `redis://[[user]:password@]host[:port][/database]`, or `redis-sentinel://[…@]host[:port],…/name[/database]`; both with
-/// one more `s` for TLS. Never repeats what was written: a password may be in it.
+/// Who stands at the doors of an address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doors {
+    Itself,
+    Sentinels,
+    Cluster,
+}
+
+/// Reads `redis://[[user]:password@]host[:port][/database]`, `redis-sentinel://[…@]host[:port],…/name[/database]`, or
+/// `redis-cluster://[…@]host[:port],…`; each with one more `s` for TLS. Never repeats what was written: a password may be in it.
 fn parse(written: &str) -> Result<(Settings, bool), Wrong> {
     let wrong = |what: &str| {
         Wrong::new(what).hint(
-            "write redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, or \
-             redis-sentinel://[…@]HOST[:PORT],HOST[:PORT]/NAME[/DATABASE]",
+            "write redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, \
+             redis-sentinel://[…@]HOST[:PORT],HOST[:PORT]/NAME[/DATABASE] or redis-cluster://[…@]HOST[:PORT],HOST[:PORT]",
         )
     };
     let scheme = written.split_once("://").and_then(|(scheme, rest)| {
         let known = SCHEMES.iter().find(|(known, ..)| *known == scheme)?;
         Some((known.1, known.2, rest))
     });
-    let Some((has_sentinels, is_secured, rest)) = scheme else {
-        return Err(wrong(
-            "does not begin with redis:// or one of its like; clusters can't be used yet",
-        ));
+    let Some((kind, is_secured, rest)) = scheme else {
+        return Err(wrong("does not begin with redis:// or one of its like"));
     };
-    if rest.contains(['%', '?', '#']) || !has_sentinels && rest.contains(',') {
+    if rest.contains(['%', '?', '#']) || kind == Doors::Itself && rest.contains(',') {
         return Err(wrong("has an escape, an option or a list in it")
             .hint("a password with such signs goes into password_file"));
     }
@@ -116,28 +146,38 @@ fn parse(written: &str) -> Result<(Settings, bool), Wrong> {
         ),
     };
     let (doors, rest) = rest.split_once('/').unwrap_or((rest, ""));
-    let (name, database) = match has_sentinels {
-        true => {
+    let (kind, database) = match kind {
+        Doors::Sentinels => {
             let (name, database) = rest.split_once('/').unwrap_or((rest, ""));
-            (Some(name.to_owned()), database)
+            if name.is_empty() {
+                return Err(wrong("does not say by what name the sentinels know it"));
+            }
+            let kind = Kind::Sentinels {
+                name: name.to_owned(),
+                user: None,
+                password: None,
+            };
+            (kind, database)
         }
-        false => (None, rest),
+        Doors::Itself => (Kind::Itself, rest),
+        Doors::Cluster if rest.is_empty() || rest == "0" => (Kind::Cluster, ""),
+        Doors::Cluster => return Err(wrong("names a database: a cluster has none but 0")),
     };
-    if name.as_deref() == Some("") {
-        return Err(wrong("does not say by what name the sentinels know it"));
-    }
     let database = match database {
         "" => 0,
         number => number
             .parse()
             .map_err(|_| wrong("names a database that is no number"))?,
     };
-    let port = if has_sentinels { 26379 } else { 6379 };
+    let port = match kind {
+        Kind::Sentinels { .. } => 26379,
+        Kind::Itself | Kind::Cluster => 6379,
+    };
     let doors = doors.split(',').map(|door| self::door(door, port));
     Ok((
         Settings {
             doors: doors.collect::<Result<_, _>>().map_err(wrong)?,
-            sentinels_know: name,
+            kind,
             tls: None,
             user,
             password: password.map(|password| SecretText::new(password).expose().to_owned()),
@@ -213,12 +253,19 @@ mod tests {
             read("redis-sentinel://a,b:1/main/2").ok(),
             plain("a:26379,b:1/main/2").ok()
         );
+        assert_eq!(
+            read("redis-cluster://a,b:1").ok(),
+            plain("cluster of a:6379,b:1").ok()
+        );
         let is_secured = |written| parse(written).map(|(_, is_secured)| is_secured).ok();
         assert_eq!(is_secured("rediss://h"), Some(true));
         assert_eq!(is_secured("rediss-sentinel://h/main"), Some(true));
+        assert_eq!(is_secured("rediss-cluster://h"), Some(true));
         assert_eq!(is_secured("redis://h"), Some(false));
         for written in [
-            "redis-cluster://h",
+            "redis-cluster://h/1",
+            "redis-cluster://",
+            "redis-clusters://h",
             "redis-sentinel://h",
             "redis-sentinel://a,,b/main",
             "redis://a,b",

@@ -11,6 +11,7 @@ use super::keys;
 use super::mistake::{Findings, Mistake, Wrong};
 use super::raw::Section;
 use super::sharding::sharding;
+use crate::snapshot::Warm;
 
 /// A file of rules beyond this is something else by mistake.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -22,6 +23,8 @@ pub(super) struct Said {
     pub sharding: Option<Sharding>,
     /// `None`: no class is named.
     pub cache: Option<routing_rules::cache::Rules>,
+    /// For whom its answers are fetched in advance.
+    pub warm: Vec<Warm>,
 }
 
 /// Reads and checks a file of rules, of a database with these shards.
@@ -63,6 +66,7 @@ fn parse(file: &Path, text: &str, shards: &[&str]) -> Result<Said, Vec<Mistake>>
     let said = Said {
         split: split.map_or_else(Rules::default, |found| self::split(&found)),
         sharding: sharding(&root, shards),
+        warm: cache.as_ref().map_or(Vec::new(), super::cache::warm),
         cache: cache.and_then(|found| super::cache::cache(&found)),
     };
     match findings.into_mistakes() {

@@ -56,7 +56,7 @@ pub struct Class {
     pub stale: Duration,
     /// It is fetched anew by one client when it has only this long to live.
     pub refresh_ahead: Duration,
-    /// Statements run at start, so that their answers are there.
+    /// Statements whose answers are fetched in advance.
     pub statements: Vec<String>,
 }
 

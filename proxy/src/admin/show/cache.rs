@@ -8,7 +8,7 @@ use crate::admin::lookout::Seen;
 use crate::admin::table::{Cell, Column, Row, big, numeric, text};
 use crate::cache::Cache;
 
-pub(super) const CACHE: [Column; 21] = [
+pub(super) const CACHE: [Column; 23] = [
     text("database"),
     text("class"),
     text("about"),
@@ -30,6 +30,8 @@ pub(super) const CACHE: [Column; 21] = [
     big("redis_hits"),
     big("redis_stored"),
     big("redis_foreign"),
+    big("warmed"),
+    big("unwarmed"),
 ];
 
 /// For each database: one row for all it keeps (class `*`), one for each class, one for each reason not to look.
@@ -82,6 +84,8 @@ fn of_one(database: &str, cache: &Cache) -> Vec<Row> {
         load(&cache.shared.hits).into(),
         load(&cache.shared.stored).into(),
         load(&cache.shared.foreign).into(),
+        load(&cache.counts.warmed).into(),
+        load(&cache.counts.unwarmed).into(),
     ]];
     for (class, counts) in cache.rules.classes.iter().zip(&cache.counts.classes) {
         let (hits, misses) = (load(&counts.hits), load(&counts.misses));

@@ -42,6 +42,7 @@ fn database(name: &str) -> Database {
         rules: None,
         split: Default::default(),
         cache: None,
+        warm: Vec::new(),
         coordinator: None,
         sharding: None,
     }

@@ -1,28 +1,33 @@
 //! The one connection of a database's cache to Redis: says what has changed, then asks. When it is lost, Redis is left
 //! alone for a while, and whatever lies there is old for the next one.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use routing_rules::cache::Elsewhere;
 use tokio::sync::mpsc;
 
+use super::line::Line;
 use super::reach::reach;
 use super::resp::{self, Reply};
-use super::sealed::{SEALED_BYTES, Seal, said};
-use super::{Ask, Found, Settings};
+use super::sealed::{SEALED_BYTES, Seal};
+use super::words::{self, Said, Tally};
+use super::{Ask, Settings, mark};
 use crate::cache::follow::Ear;
-use crate::net::stream::Stream;
-use crate::protocol::session::touched::{Changes, Rows};
+use crate::protocol::session::touched::Changes;
 
-/// A connection, logged in.
-pub struct Link {
-    stream: Stream,
-    input: Vec<u8>,
-    bulk_max: usize,
+/// A connection, and what is known of Redis on it.
+struct Link {
+    line: Line,
+    /// Where answers lie.
+    place: String,
+    /// The name of what says what has changed.
+    changes: Vec<u8>,
+    seal: Arc<Seal>,
+    tally: Tally,
+    /// Up to where it was told that all changes are known.
+    marked: Option<mark::Mark>,
 }
 
 /// A login and its first questions take no longer.
@@ -46,25 +51,29 @@ const BATCH_WITHIN_MIN: Duration = Duration::from_millis(250);
 /// Beyond its contents: names, numbers, the question.
 const OVERHEAD_BYTES: usize = 256 * 1024;
 
-/// What is known of changes is forgotten by Redis after so long without one.
-const CHANGES_LIFE_S: &[u8] = b"86400";
+/// Others have this long to tell what happened before this pgshunt began; then all of it is old.
+const JOIN_WITHIN: Duration = Duration::from_secs(2);
+
+/// They are looked at this often.
+const JOIN_EVERY: Duration = Duration::from_millis(50);
 
 /// Speaks with Redis for one cache, for ever.
 pub async fn serve(ear: Ear, settings: Arc<Settings>) {
     let (database, shared) = (&ear.cache.database, &ear.cache.shared);
     let (mut last, mut pause) = (String::new(), PAUSE_MIN);
+    let mut turn = 0;
     loop {
-        let why = match tokio::time::timeout(PATIENCE, begin(&ear, &settings)).await {
-            Ok(Ok((link, place, changes))) => {
+        let why = match begin(&ear, &settings, turn).await {
+            Ok(link) => {
                 (last, pause) = (String::new(), PAUSE_MIN);
-                let why = go_on(&ear, &settings, link, &place, &changes).await;
+                let why = link.go_on(&ear, &settings).await;
                 shared.close();
                 ear.cache.generations.untold.add_anything();
                 why
             }
-            Ok(Err(why)) => why,
-            Err(_) => "no answer in time".to_owned(),
+            Err(why) => why,
         };
+        turn += 1;
         shared.failures.fetch_add(1, Ordering::Relaxed);
         if why != last {
             tracing::warn!(database, redis = %settings, why, "answers are not shared: Redis does not answer as it should");
@@ -75,23 +84,44 @@ pub async fn serve(ear: Ear, settings: Arc<Settings>) {
     }
 }
 
-/// A connection, where answers lie, and the name of what says what has changed.
-async fn begin(ear: &Ear, settings: &Settings) -> Result<(Link, String, Vec<u8>), String> {
+/// A connection on which what lies there may be believed.
+async fn begin(ear: &Ear, settings: &Settings, turn: usize) -> Result<Link, String> {
+    let connected = tokio::time::timeout(PATIENCE, connect(ear, settings, turn)).await;
+    let mut link = connected.map_err(|_| LATE)??;
+    let marks = &ear.cache.shared.marks;
+    let follows = ear.cache.rules.elsewhere == Elsewhere::Follow;
+    if marks.may_join() && follows && link.joins(ear).await? {
+        marks.settle();
+        tracing::info!(
+            database = ear.cache.database,
+            "what others share is believed: they have told of every change"
+        );
+    } else {
+        // INVARIANT: settled before. A stream that begins later makes all old itself.
+        marks.settle();
+        link.within(Link::make_old).await?;
+    }
+    Ok(link)
+}
+
+const LATE: &str = "no answer in time";
+
+async fn connect(ear: &Ear, settings: &Settings, turn: usize) -> Result<Link, String> {
     let of = identity(ear).await?;
+    // All keys of a database have this in their names, so a cluster has them all in one place.
+    let tag = format!("{{{of}}}");
     let bulk_max = ear.cache.rules.max_entry_bytes + SEALED_BYTES + OVERHEAD_BYTES;
-    let (mut link, run) = Link::open(settings, bulk_max).await?;
+    let (line, run) = reach(settings, bulk_max, &tag, turn).await?;
     // A Redis that was started again may have forgotten some of what it knew: to us it is another one.
-    let place = format!("{run}:{of}");
-    let changes = format!("pgshunt:changes:{place}").into_bytes();
-    let mut out = Vec::new();
-    let everything = Changes {
-        anything: true,
-        ..Changes::default()
-    };
-    let replies = tell(&mut out, &changes, &everything);
-    link.send(&out).await?;
-    link.told(replies).await?;
-    Ok((link, place, changes))
+    let place = format!("{tag}:{run}");
+    Ok(Link {
+        line,
+        changes: format!("pgshunt:changes:{place}").into_bytes(),
+        place,
+        seal: Arc::new(Seal::new(settings.secret.as_bytes())),
+        tally: Tally::new(),
+        marked: None,
+    })
 }
 
 /// Which database of which system it is: names of databases may be the same elsewhere.
@@ -106,36 +136,178 @@ async fn identity(ear: &Ear) -> Result<String, String> {
         .map_err(|fault| fault.to_string())?;
     let value = rows.into_iter().flatten().flatten().next();
     let value = value.and_then(|value| String::from_utf8(value.to_vec()).ok());
+    let is_one =
+        |value: &String| !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
+    let value = value.filter(is_one);
     value.ok_or_else(|| "the server does not say which it is".to_owned())
 }
 
-async fn go_on(ear: &Ear, settings: &Settings, mut link: Link, place: &str, changes: &[u8]) -> String {
-    let shared = &ear.cache.shared;
-    let within = (settings.timeout * 4).max(BATCH_WITHIN_MIN);
-    let (seal, mut asks) = shared.open(settings, place);
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let mut batch = Vec::new();
-        // Both may be given up at any time: what was not received stays in the queue.
-        tokio::select! {
-            ask = asks.recv() => match ask {
-                Some(ask) => batch.push(ask),
-                None => return "nobody asks any more".to_owned(),
-            },
-            _ = tick.tick() => {}
+impl Link {
+    /// What must come soon.
+    async fn within<T>(
+        &mut self,
+        act: impl AsyncFnOnce(&mut Link) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let acted = tokio::time::timeout(PATIENCE, act(self)).await;
+        acted.map_err(|_| LATE)?
+    }
+
+    /// Makes all old that lies there.
+    async fn make_old(&mut self) -> Result<(), String> {
+        let mut out = Vec::new();
+        let replies = words::make_old(&mut out, &self.changes, &mut self.tally);
+        self.line.send(&out).await?;
+        self.line.told(replies).await.map(drop)
+    }
+
+    /// Goes on from what others have told, if there are some who tell all that happened before this pgshunt hears.
+    async fn joins(&mut self, ear: &Ear) -> Result<bool, String> {
+        let marks = &ear.cache.shared.marks;
+        // Until then nothing is answered anyway.
+        while !marks.is_known() {
+            tokio::time::sleep(TICK).await;
+            if !marks.may_join() {
+                return Ok(false);
+            }
         }
-        collect(&mut asks, &mut batch);
-        // INVARIANT: taken after the questions, said before them.
-        let untold = ear.cache.generations.untold.take();
-        if untold.is_empty() && batch.is_empty() {
-            continue;
+        let until = Instant::now() + JOIN_WITHIN;
+        loop {
+            if self
+                .within(async |link: &mut Link| link.is_joined(marks).await)
+                .await?
+            {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            tokio::time::sleep(JOIN_EVERY).await;
         }
-        match tokio::time::timeout(within, link.exchange(changes, &untold, batch, &seal)).await {
-            Ok(Ok(stored)) => shared.stored.fetch_add(stored, Ordering::Relaxed),
-            Ok(Err(why)) => return why,
-            Err(_) => return "no answer in time".to_owned(),
+    }
+
+    async fn is_joined(&mut self, marks: &mark::Marks) -> Result<bool, String> {
+        let mut out = Vec::new();
+        words::ask_mark(&mut out, &self.changes);
+        self.line.send(&out).await?;
+        let believed = |written: &[u8], seal: &Seal| {
+            mark::read(seal, &self.place, written).filter(|told| marks.is_reached_by(told, seal))
         };
+        let Reply::Bulk(Some(written)) = self.line.reply().await? else {
+            return Ok(false);
+        };
+        let Some(told) = believed(&written, &self.seal) else {
+            return Ok(false);
+        };
+        let mut out = Vec::new();
+        words::join(&mut out, &self.changes, &told.field, &mut self.tally);
+        self.line.send(&out).await?;
+        let reply = self.line.last_of(words::JOIN_REPLIES).await?;
+        // The same mark again, or the next one does.
+        let joined = words::joined(reply);
+        Ok(joined
+            .is_some_and(|(mark, count)| mark == written && count == told.count.to_string().into_bytes()))
+    }
+
+    /// Tells and asks until something fails. Gives back what.
+    async fn go_on(mut self, ear: &Ear, settings: &Settings) -> String {
+        let shared = &ear.cache.shared;
+        let within = (settings.timeout * 4).max(BATCH_WITHIN_MIN);
+        let mut asks = shared.open(settings, &self.seal, &self.place);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let mut batch = Vec::new();
+            // Both may be given up at any time: what was not received stays in the queue.
+            tokio::select! {
+                ask = asks.recv() => match ask {
+                    Some(ask) => batch.push(ask),
+                    None => return "nobody asks any more".to_owned(),
+                },
+                _ = tick.tick() => {}
+            }
+            collect(&mut asks, &mut batch);
+            // INVARIANT: a mark is taken before what it says was told; that after the questions, and said before them.
+            let mark = shared
+                .marks
+                .now()
+                .filter(|mark| self.marked.as_ref() != Some(mark));
+            let untold = ear.cache.generations.untold.take();
+            if untold.is_empty() && batch.is_empty() && mark.is_none() {
+                continue;
+            }
+            let exchanged = tokio::time::timeout(within, self.exchange(&untold, mark, batch)).await;
+            let exchange = match exchanged {
+                Ok(Ok(exchange)) => exchange,
+                Ok(Err(why)) => return why,
+                Err(_) => return LATE.to_owned(),
+            };
+            shared.stored.fetch_add(exchange.stored, Ordering::Relaxed);
+            if exchange.is_forgotten {
+                let database = &ear.cache.database;
+                tracing::info!(database, redis = %settings, "Redis has forgotten what it was told: all that was shared is old");
+                if let Err(why) = self.within(Link::make_old).await {
+                    return why;
+                }
+            }
+        }
+    }
+
+    /// Says what has changed, asks and stores, in one go.
+    async fn exchange(
+        &mut self,
+        untold: &Changes,
+        mark: Option<mark::Mark>,
+        mut batch: Vec<Ask>,
+    ) -> Result<Exchange, String> {
+        let (mut out, bulk_max) = (Vec::new(), self.line.bulk_max);
+        let told = words::tell(&mut out, &self.changes, untold, &mut self.tally);
+        if let Some(mark) = &mark {
+            let tally = (self.tally.field.as_str(), self.tally.count);
+            let written = mark::write(&self.seal, &self.place, mark, tally);
+            words::mark(&mut out, &self.changes, &written);
+        }
+        batch.retain(|ask| match ask {
+            Ask::Find { name, rows, .. } => {
+                words::find(&mut out, (&self.changes, name), rows, &self.tally, bulk_max);
+                true
+            }
+            Ask::Keep(storing) => {
+                let sealed = storing.sealed(&self.seal);
+                if let Some((sealed, left)) = &sealed {
+                    let left = left.to_string();
+                    resp::command(&mut out, &[b"SET", &storing.name, sealed, b"PX", left.as_bytes()]);
+                }
+                sealed.is_some()
+            }
+        });
+        self.line.send(&out).await?;
+        drop(out);
+        let mut exchange = Exchange::default();
+        if told > 0 {
+            exchange.is_forgotten = self.line.told(told).await? != self.tally.count;
+        }
+        if mark.is_some() {
+            self.line.told(1).await?;
+            self.marked = mark;
+        }
+        for ask in batch {
+            match ask {
+                Ask::Find { rows, to, .. } => {
+                    let reply = self.line.last_of(words::FIND_REPLIES).await?;
+                    match words::found(reply, &rows, &self.tally) {
+                        // Who does not wait any more needs no answer.
+                        Said::This(found) if !exchange.is_forgotten => drop(to.send(found)),
+                        Said::This(_) | Said::Nothing => {}
+                        Said::Forgotten => exchange.is_forgotten = true,
+                    }
+                }
+                // One that was not stored is not found.
+                Ask::Keep(_) => {
+                    exchange.stored += u64::from(matches!(self.line.reply().await?, Reply::Status(_)));
+                }
+            }
+        }
+        Ok(exchange)
     }
 }
 
@@ -147,259 +319,11 @@ fn collect(asks: &mut mpsc::Receiver<Ask>, batch: &mut Vec<Ask>) {
     }
 }
 
-/// The field of a table, and that of everything.
-const ANYTHING: &[u8] = b"*";
-const EPOCH: &[u8] = b"epoch";
-
-/// The fields by which rows are known to be as they were: as in `Generations`, one raised by each change of the table, one by
-/// those of which nobody knows whose rows they are of, one for each number of tenants.
-fn fields(rows: &Rows) -> Vec<Vec<u8>> {
-    let field = |kind: &str| [kind.as_bytes(), &*rows.table].concat();
-    match rows.of {
-        None => vec![field("any:")],
-        Some(bucket) => vec![field("all:"), field(&format!("{bucket}:"))],
-    }
-}
-
-/// The fields that a change raises.
-fn raised(rows: &Rows) -> Vec<Vec<u8>> {
-    let field = |kind: &str| [kind.as_bytes(), &*rows.table].concat();
-    match rows.of {
-        None => vec![field("any:"), field("all:")],
-        Some(bucket) => vec![field("any:"), field(&format!("{bucket}:"))],
-    }
-}
-
-/// Says what has changed. Gives back how many replies that will have.
-fn tell(out: &mut Vec<u8>, changes: &[u8], what: &Changes) -> usize {
-    if what.is_empty() {
-        return 0;
-    }
-    let mut fields: Vec<Vec<u8>> = what.rows.iter().flat_map(raised).collect();
-    fields.sort_unstable();
-    fields.dedup();
-    if what.anything {
-        fields = vec![ANYTHING.to_vec()];
-    }
-    for field in &fields {
-        resp::command(out, &[b"HINCRBY", changes, field, b"1"]);
-    }
-    resp::command(out, &[b"EXPIRE", changes, CHANGES_LIFE_S]);
-    fields.len() + 1
-}
-
-/// Asks for an answer and what it is to be judged by, in one moment of Redis: six replies.
-fn find(out: &mut Vec<u8>, changes: &[u8], name: &[u8], rows: &[Rows], bulk_max: usize) {
-    resp::command(out, &[b"MULTI"]);
-    // Where it is gone, all that lies there is old: nobody makes the same number twice.
-    resp::command(out, &[b"HSETNX", changes, EPOCH, random().as_bytes()]);
-    resp::command(out, &[b"PTTL", name]);
-    resp::command(
-        out,
-        &[b"GETRANGE", name, b"0", (bulk_max - 1).to_string().as_bytes()],
-    );
-    let fields: Vec<Vec<u8>> = rows.iter().flat_map(fields).collect();
-    let mut words: Vec<&[u8]> = vec![b"HMGET", changes, EPOCH, ANYTHING];
-    words.extend(fields.iter().map(Vec::as_slice));
-    resp::command(out, &words);
-    resp::command(out, &[b"EXEC"]);
-}
-
-const FIND_REPLIES: usize = 6;
-
-/// 128 bits nobody has had before.
-fn random() -> String {
-    let half = || RandomState::new().build_hasher().finish();
-    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    format!(
-        "{:x}{:x}{:x}",
-        half(),
-        half(),
-        nanos.unwrap_or_default().as_nanos()
-    )
-}
-
-/// What Redis says, if it makes sense; `None`: it does not.
-fn found(reply: Reply, rows: &[Rows]) -> Option<Found> {
-    let Reply::Array(Some(replies)) = reply else {
-        return None;
-    };
-    let [_, left, sealed, counts] = <[Reply; 4]>::try_from(replies).ok()?;
-    let Reply::Array(Some(counts)) = counts else {
-        return None;
-    };
-    let counts: Option<Vec<Vec<u8>>> = counts
-        .into_iter()
-        .map(|count| match count {
-            Reply::Bulk(count) => Some(count.unwrap_or_default()),
-            Reply::Status(_) | Reply::Error(_) | Reply::Integer(_) | Reply::Array(_) => None,
-        })
-        .collect();
-    let counts = counts?;
-    let fields: Vec<Vec<u8>> = rows.iter().flat_map(fields).collect();
-    if counts.len() != fields.len() + 2 || counts[0].is_empty() {
-        return None;
-    }
-    let parts: Vec<&[u8]> = counts.iter().chain(&fields).map(Vec::as_slice).collect();
-    let sealed = match (sealed, left) {
-        (Reply::Bulk(Some(sealed)), Reply::Integer(left)) if !sealed.is_empty() && left > 0 => {
-            Some((sealed, Duration::from_millis(left.unsigned_abs())))
-        }
-        _ => None,
-    };
-    Some(Found {
-        under: said(b"under", &parts).into(),
-        sealed,
-    })
-}
-
-impl Link {
-    /// On a connection on which nothing has been said.
-    pub(super) fn on(stream: Stream, bulk_max: usize) -> Link {
-        Link {
-            stream,
-            input: Vec::new(),
-            bulk_max,
-        }
-    }
-
-    /// Connects and logs in. Gives back which run of Redis it is as well.
-    ///
-    /// # Errors
-    ///
-    /// In words, without a secret.
-    pub async fn open(settings: &Settings, bulk_max: usize) -> Result<(Link, String), String> {
-        let mut link = Link::on(reach(settings).await?, bulk_max);
-        if let Some(password) = &settings.password {
-            let mut words: Vec<&[u8]> = vec![b"AUTH"];
-            words.extend(settings.user.as_ref().map(|user| user.as_bytes()));
-            words.push(password.as_bytes());
-            link.say(&words)
-                .await
-                .map_err(|why| format!("login refused: {why}"))?;
-        }
-        link.say(&[b"SELECT", settings.database.to_string().as_bytes()])
-            .await?;
-        let Reply::Bulk(Some(info)) = link.say(&[b"INFO", b"server"]).await? else {
-            return Err("it does not say which run it is".to_owned());
-        };
-        let info = String::from_utf8_lossy(&info).into_owned();
-        let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
-        let run = run.map(str::trim).filter(|run| !run.is_empty());
-        let run = run.ok_or("it does not say which run it is")?.to_owned();
-        if settings.sentinels_know.is_some() {
-            // A sentinel may not have heard yet.
-            let is_master = |role: &Reply| *role == Reply::Bulk(Some(b"master".to_vec()));
-            match link.say(&[b"ROLE"]).await? {
-                Reply::Array(Some(role)) if role.first().is_some_and(is_master) => {}
-                _ => return Err("it is not the master".to_owned()),
-            }
-        }
-        Ok((link, run))
-    }
-
-    /// One command and its reply.
-    pub(super) async fn say(&mut self, words: &[&[u8]]) -> Result<Reply, String> {
-        let mut out = Vec::new();
-        resp::command(&mut out, words);
-        self.send(&out).await?;
-        match self.reply().await? {
-            Reply::Error(why) => Err(error_word(&why)),
-            reply @ (Reply::Status(_) | Reply::Integer(_) | Reply::Bulk(_) | Reply::Array(_)) => Ok(reply),
-        }
-    }
-
-    async fn send(&mut self, out: &[u8]) -> Result<(), String> {
-        let sent = async {
-            self.stream.write_all(out).await?;
-            self.stream.flush().await
-        };
-        sent.await.map_err(|error| error.to_string())
-    }
-
-    async fn reply(&mut self) -> Result<Reply, String> {
-        loop {
-            let reply =
-                resp::reply(&self.input, self.bulk_max).map_err(|_| "it does not speak Redis's protocol")?;
-            if let Some((reply, bytes)) = reply {
-                self.input.drain(..bytes);
-                return Ok(reply);
-            }
-            let read = self.stream.read_buf(&mut self.input).await;
-            if read.map_err(|error| error.to_string())? == 0 {
-                return Err("it closed the connection".to_owned());
-            }
-        }
-    }
-
-    /// What has changed must be known there: anything but a number is a failure.
-    async fn told(&mut self, replies: usize) -> Result<(), String> {
-        for _ in 0..replies {
-            match self.reply().await? {
-                Reply::Integer(_) => {}
-                Reply::Error(why) => return Err(error_word(&why)),
-                Reply::Status(_) | Reply::Bulk(_) | Reply::Array(_) => {
-                    return Err("it does not count".to_owned());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Says what has changed, asks and stores, in one go. Gives back how many answers were stored.
-    async fn exchange(
-        &mut self,
-        changes: &[u8],
-        untold: &Changes,
-        mut batch: Vec<Ask>,
-        seal: &Seal,
-    ) -> Result<u64, String> {
-        let mut out = Vec::new();
-        let told = tell(&mut out, changes, untold);
-        batch.retain(|ask| match ask {
-            Ask::Find { name, rows, .. } => {
-                find(&mut out, changes, name, rows, self.bulk_max);
-                true
-            }
-            Ask::Keep(storing) => {
-                let sealed = storing.sealed(seal);
-                if let Some((sealed, left)) = &sealed {
-                    let left = left.to_string();
-                    resp::command(&mut out, &[b"SET", &storing.name, sealed, b"PX", left.as_bytes()]);
-                }
-                sealed.is_some()
-            }
-        });
-        self.send(&out).await?;
-        drop(out);
-        self.told(told).await?;
-        let mut stored = 0;
-        for ask in batch {
-            match ask {
-                Ask::Find { rows, to, .. } => {
-                    for _ in 1..FIND_REPLIES {
-                        self.reply().await?;
-                    }
-                    let reply = self.reply().await?;
-                    if let Reply::Error(why) = &reply {
-                        // It counts no longer: a master that was replaced.
-                        return Err(error_word(why));
-                    }
-                    if let Some(found) = found(reply, &rows) {
-                        // Who does not wait any more needs no answer.
-                        let _ = to.send(found);
-                    }
-                }
-                // One that was not stored is not found.
-                Ask::Keep(_) => stored += u64::from(matches!(self.reply().await?, Reply::Status(_))),
-            }
-        }
-        Ok(stored)
-    }
-}
-
-/// The first word of Redis's error: the rest may repeat what it was sent.
-fn error_word(error: &[u8]) -> String {
-    let word = error.split(|byte| *byte == b' ').next().unwrap_or_default();
-    format!("Redis says {}", String::from_utf8_lossy(word))
+/// What came of a batch.
+#[derive(Debug, Default)]
+struct Exchange {
+    /// Answers that were stored.
+    stored: u64,
+    /// Redis does not know all it was told on this connection.
+    is_forgotten: bool,
 }

@@ -1,16 +1,20 @@
 //! The second level of the cache, in Redis: answers that several pgshunts share. What goes wrong with it is a miss.
 //!
-//! `link` is the one connection of a database's cache, `reach` the way to it, `resp` what is said on it, `sealed` how an answer lies there.
+//! `link` is the life of the one connection of a database's cache, `reach` the way to it, `line` the connection, `words` what
+//! is said on it, `resp` how; `sealed` is how an answer lies there, `mark` up to where others have told all.
 //!
 //! Redis keeps a generation for every table, as `protocol::session::touched` does in this process, and an answer carries
 //! those it was asked for under. INVARIANT: what this pgshunt has heard of, from its own sessions or from the servers, is
 //! told to Redis before anything is read from it: one connection carries both, in this order, and a connection that was
 //! lost is followed by one that makes everything old first.
 
+pub mod line;
 pub mod link;
+pub mod mark;
 pub mod reach;
 pub mod resp;
 pub mod sealed;
+mod words;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,10 +30,10 @@ use sealed::{Answer, Seal};
 /// Where Redis is, and how it is spoken to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Where it is, or where its sentinels are: host names or addresses, and ports.
+    /// Where it is, or who knows it: host names or addresses, and ports.
     pub doors: Vec<(String, u16)>,
-    /// The name its sentinels know it by, if they say where it is.
-    pub sentinels_know: Option<String>,
+    /// Who stands at those doors.
+    pub kind: Kind,
     /// How its certificate is looked at; `None`: no TLS.
     pub tls: Option<reach::Secured>,
     /// The role to log in as, if not `default`.
@@ -44,6 +48,24 @@ pub struct Settings {
     pub timeout: Duration,
 }
 
+/// Who stands at the doors.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Redis itself.
+    Itself,
+    /// Sentinels, who say where it is.
+    Sentinels {
+        /// The name they know it by.
+        name: String,
+        /// The role to log in to them as, if not `default`.
+        user: Option<String>,
+        /// The password they want, if they want one.
+        password: Option<String>,
+    },
+    /// Nodes of a cluster: each says which one has a database's answers.
+    Cluster,
+}
+
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Redis at {self}")
@@ -54,9 +76,10 @@ impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let doors = self.doors.iter().map(|(host, port)| format!("{host}:{port}"));
         let doors = doors.collect::<Vec<_>>().join(",");
-        match &self.sentinels_know {
-            Some(name) => write!(f, "{doors}/{name}/{}", self.database),
-            None => write!(f, "{doors}/{}", self.database),
+        match &self.kind {
+            Kind::Sentinels { name, .. } => write!(f, "{doors}/{name}/{}", self.database),
+            Kind::Itself => write!(f, "{doors}/{}", self.database),
+            Kind::Cluster => write!(f, "cluster of {doors}"),
         }
     }
 }
@@ -65,6 +88,8 @@ impl fmt::Display for Settings {
 #[derive(Debug, Default)]
 pub struct Shared {
     door: Mutex<Option<Door>>,
+    /// Up to where all changes are known.
+    pub marks: mark::Marks,
     /// Answers found there.
     pub hits: AtomicU64,
     /// Answers stored there.
@@ -157,6 +182,14 @@ const ASKS_MAX: usize = 1024;
 const UNDER_WAY_MAX: usize = 16 << 20;
 
 impl Shared {
+    /// Nothing yet. It may go on from what others have shared, or must make all of it old.
+    pub fn new(may_join: bool) -> Self {
+        Shared {
+            marks: mark::Marks::new(may_join),
+            ..Shared::default()
+        }
+    }
+
     /// The way to Redis at this moment.
     pub fn door(&self) -> Option<Door> {
         self.lock().clone()
@@ -168,9 +201,8 @@ impl Shared {
     }
 
     /// There is a way now. Gives back the other end.
-    fn open(&self, settings: &Settings, place: &str) -> (Arc<Seal>, mpsc::Receiver<Ask>) {
+    fn open(&self, settings: &Settings, seal: &Arc<Seal>, place: &str) -> mpsc::Receiver<Ask> {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
-        let seal = Arc::new(Seal::new(settings.secret.as_bytes()));
         *self.lock() = Some(Door {
             asks,
             seal: seal.clone(),
@@ -178,7 +210,7 @@ impl Shared {
             timeout: settings.timeout,
             under_way: self.under_way.clone(),
         });
-        (seal, asked)
+        asked
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Door>> {

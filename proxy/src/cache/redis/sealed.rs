@@ -42,12 +42,18 @@ impl Seal {
 
     /// The name under which the answer to a question lies. Tells nothing of the question.
     pub fn name(&self, place: &str, context: &[u8], body: &[u8]) -> Vec<u8> {
-        let tag = self.tag(b"name", &[context, body]);
-        let mut name = format!("pgshunt:answer:{place}:").into_bytes();
-        for byte in tag.as_ref() {
-            name.extend_from_slice(format!("{byte:02x}").as_bytes());
-        }
-        name
+        let tag = self.hex(b"name", &[context, body]);
+        format!("pgshunt:answer:{place}:{tag}").into_bytes()
+    }
+
+    /// What says that a mark is ours, and of this place.
+    pub(super) fn mark(&self, place: &str, said: &str) -> String {
+        self.hex(b"mark", &[place.as_bytes(), said.as_bytes()])
+    }
+
+    /// A sum of rights and definitions, as it may be shown.
+    pub(super) fn sum(&self, sum: &[u8]) -> String {
+        self.hex(b"sum", &[sum])
     }
 
     /// Seals an answer, for this name alone.
@@ -88,6 +94,11 @@ impl Seal {
             rows: part()?,
         };
         rest.is_empty().then_some(answer)
+    }
+
+    fn hex(&self, what: &[u8], parts: &[&[u8]]) -> String {
+        let tag = self.tag(what, parts);
+        tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     fn tag(&self, what: &[u8], parts: &[&[u8]]) -> hmac::Tag {

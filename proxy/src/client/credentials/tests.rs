@@ -36,6 +36,7 @@ fn database(name: &str, has_control: bool) -> Database {
         rules: None,
         split: Default::default(),
         cache: None,
+        warm: Vec::new(),
         coordinator: None,
         sharding: None,
     }

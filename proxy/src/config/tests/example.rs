@@ -44,6 +44,7 @@ fn every_option_of_the_example_works_and_shows_its_default() {
         folder.write(name, "secret\n", 0o600);
     }
     folder.write("redis.password", "secret\n", 0o600);
+    folder.write("sentinel.password", "secret\n", 0o600);
     folder.write("redis.secret", &"0123456789abcdef".repeat(4), 0o600);
     let rules = "[sharding]\ncolumn = \"tenant_id\"\ntype = \"uuid\"\n";
     folder.write("rules/app.toml", rules, 0o600);

@@ -86,8 +86,8 @@ pub struct Generations {
     pub untold: Untold,
 }
 
-/// What has changed and was not told to others who keep answers. Collected only while somebody wants to know.
-#[derive(Debug, Default)]
+/// What has changed and was not told to others who keep answers. Collected from the beginning, until nobody wants to know.
+#[derive(Debug)]
 pub struct Untold {
     is_wanted: AtomicBool,
     changes: Mutex<Changes>,
@@ -109,6 +109,15 @@ impl Changes {
     /// Has nothing changed?
     pub fn is_empty(&self) -> bool {
         !self.anything && self.rows.is_empty()
+    }
+}
+
+impl Default for Untold {
+    fn default() -> Self {
+        Untold {
+            is_wanted: AtomicBool::new(true),
+            changes: Mutex::default(),
+        }
     }
 }
 
@@ -215,6 +224,11 @@ impl Generations {
     /// Anything may have changed.
     pub fn all_changed(&self) {
         self.untold.add_anything();
+        self.all_changed_here();
+    }
+
+    /// Anything may have changed that is known here; others need not be told.
+    pub fn all_changed_here(&self) {
         self.anything.raise((self.clock)());
     }
 
