@@ -8,13 +8,13 @@ use pgshunt_tests::{Proxy, Redis, until};
 
 const BELIEVED: &str = "what others share is believed";
 
-/// Waits until it shares, asking nothing that is kept.
+/// Waits until it shares and knows the tables, asking nothing that others have asked.
 #[track_caller]
 fn begun(proxy: &Proxy, shard: &pgshunt_tests::shard::Shard) {
     let mut wire = proxy.door(&shard.database).wire();
     until("it to share", || {
-        wire.rows("SELECT 1");
-        is_ready(proxy)
+        wire.rows("SELECT count(*) FROM t WHERE id > 3");
+        is_ready(proxy) && ["hit", "miss"].contains(&said(&mut wire).as_str())
     });
 }
 

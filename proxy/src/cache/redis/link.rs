@@ -15,7 +15,7 @@ use super::sealed::{SEALED_BYTES, Seal};
 use super::words::{self, Said, Tally};
 use super::{Ask, Settings, mark};
 use crate::cache::follow::Ear;
-use crate::protocol::session::touched::Changes;
+use crate::protocol::session::untold::Changes;
 
 /// A connection, and what is known of Redis on it.
 struct Link {
@@ -61,9 +61,9 @@ const JOIN_EVERY: Duration = Duration::from_millis(50);
 pub async fn serve(ear: Ear, settings: Arc<Settings>) {
     let (database, shared) = (&ear.cache.database, &ear.cache.shared);
     let (mut last, mut pause) = (String::new(), PAUSE_MIN);
-    let mut turn = 0;
+    let (mut turn, field) = (0, Tally::field());
     loop {
-        let why = match begin(&ear, &settings, turn).await {
+        let why = match begin(&ear, &settings, (turn, &field)).await {
             Ok(link) => {
                 (last, pause) = (String::new(), PAUSE_MIN);
                 let why = link.go_on(&ear, &settings).await;
@@ -85,8 +85,8 @@ pub async fn serve(ear: Ear, settings: Arc<Settings>) {
 }
 
 /// A connection on which what lies there may be believed.
-async fn begin(ear: &Ear, settings: &Settings, turn: usize) -> Result<Link, String> {
-    let connected = tokio::time::timeout(PATIENCE, connect(ear, settings, turn)).await;
+async fn begin(ear: &Ear, settings: &Settings, by: (usize, &str)) -> Result<Link, String> {
+    let connected = tokio::time::timeout(PATIENCE, connect(ear, settings, by)).await;
     let mut link = connected.map_err(|_| LATE)??;
     let marks = &ear.cache.shared.marks;
     let follows = ear.cache.rules.elsewhere == Elsewhere::Follow;
@@ -106,7 +106,7 @@ async fn begin(ear: &Ear, settings: &Settings, turn: usize) -> Result<Link, Stri
 
 const LATE: &str = "no answer in time";
 
-async fn connect(ear: &Ear, settings: &Settings, turn: usize) -> Result<Link, String> {
+async fn connect(ear: &Ear, settings: &Settings, (turn, field): (usize, &str)) -> Result<Link, String> {
     let of = identity(ear).await?;
     // All keys of a database have this in their names, so a cluster has them all in one place.
     let tag = format!("{{{of}}}");
@@ -119,7 +119,7 @@ async fn connect(ear: &Ear, settings: &Settings, turn: usize) -> Result<Link, St
         changes: format!("pgshunt:changes:{place}").into_bytes(),
         place,
         seal: Arc::new(Seal::new(settings.secret.as_bytes())),
-        tally: Tally::new(),
+        tally: Tally::new(field),
         marked: None,
     })
 }
@@ -163,19 +163,21 @@ impl Link {
     /// Goes on from what others have told, if there are some who tell all that happened before this pgshunt hears.
     async fn joins(&mut self, ear: &Ear) -> Result<bool, String> {
         let marks = &ear.cache.shared.marks;
-        // Until then nothing is answered anyway.
-        while !marks.is_known() {
-            tokio::time::sleep(TICK).await;
-            if !marks.may_join() {
-                return Ok(false);
+        // Until then nothing is answered anyway. What was run before is looked into by a catalog that was asked for after
+        // the sum: what changed it later has made all old.
+        let catalog = loop {
+            match ear.catalogued.catalog().filter(|_| marks.is_known()) {
+                Some((_, catalog)) => break catalog,
+                None => tokio::time::sleep(TICK).await,
             }
-        }
+        };
         let until = Instant::now() + JOIN_WITHIN;
         loop {
             if self
                 .within(async |link: &mut Link| link.is_joined(marks).await)
                 .await?
             {
+                ear.cache.generations.untold.know(&catalog);
                 return Ok(true);
             }
             if Instant::now() >= until {

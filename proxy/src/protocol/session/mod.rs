@@ -35,6 +35,7 @@ mod shard;
 mod tests;
 pub mod touched;
 pub mod unit;
+pub mod untold;
 
 use std::collections::HashMap;
 use std::rc::Rc;

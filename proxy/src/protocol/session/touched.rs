@@ -6,9 +6,9 @@
 //! client that could say so: at once outside of a transaction, with the COMMIT inside of one.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use routing_rules::cache::{Bucket, Catalog, Effect, Name, Owned, Touches, effect};
@@ -17,6 +17,7 @@ use routing_rules::{Lex, Parameter};
 use super::memo::Memo;
 use super::prepared::Schema;
 use super::said::Bound;
+use super::untold::{UNKNOWN_BYTES_MAX, UNKNOWN_MAX, Unknown, Untold};
 use super::{Backend, Session};
 use crate::protocol::message::cstr;
 
@@ -86,88 +87,6 @@ pub struct Generations {
     pub untold: Untold,
 }
 
-/// What has changed and was not told to others who keep answers. Collected from the beginning, until nobody wants to know.
-#[derive(Debug)]
-pub struct Untold {
-    is_wanted: AtomicBool,
-    changes: Mutex<Changes>,
-}
-
-/// What has changed.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// Anything may have.
-    pub anything: bool,
-    /// These rows have.
-    pub rows: HashSet<Rows>,
-}
-
-/// Rows that are told one by one; more are anything.
-const UNTOLD_MAX: usize = 1024;
-
-impl Changes {
-    /// Has nothing changed?
-    pub fn is_empty(&self) -> bool {
-        !self.anything && self.rows.is_empty()
-    }
-}
-
-impl Default for Untold {
-    fn default() -> Self {
-        Untold {
-            is_wanted: AtomicBool::new(true),
-            changes: Mutex::default(),
-        }
-    }
-}
-
-impl Untold {
-    /// From now on, or no longer, somebody wants to know.
-    pub fn is_wanted(&self, is_wanted: bool) {
-        self.is_wanted.store(is_wanted, Ordering::SeqCst);
-        if !is_wanted {
-            *self.lock() = Changes::default();
-        }
-    }
-
-    /// Anything may have changed.
-    pub fn add_anything(&self) {
-        if self.is_wanted.load(Ordering::SeqCst) {
-            *self.lock() = Changes {
-                anything: true,
-                ..Changes::default()
-            };
-        }
-    }
-
-    /// All of it, to be told.
-    pub fn take(&self) -> Changes {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn add(&self, rows: &Rows) {
-        if !self.is_wanted.load(Ordering::SeqCst) {
-            return;
-        }
-        let mut changes = self.lock();
-        if changes.anything || changes.rows.contains(rows) {
-            return;
-        }
-        if changes.rows.len() >= UNTOLD_MAX {
-            changes.anything = true;
-            changes.rows.clear();
-        } else {
-            changes.rows.insert(rows.clone());
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Changes> {
-        self.changes
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
 impl Generations {
     /// Nothing has changed yet. `clock` tells the time.
     pub fn new(clock: fn() -> u64) -> Self {
@@ -227,6 +146,14 @@ impl Generations {
         self.all_changed_here();
     }
 
+    /// Anything may have changed, by texts that nobody could look into yet.
+    fn changed_unknown(&self, texts: &[Unknown]) {
+        texts.iter().for_each(|text| self.untold.add_unknown(text));
+        if !texts.is_empty() {
+            self.all_changed_here();
+        }
+    }
+
     /// Anything may have changed that is known here; others need not be told.
     pub fn all_changed_here(&self) {
         self.anything.raise((self.clock)());
@@ -276,16 +203,18 @@ impl Watch {
         true
     }
 
-    fn effect(&self, text: &[u8], lex: Lex) -> Rc<Effect> {
+    /// What a text changes, and whether the catalog was known for that.
+    fn effect(&self, text: &[u8], lex: Lex) -> (Rc<Effect>, bool) {
         let known = self.catalog.borrow();
         // A catalog from before the last change of the schema knows nothing of what it made.
         let now = self.schema.state();
         let current = known.as_ref().filter(|(of, _)| *of == now);
         let find = || Rc::new(effect(text, lex, current.map(|(_, catalog)| &**catalog)));
-        match lex.standard_conforming_strings && current.is_some() {
+        let effect = match lex.standard_conforming_strings && current.is_some() {
             true => self.effects.borrow_mut().of(text, find),
             false => find(),
-        }
+        };
+        (effect, current.is_some())
     }
 }
 
@@ -294,6 +223,8 @@ impl Watch {
 pub(super) struct Touched {
     watch: Option<Rc<Watch>>,
     rows: Vec<Rows>,
+    /// What these have, nobody knows yet.
+    unknown: Vec<Unknown>,
     anything: bool,
     /// The schema among it.
     defines: bool,
@@ -306,7 +237,7 @@ const ROWS_MAX: usize = 256;
 
 impl Touched {
     fn is_empty(&self) -> bool {
-        self.rows.is_empty() && !self.anything
+        self.rows.is_empty() && self.unknown.is_empty() && !self.anything
     }
 
     /// A statement with this effect goes to a server, with these parameters.
@@ -321,6 +252,16 @@ impl Touched {
         }
         self.ends |= effect.ends;
         self.defines |= effect.defines;
+    }
+
+    /// A statement goes to a server that nobody can look into yet.
+    fn note_unknown(&mut self, effect: &Effect, text: Unknown) {
+        match self.unknown.len() < UNKNOWN_MAX && text.0.len() <= UNKNOWN_BYTES_MAX {
+            true if self.unknown.contains(&text) => {}
+            true => self.unknown.push(text),
+            false => self.anything = true,
+        }
+        self.ends |= effect.ends;
     }
 
     fn note_owned(&mut self, owned: &Owned, parameters: &[Parameter<'_>]) {
@@ -355,14 +296,17 @@ impl Touched {
             watch.schema.changed(true);
         }
         if self.anything {
-            watch.generations.all_changed();
-        } else if !self.rows.is_empty() {
+            return watch.generations.all_changed();
+        }
+        watch.generations.changed_unknown(&self.unknown);
+        if !self.rows.is_empty() {
             watch.generations.changed(&self.rows);
         }
     }
 
     fn forget(&mut self) {
         self.rows.clear();
+        self.unknown.clear();
         (self.anything, self.defines, self.ends) = (false, false, false);
     }
 }
@@ -402,10 +346,14 @@ impl Session {
             return;
         };
         let reading = self.reading();
-        let effect = match reading.is_unsafe {
-            true => Rc::new(Effect::UNKNOWN),
+        let (effect, is_known) = match reading.is_unsafe {
+            true => (Rc::new(Effect::UNKNOWN), true),
             false => watch.effect(text, reading.lex),
         };
+        if !is_known && effect.touches == Touches::Anything && !effect.defines {
+            let text = (text.into(), reading.lex);
+            return self.touched.note_unknown(&effect, text);
+        }
         let parameters = parameters(&effect);
         self.touched.note(&effect, &parameters);
     }
@@ -486,6 +434,32 @@ mod tests {
         session.tell_changes(&backend);
         assert_eq!(generations.anything.count(), 2);
         assert_eq!(generations.anything.at(), 7);
+    }
+
+    #[test]
+    fn what_was_run_before_the_catalog_was_known_is_told_once_it_is() {
+        let run = |text: &[u8]| {
+            let (mut session, generations, table) = session();
+            session.touches(text);
+            drop(session);
+            let is_old = (table.count(), generations.anything.count()) == (0, 1);
+            assert!(is_old, "here it may have changed anything");
+            generations
+        };
+        let read = b"SELECT v FROM t";
+        let known = run(read);
+        known.untold.know(&Catalog::default());
+        assert!(known.untold.take().is_empty(), "it reads");
+        assert!(run(read).untold.take().anything, "nobody will know");
+        for text in [&b"SELECT f()"[..], b"CREATE TABLE t ()"] {
+            let known = run(text);
+            known.untold.know(&Catalog::default());
+            assert!(known.untold.take().anything, "{}", text.escape_ascii());
+        }
+        let later = run(read);
+        later.untold.know(&Catalog::default());
+        later.changed_unknown(&[(read[..].into(), Lex::default())]);
+        assert!(later.untold.take().anything, "too late");
     }
 
     #[test]
