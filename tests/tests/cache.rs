@@ -350,6 +350,16 @@ fn a_write_from_elsewhere_is_heard_of() {
         wire.rows(read);
         said(&mut wire) == "hit"
     });
+    // Neither is the whole cache made old by a table that is emptied, nor by one that has a new file.
+    until("an answer to outlive TRUNCATE of another table", || {
+        hit(&mut wire, read);
+        direct.run("TRUNCATE other");
+        direct.run("VACUUM FULL t");
+        // Longer than rights are looked at.
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+        wire.rows(read);
+        said(&mut wire) == "hit"
+    });
     direct.run("TRUNCATE t");
     until("TRUNCATE to be heard of", || wire.rows(read).is_empty());
     // The stream is cut: nothing is answered from the cache until there is another.

@@ -3,11 +3,18 @@
 
 use crate::server::ask::{AskFault, Asker};
 
-/// Sums of row versions and of names over every catalog that says what a statement means or who may run it.
+/// Sums of row versions and of names over every catalog that says what a statement means or who may run it. A table or an
+/// index that has another file (TRUNCATE, which the stream tells of; VACUUM FULL, REINDEX) means the same as before; a
+/// materialized view is filled by that.
 const QUESTION: &str = r"
 SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_conf_load_time(), pg_catalog.pg_postmaster_start_time(),
     (SELECT pg_catalog.count(*) || ':' || COALESCE(pg_catalog.sum(h), 0) FROM (
-        SELECT pg_catalog.hashint8(c.oid::int8 * 4294967296 + c.xmin::text::int8)::int8 AS h
+        SELECT pg_catalog.hashint8(c.oid::int8 * 4294967296 + CASE WHEN c.relkind IN ('r', 'p', 'i', 'I')
+                THEN pg_catalog.hashtext(pg_catalog.concat_ws(' ', c.relname, c.relnamespace, c.relowner, c.relkind,
+                    c.relpersistence, c.relnatts, c.relchecks, c.relhasrules, c.relhastriggers, c.relhassubclass,
+                    c.relrowsecurity, c.relforcerowsecurity, c.relreplident, c.relispartition, c.reloptions, '-',
+                    c.relacl, '-', c.relpartbound))::int8
+                ELSE c.xmin::text::int8 END)::int8 AS h
             FROM pg_catalog.pg_class c WHERE c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind <> 't'
         UNION ALL SELECT pg_catalog.hashint8(p.oid::int8 * 4294967296 + p.xmin::text::int8) FROM pg_catalog.pg_proc p
         UNION ALL SELECT pg_catalog.hashint8(n.oid::int8 * 4294967296 + n.xmin::text::int8)
