@@ -2,44 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use pgshunt_tests::cached::column::{FOREIGN, HITS, REDIS, STATE, STORED};
+use pgshunt_tests::cached::{FOLLOWED, READ, said, shard_with_rows, shown};
 use pgshunt_tests::redis::{REDIS_PASSWORD, REDIS_SECRET};
 use pgshunt_tests::shard::Shard;
 use pgshunt_tests::{Proxy, Redis, Wire, until};
 
-/// Writes from elsewhere are followed, for two seconds at most.
-const RULES: &str = "[cache]\n[[cache.class]]\nname = \"all\"\ntables = [\"*\"]\nttl = \"1min\"\n";
-
-const READ: &str = "SELECT v FROM t WHERE id = 3";
-
-fn shard_with_rows() -> Shard {
-    let shard = Shard::made(&[("wal_level", "logical")], &[]);
-    let mut direct = shard.database.door().wire();
-    direct.run("CREATE TABLE t (id int PRIMARY KEY, v text)");
-    direct.run("INSERT INTO t SELECT n, 'v' || n FROM generate_series(1, 10) AS n");
-    shard
-}
-
 fn start(shard: &Shard, redis: &Redis) -> Proxy {
-    shard.config().rules(RULES).section(&redis.section()).start()
+    shard.config().rules(FOLLOWED).section(&redis.section()).start()
 }
-
-/// The row of SHOW CACHE that is of the whole database.
-fn shown(proxy: &Proxy) -> Vec<String> {
-    let rows = proxy.console().wire().rows("SHOW CACHE");
-    let row = rows.iter().find(|row| row.split('|').nth(1) == Some("*"));
-    row.map(|row| row.split('|').map(str::to_owned).collect())
-        .unwrap_or_default()
-}
-
-/// Columns of SHOW CACHE.
-const STATE: usize = 2;
-const REDIS: usize = 17;
-const HITS: usize = 18;
-const STORED: usize = 19;
-const FOREIGN: usize = 20;
 
 fn number(proxy: &Proxy, column: usize) -> u64 {
-    shown(proxy)[column].parse().expect("a number")
+    shown(proxy, column).parse().expect("a number")
 }
 
 /// Waits until the cache answers and Redis is there.
@@ -47,8 +21,7 @@ fn number(proxy: &Proxy, column: usize) -> u64 {
 fn ready(wire: &mut Wire, proxy: &Proxy) {
     until("the cache to share", || {
         wire.rows(READ);
-        let row = shown(proxy);
-        !row.is_empty() && row[STATE] == "answers" && row[REDIS] == "shared"
+        shown(proxy, STATE) == "answers" && shown(proxy, REDIS) == "shared"
     });
 }
 
@@ -62,11 +35,6 @@ fn stored(wire: &mut Wire, proxy: &Proxy, redis: &Redis, sql: &str) {
         wire.run("SET pgshunt.cache = 'auto'");
         number(proxy, STORED) > before && !redis.answers().is_empty()
     });
-}
-
-fn said(wire: &mut Wire) -> String {
-    let route = wire.rows("SHOW pgshunt.last_route");
-    route[0].split('|').nth(4).unwrap_or_default().to_owned()
 }
 
 /// Two pgshunts in front of one database, both ready.
@@ -176,7 +144,7 @@ fn what_lies_there_and_is_not_ours_is_a_miss() {
     until("Redis to be left alone", || {
         wire.run("UPDATE t SET v = 'w' WHERE id = 3");
         assert_eq!(wire.rows(READ), ["w"]);
-        shown(&proxy)[REDIS] == "off"
+        shown(&proxy, REDIS) == "off"
     });
     redis.say(&[b"DEL", &changes]);
     ready(&mut wire, &proxy);
@@ -204,7 +172,7 @@ fn a_redis_that_is_slow_or_gone_is_a_miss() {
     redis.kill();
     wire.run("UPDATE t SET v = 'gone' WHERE id = 3");
     assert_eq!(wire.rows(READ), ["gone"]);
-    until("Redis to be missed", || shown(&proxy)[REDIS] == "off");
+    until("Redis to be missed", || shown(&proxy, REDIS) == "off");
     assert_eq!(wire.rows(READ), ["gone"]);
     redis.again();
     ready(&mut wire, &proxy);
@@ -296,6 +264,6 @@ fn nobody_reads_what_was_before_a_write_it_may_know_of() {
         "{stored} answers were stored, {hits} found"
     );
     for proxy in &proxies {
-        until("Redis to be there again", || shown(proxy)[REDIS] == "shared");
+        until("Redis to be there again", || shown(proxy, REDIS) == "shared");
     }
 }
