@@ -106,7 +106,8 @@ impl Gather {
         bound: &Bound,
         is_simple: bool,
     ) -> Result<Option<Vec<u8>>, Halt> {
-        if self.held_cursors.is_empty() && self.cursors.is_empty() {
+        let streams = self.portals.values().any(|portal| portal.source().is_some());
+        if self.held_cursors.is_empty() && self.cursors.is_empty() && !streams {
             return Ok(None);
         }
         let text = &statement.text[..];
@@ -121,6 +122,7 @@ impl Gather {
             // The shards have some.
             self.held_cursors.clear();
             self.cursors.clear();
+            self.portals.clear();
             return self.everywhere(text).await.map(Some);
         }
         let Some(mut cursor) = self.held_cursors.remove(name) else {

@@ -60,7 +60,7 @@ struct Feed {
 pub(super) const PREFIX: &str = "pgshunt cursor ";
 
 /// The first rows a shard is asked for: how long they are is not known yet.
-const BATCH_FIRST: usize = 16;
+const BATCH_FIRST: usize = 4;
 
 /// The most that a shard is asked for at a time, in rows and, as far as those before tell, in bytes.
 const BATCH_ROWS: usize = 10_000;
