@@ -64,8 +64,17 @@ sed -i 's/<= 5$/<= 0/' "$folder/reads.sql"
 
 postmaster=$(head -1 "$folder/node0/postmaster.pid")
 echo "$(nproc) processors, PostgreSQL $("$pg/postgres" --version | awk '{print $3}'), 8 clients, $seconds s each, medians of $rounds rounds"
-python3 tests/bench/cache.py --pgbench "$pg/pgbench" --folder "$folder" --seconds "$seconds" --rounds "$rounds" \
-    --target "direct:$base:$postmaster" --target "off:$off:$pid_off" --target "on:$on:$pid_on" key report other miss
+# compare PROTOCOL SCRIPT...
+compare() {
+    local protocol=$1
+    shift
+    echo "$protocol protocol"
+    python3 tests/bench/cache.py --pgbench "$pg/pgbench" --folder "$folder" --seconds "$seconds" --rounds "$rounds" --protocol "$protocol" \
+        --target "direct:$base:$postmaster" --target "off:$off:$pid_off" --target "on:$on:$pid_on" "$@"
+}
+compare prepared key report other miss
+compare extended key other
+compare simple key other
 
 # counts PORT: hits and misses so far
 counts() {
@@ -77,7 +86,7 @@ for script in reads zipf; do
     for target in "off $off" "tables $tables" "on $on"; do
         read -r name port <<<"$target"
         psql -q -h 127.0.0.1 -p $((port + 1)) -U postgres pgshunt -c CLEAR_CACHE
-        read -r hits misses < <(counts "$port")
+        read -r hits misses < <(counts "$port") || true
         tps=$("$pg/pgbench" -n -h 127.0.0.1 -p "$port" -U app -M prepared -f "$folder/$script.sql" -c 8 -j 1 \
             -T $((seconds * 4)) app | awk '/^tps/ {print $3}')
         rate=$(counts "$port" | awk -v hits="${hits:-0}" -v misses="${misses:-0}" \

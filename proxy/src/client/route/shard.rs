@@ -392,7 +392,9 @@ impl Client {
         let set = self
             .sets(spoken, &read, &parameters, reads)
             .map_err(Verdict::Refused)?;
-        noted.asks.add(&read.reading);
+        if reads.coordinator.is_some() || self.is_at_coordinator() {
+            noted.asks.add(&read.reading);
+        }
         noted.makes_temporary = read.reading.has_local && is_of_session;
         noted.sets |= set.is_some();
         // What sets a tenant or a shard goes there.
