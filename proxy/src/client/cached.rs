@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use routing_rules::Consistency;
 use routing_rules::cache::{Elsewhere, Wish, says_a_time};
 
-use super::handle::{Doing, Signal};
+use super::handle::Doing;
 use super::relay::Client;
 use super::shared::{Asked, Asks, Under};
 use crate::cache::counts::count;

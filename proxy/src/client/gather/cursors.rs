@@ -440,11 +440,11 @@ impl Gather {
         let source = match plan {
             Some(Ok(Plan::Finish(_))) => None,
             Some(Ok(Plan::Merge(merge))) => {
-                self.open(on, own, Some((merge, pieces)), text, is_committed)
+                self.open_source(on, own, Some((merge, pieces)), text, is_committed)
                     .await?
             }
             Some(Ok(Plan::Concatenate) | Err(_)) | None => {
-                self.open(on, own, None, text, is_committed).await?
+                self.open_source(on, own, None, text, is_committed).await?
             }
         };
         let mut rows = Rows::default();

@@ -250,7 +250,7 @@ impl Gather {
             Some(Ok(Plan::Merge(merge))) => Some((merge, pieces)),
             Some(Ok(Plan::Concatenate) | Err(_)) | None => None,
         };
-        self.open(on, job, merge, text, false).await
+        self.open_source(on, job, merge, text, false).await
     }
 
     /// What a shard's transaction may have done.

@@ -24,8 +24,6 @@ use crate::protocol::{reply, sqlstate};
 pub(super) struct Source {
     /// Its number: no other of the gathering server has it.
     pub id: u64,
-    /// The shards' cursors are WITH HOLD.
-    pub is_held: bool,
     feeds: Vec<Feed>,
     /// A shard's rows, hidden columns included.
     description: Description,
@@ -197,7 +195,7 @@ pub(super) fn no_room() -> Halt {
 impl Gather {
     /// Opens a cursor on each of these shards, who are in the transaction if there is one. `query` is what they read if there is
     /// no merge. `None`: only PostgreSQL can sort these rows, so they can't come a few at a time.
-    pub(super) async fn open(
+    pub(super) async fn open_source(
         &mut self,
         on: &[usize],
         job: Job<'_>,
@@ -207,7 +205,6 @@ impl Gather {
     ) -> Result<Option<Source>, Halt> {
         let mut source = Source {
             id: self.next_source(),
-            is_held,
             feeds: Vec::new(),
             description: Description::default(),
             hidden: 0,
