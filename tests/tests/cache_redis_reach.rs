@@ -4,7 +4,6 @@ use pgshunt_tests::cached::column::{REDIS, STORED};
 use pgshunt_tests::cached::{FOLLOWED, READ, shard_with_rows, shown};
 use pgshunt_tests::certificates::Certificates;
 use pgshunt_tests::redis::REDIS_PASSWORD;
-use pgshunt_tests::shard::Shard;
 use pgshunt_tests::{Proxy, Redis, Wire, until};
 
 /// Asks until answers are stored there.

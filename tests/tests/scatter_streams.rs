@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use pgshunt_tests::beside::{Beside, said};
-use pgshunt_tests::{Messages, Wire, until};
+use pgshunt_tests::{Messages, Wire};
 
 /// Rows of each of five tenants.
 const EACH: usize = 4000;
@@ -62,21 +62,63 @@ fn the_first_rows_come_before_the_last_are_read() {
     let world = world();
     let (_, mut through) = world.wires();
     // Half a millisecond for each row: all of them would take ten seconds.
-    world.sharded.on_all(
-        "CREATE FUNCTION slow(n int) RETURNS int LANGUAGE sql STABLE AS 'SELECT n FROM (SELECT pg_sleep(0.0005)) s'",
-    );
-    until("the function to be known", || {
-        through
-            .try_run("SELECT slow(qty) FROM items WHERE tenant_id = 1 LIMIT 1")
-            .is_some()
-    });
     let began = Instant::now();
     through.run("BEGIN");
-    through.run("DECLARE c NO SCROLL CURSOR FOR SELECT slow(qty) FROM items");
+    through.run("DECLARE c NO SCROLL CURSOR FOR SELECT qty, pg_sleep(0.0005) FROM items");
     assert_eq!(through.rows("FETCH 100 FROM c").len(), 100);
     let took = began.elapsed();
     through.run("COMMIT");
     assert!(took < std::time::Duration::from_secs(2), "{took:?}");
+}
+
+/// Rows are not held: `PGSHUNT_ROWS=10000000` for ten million.
+#[test]
+fn millions_of_rows_are_fetched_in_little_memory() {
+    let rows = std::env::var("PGSHUNT_ROWS")
+        .ok()
+        .and_then(|rows| rows.parse().ok());
+    let rows = rows.unwrap_or(200_000_u64);
+    let world = Beside::new();
+    let (_, mut through) = world.wires();
+    let peak = || {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", world.proxy.pid())).expect("a process");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM"))
+            .expect("a peak");
+        let kb = line
+            .split_ascii_whitespace()
+            .nth(1)
+            .and_then(|kb| kb.parse::<u64>().ok());
+        kb.expect("a number")
+    };
+    through.run("SELECT count(*) FROM orders");
+    let before = peak();
+    for order in ["", " ORDER BY o.id"] {
+        through.run("BEGIN");
+        through.run(&format!(
+            "DECLARE c NO SCROLL CURSOR FOR SELECT o.id, g, repeat('x', 50) FROM orders o, generate_series(1, {}) g{order}",
+            rows / 10
+        ));
+        let began = Instant::now();
+        let mut count = through.rows("FETCH 1000 FROM c").len();
+        let first = began.elapsed();
+        loop {
+            let fetched = through.rows("FETCH 1000 FROM c").len();
+            count += fetched;
+            if fetched == 0 {
+                break;
+            }
+        }
+        through.run("COMMIT");
+        let took = began.elapsed();
+        println!("{count} rows{order}: the first 1000 within {first:?}, all within {took:?}");
+        assert_eq!(count as u64, rows / 10 * 10);
+    }
+    let grown = peak() - before;
+    println!("pgshunt's memory grew by {grown} kB");
+    assert!(grown < 16 * 1024, "{grown} kB");
 }
 
 #[test]

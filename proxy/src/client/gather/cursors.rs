@@ -327,8 +327,8 @@ impl Gather {
     pub(super) async fn describe_cursor(&mut self, name: &[u8]) -> Result<(), Halt> {
         let own = String::from_utf8_lossy(name).into_owned();
         if let Some(cursor) = self.held_cursors.get(&own) {
-            let format = Formats(vec![u16::from(cursor.is_binary)]);
-            cursor.description.write(&mut self.line.out, &format);
+            // As texts, even if it is BINARY: PostgreSQL gives such a portal no formats.
+            cursor.description.write(&mut self.line.out, &Formats::default());
             return Ok(());
         }
         let at = self.cursors.get(&own).copied().ok_or_else(|| no_portal(name))?;
@@ -546,6 +546,14 @@ impl Head {
             is_held: has(["with", "hold"]),
             query: Some(pieces.bytes(verb + 1..range.end)).filter(|query| !query.is_empty())?,
         })
+    }
+}
+
+/// What a statement reads: a DECLARE's query, or all of it.
+pub(super) fn query_of<'a>(pieces: &Pieces<'a>) -> &'a str {
+    match Head::read(pieces) {
+        Some(head) if pieces.text(0).eq_ignore_ascii_case("declare") => &pieces.text[head.query],
+        Some(_) | None => pieces.text,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use routing_rules::{Effects, Pieces, Plan, Reading, ShardReason, Shards, TextKind, Values, access, read};
 
 use super::block::complete;
-use super::cursors::is_with_hold;
+use super::cursors::{is_with_hold, query_of};
 use super::rows::Kept;
 use super::source::Source;
 use super::statement::{self, Bound, Statement, Told};
@@ -135,7 +135,7 @@ impl Gather {
         };
         let job = Job {
             is_unproven: reading.kind != TextKind::Session
-                && !access(text, self.terms.lex, Some(&found.names)).is_read(),
+                && !access(query_of(pieces).as_bytes(), self.terms.lex, Some(&found.names)).is_read(),
             writes: match reading.kind {
                 TextKind::Write | TextKind::Everywhere | TextKind::CopyIn => true,
                 // EXPLAIN ANALYZE runs what it explains.
