@@ -336,3 +336,40 @@ fn outside_of_a_transaction_the_shards_keep_what_a_cursor_with_hold_has_left() {
     let left = through.rows("FETCH ALL FROM c").len();
     assert_eq!(left, 60, "{left}");
 }
+
+#[test]
+fn a_fetch_is_cancelled_and_a_shard_that_is_lost_is_told_of() {
+    let world = world();
+    let (_, mut through) = world.wires();
+    through.run("BEGIN");
+    through.run("DECLARE before NO SCROLL CURSOR FOR SELECT id FROM orders ORDER BY id, tenant_id");
+    through.run("SAVEPOINT a");
+    through.run("DECLARE c NO SCROLL CURSOR FOR SELECT id, pg_sleep(1) FROM orders");
+    through.send(&Messages::new().query("FETCH ALL FROM c"));
+    world.sharded.first.runs("pg_sleep");
+    through.cancel();
+    let answer = through.until_ready();
+    let error = answer.iter().find(|frame| frame.kind == b'E').expect("an error");
+    assert_eq!(error.sqlstate(), "57014", "{error}");
+    through.run("ROLLBACK TO a");
+    assert_eq!(through.rows("FETCH 2 FROM before"), ["1", "1"]);
+    through.run("COMMIT");
+    let lose = || {
+        let lost = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}_s2'",
+            world.sharded.first.name
+        );
+        world.sharded.first.superuser().psql(&lost);
+    };
+    for hold in ["", "WITH HOLD"] {
+        through.run(if hold.is_empty() { "BEGIN" } else { "SELECT 1" });
+        through.run(&format!("DECLARE c NO SCROLL CURSOR {hold} FOR {ITEMS}"));
+        through.run("FETCH 1 FROM c");
+        lose();
+        let code = through.sqlstate("FETCH ALL FROM c");
+        assert!(["57P01", "08006"].contains(&&*code), "{code}");
+        through.run(if hold.is_empty() { "ROLLBACK" } else { "CLOSE c" });
+        assert_eq!(through.rows("SELECT count(*) FROM orders"), ["10"]);
+    }
+    assert_eq!(pins(&mut through, &world), [""; 0]);
+}
