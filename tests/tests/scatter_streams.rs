@@ -346,7 +346,7 @@ fn a_fetch_is_cancelled_and_a_shard_that_is_lost_is_told_of() {
     through.run("SAVEPOINT a");
     through.run("DECLARE c NO SCROLL CURSOR FOR SELECT id, pg_sleep(1) FROM orders");
     through.send(&Messages::new().query("FETCH ALL FROM c"));
-    world.sharded.first.runs("pg_sleep");
+    world.sharded.first.runs("FETCH FORWARD");
     through.cancel();
     let answer = through.until_ready();
     let error = answer.iter().find(|frame| frame.kind == b'E').expect("an error");
