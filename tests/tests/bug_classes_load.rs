@@ -79,7 +79,11 @@ fn a_storm_of_logins_makes_no_more_servers_than_there_are_places() {
     let made = || {
         let role = &database.name;
         let servers = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'");
-        database.superuser().psql(&servers).parse::<u32>().expect("a number")
+        database
+            .superuser()
+            .psql(&servers)
+            .parse::<u32>()
+            .expect("a number")
     };
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -148,7 +152,10 @@ fn a_large_row_over_tls_takes_hardly_longer() {
         took
     };
     let (plain, encrypted) = (takes("disable"), takes("require"));
-    assert!(encrypted < plain * 5 + Duration::from_secs(1), "{plain:?}, {encrypted:?}");
+    assert!(
+        encrypted < plain * 5 + Duration::from_secs(1),
+        "{plain:?}, {encrypted:?}"
+    );
 }
 
 /// pgbouncer#844, #1335: the derivation of a key from a password, some milliseconds of each login, was done by the pooler.
@@ -181,8 +188,13 @@ fn a_login_costs_us_no_derivation_of_a_key() {
 fn a_list_of_ten_megabytes_finds_its_shard_and_leaves_nothing_behind() {
     let sharded = Sharded::databases(2);
     sharded.on_all(TABLES);
-    let rules = RULES.lines().filter(|line| !line.starts_with("s2") && !line.starts_with("s3"));
-    let proxy = sharded.config(&rules.collect::<Vec<_>>().join("\n")).threads(1).start();
+    let rules = RULES
+        .lines()
+        .filter(|line| !line.starts_with("s2") && !line.starts_with("s3"));
+    let proxy = sharded
+        .config(&rules.collect::<Vec<_>>().join("\n"))
+        .threads(1)
+        .start();
     let mut client = proxy.door(&sharded.first).wire();
     client.run("INSERT INTO orders (tenant_id, id) VALUES (1, 7), (1, 8)");
     client.run("INSERT INTO orders (tenant_id, id) VALUES (2, 7)");
@@ -198,7 +210,9 @@ fn a_list_of_ten_megabytes_finds_its_shard_and_leaves_nothing_behind() {
     let took = programs::cpu_seconds(proxy.pid()) - before;
     assert!(took < 20.0, "{took} s of processor time");
     assert_eq!(client.value("SELECT count(*) FROM orders"), "3");
-    until("its memory to be given back", || programs::resident_bytes(proxy.pid()) < 200 << 20);
+    until("its memory to be given back", || {
+        programs::resident_bytes(proxy.pid()) < 200 << 20
+    });
 }
 
 /// What PostgreSQL keeps of a password, derived in so many steps.
