@@ -4,6 +4,7 @@
 //! PostgreSQL does directly is what it must do through pgshunt.
 
 pub mod beside;
+pub mod cached;
 pub mod certificates;
 pub mod cluster;
 pub mod coordinated;

@@ -1,48 +1,14 @@
 //! The result cache: what is answered from it, in every protocol, and what makes an answer old.
 
 use pgshunt::cli::demo::cluster::Plan;
+use pgshunt_tests::cached::{EVERYTHING, FOLLOWED, LOGICAL, fill, hit, said};
 use pgshunt_tests::shard::Shard;
 use pgshunt_tests::{Messages, Proxy, Wire, cluster, until};
-
-/// Everything is kept for a minute; only rights are followed.
-pub const EVERYTHING: &str =
-    "[cache]\nelsewhere = \"ttl\"\n[[cache.class]]\nname = \"all\"\ntables = [\"*\"]\nttl = \"1min\"\n";
-
-/// Everything is kept for a minute, and writes from elsewhere are followed.
-const FOLLOWED: &str = "[[cache.class]]\nname = \"all\"\ntables = [\"*\"]\nttl = \"1min\"\n";
-
-/// The `cache` column of the last statement's route.
-fn said(wire: &mut Wire) -> String {
-    let route = wire.rows("SHOW pgshunt.last_route");
-    route[0].split('|').nth(4).unwrap_or_default().to_owned()
-}
-
-/// Runs a statement until it is answered from the cache, and gives back the answer.
-#[track_caller]
-fn hit(wire: &mut Wire, sql: &str) -> Vec<String> {
-    let mut rows = Vec::new();
-    let mut last = String::new();
-    for _ in 0..200 {
-        rows = wire.rows(sql);
-        last = said(wire);
-        if last == "hit" {
-            return rows;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    panic!("{sql}: {last}, {rows:?}");
-}
 
 fn database_with_rows() -> pgshunt_tests::Database {
     let database = cluster::database();
     fill(&database);
     database
-}
-
-fn fill(database: &pgshunt_tests::Database) {
-    let mut direct = database.door().wire();
-    direct.run("CREATE TABLE t (id int PRIMARY KEY, v text)");
-    direct.run("INSERT INTO t SELECT n, 'v' || n FROM generate_series(1, 10) AS n");
 }
 
 fn start(database: &pgshunt_tests::Database) -> Proxy {
@@ -323,7 +289,7 @@ fn five_hundred_clients_on_a_cold_key_ask_once() {
 
 #[test]
 fn a_write_from_elsewhere_is_heard_of() {
-    let shard = Shard::made(&[("wal_level", "logical")], &[]);
+    let shard = Shard::made(LOGICAL, &[]);
     let database = &shard.database;
     let mut direct = database.door().wire();
     direct.run("CREATE TABLE t (id int PRIMARY KEY, v text)");

@@ -2,10 +2,8 @@
 //! formats, tenants and databases ask the same through pgshunt and directly, again and again, and hear the same.
 
 use pgshunt::cli::demo::cluster::Plan;
+use pgshunt_tests::cached::EVERYTHING;
 use pgshunt_tests::{Config, Database, Door, Messages, Wire, cluster};
-
-const EVERYTHING: &str =
-    "[cache]\nelsewhere = \"ttl\"\n[[cache.class]]\nname = \"all\"\ntables = [\"*\"]\nttl = \"1min\"\n";
 
 /// What is asked: everything whose text form or meaning a setting, a role or a schema could change.
 const QUESTIONS: [&str; 14] = [

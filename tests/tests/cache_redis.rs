@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use pgshunt_tests::cached::column::{FOREIGN, HITS, REDIS, STORED};
+use pgshunt_tests::cached::{READ, said, shard_with_rows, shown};
 use pgshunt_tests::redis::{REDIS_PASSWORD, REDIS_SECRET};
-use pgshunt_tests::sharing::{
-    FOREIGN, HITS, READ, REDIS, STORED, config, number, ready, said, shard_with_rows, shown, stored, two,
-};
+use pgshunt_tests::sharing::{config, number, ready, stored, two};
 use pgshunt_tests::{Redis, until};
 
 #[test]
@@ -103,7 +103,7 @@ fn what_lies_there_and_is_not_ours_is_a_miss() {
     until("Redis to be left alone", || {
         wire.run("UPDATE t SET v = 'w' WHERE id = 3");
         assert_eq!(wire.rows(READ), ["w"]);
-        shown(&proxy)[REDIS] == "off"
+        shown(&proxy, REDIS) == "off"
     });
     redis.say(&[b"DEL", &changes]);
     ready(&mut wire, &proxy);
@@ -131,7 +131,7 @@ fn a_redis_that_is_slow_or_gone_is_a_miss() {
     redis.kill();
     wire.run("UPDATE t SET v = 'gone' WHERE id = 3");
     assert_eq!(wire.rows(READ), ["gone"]);
-    until("Redis to be missed", || shown(&proxy)[REDIS] == "off");
+    until("Redis to be missed", || shown(&proxy, REDIS) == "off");
     assert_eq!(wire.rows(READ), ["gone"]);
     redis.again();
     ready(&mut wire, &proxy);
@@ -223,6 +223,6 @@ fn nobody_reads_what_was_before_a_write_it_may_know_of() {
         "{stored} answers were stored, {hits} found"
     );
     for proxy in &proxies {
-        until("Redis to be there again", || shown(proxy)[REDIS] == "shared");
+        until("Redis to be there again", || shown(proxy, REDIS) == "shared");
     }
 }

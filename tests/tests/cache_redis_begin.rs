@@ -1,9 +1,9 @@
 //! What a pgshunt that begins, or a Redis that forgets, does to answers that are shared.
 
 use pgshunt::cache::redis::resp::Reply;
-use pgshunt_tests::sharing::{
-    HITS, MISSES, READ, config, is_ready, number, ready, said, shard_with_rows, stored, two,
-};
+use pgshunt_tests::cached::column::{HITS, MISSES};
+use pgshunt_tests::cached::{READ, said, shard_with_rows};
+use pgshunt_tests::sharing::{config, is_ready, number, ready, stored, two};
 use pgshunt_tests::{Proxy, Redis, until};
 
 const BELIEVED: &str = "what others share is believed";

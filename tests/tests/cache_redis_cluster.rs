@@ -1,8 +1,9 @@
 //! Answers shared in a cluster of Redis: where they lie, and what a slot that moves or a master that dies does to them.
 
 use pgshunt::cache::redis::resp::Reply;
+use pgshunt_tests::cached::{READ, shard_with_rows};
 use pgshunt_tests::redis::REDIS_PASSWORD;
-use pgshunt_tests::sharing::{READ, is_ready, shard_with_rows, share, two};
+use pgshunt_tests::sharing::{is_ready, share, two};
 use pgshunt_tests::{Proxy, RedisCluster, Wire, until};
 
 /// Everything of pgshunt's that lies at this node.

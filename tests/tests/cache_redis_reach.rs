@@ -1,32 +1,10 @@
 //! The ways to Redis: in TLS, and where sentinels say which of several is the master.
 
+use pgshunt_tests::cached::column::{REDIS, STORED};
+use pgshunt_tests::cached::{FOLLOWED, READ, shard_with_rows, shown};
 use pgshunt_tests::certificates::Certificates;
 use pgshunt_tests::redis::{REDIS_PASSWORD, SENTINEL_PASSWORD};
-use pgshunt_tests::shard::Shard;
 use pgshunt_tests::{Proxy, Redis, Wire, until};
-
-const RULES: &str = "[cache]\n[[cache.class]]\nname = \"all\"\ntables = [\"*\"]\nttl = \"1min\"\n";
-
-const READ: &str = "SELECT v FROM t WHERE id = 3";
-
-fn shard_with_rows() -> Shard {
-    let shard = Shard::made(&[("wal_level", "logical")], &[]);
-    let mut direct = shard.database.door().wire();
-    direct.run("CREATE TABLE t (id int PRIMARY KEY, v text)");
-    direct.run("INSERT INTO t SELECT n, 'v' || n FROM generate_series(1, 10) AS n");
-    shard
-}
-
-/// Columns of SHOW CACHE.
-const REDIS: usize = 17;
-const STORED: usize = 19;
-
-fn shown(proxy: &Proxy, column: usize) -> String {
-    let rows = proxy.console().wire().rows("SHOW CACHE");
-    let row = rows.iter().find(|row| row.split('|').nth(1) == Some("*"));
-    let field = row.and_then(|row| row.split('|').nth(column));
-    field.unwrap_or_default().to_owned()
-}
 
 /// Asks until answers are stored there.
 #[track_caller]
@@ -73,7 +51,7 @@ fn answers_are_shared_by_tls_with_whom_the_certificate_names() {
             files.path(ca)
         )
     };
-    let start = |section: &str| shard.config().rules(RULES).section(section).start();
+    let start = |section: &str| shard.config().rules(FOLLOWED).section(section).start();
     let proxy = start(&section("ca.crt", ""));
     stores(&mut proxy.door(&shard.database).wire(), &proxy);
     // Signed by another: no answer goes there, and every question has one.
@@ -114,7 +92,7 @@ fn sentinels_say_who_the_master_is_now() {
     );
     let proxy = shard
         .config()
-        .rules(RULES)
+        .rules(FOLLOWED)
         .section(&first.section_of_sentinels(&url))
         .start();
     let mut wire = proxy.door(&shard.database).wire();

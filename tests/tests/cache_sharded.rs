@@ -1,31 +1,10 @@
 //! The result cache of a database of several shards: what one shard answers is kept, and made old by writes on whichever.
 
 use pgshunt::cli::demo::cluster::{Node, Plan};
+use pgshunt_tests::cached::{EVERYTHING, FOLLOWED, hit, said};
 use pgshunt_tests::cluster::{self, Cluster};
 use pgshunt_tests::sharded::{RULES, Sharded};
 use pgshunt_tests::{Wire, until};
-
-const CACHE: &str = "[[cache.class]]\nname = \"all\"\ntables = [\"*\"]\nttl = \"1min\"\n";
-
-fn said(wire: &mut Wire) -> String {
-    let route = wire.rows("SHOW pgshunt.last_route");
-    route[0].split('|').nth(4).unwrap_or_default().to_owned()
-}
-
-/// Runs a statement until it is answered from the cache, and gives back the answer.
-#[track_caller]
-fn hit(wire: &mut Wire, sql: &str) -> Vec<String> {
-    let (mut rows, mut last) = (Vec::new(), String::new());
-    for _ in 0..400 {
-        rows = wire.rows(sql);
-        last = said(wire);
-        if last == "hit" {
-            return rows;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    panic!("{sql}: {last}, {rows:?}");
-}
 
 /// Four shards on a server of their own: roles that come and go elsewhere on it make all answers old.
 fn shards() -> (Node, Sharded) {
@@ -44,9 +23,7 @@ fn of(tenant: u32) -> String {
 #[test]
 fn what_one_shard_answers_is_kept_until_it_is_written() {
     let (_node, sharded) = shards();
-    let proxy = sharded
-        .config(&format!("{RULES}[cache]\nelsewhere = \"ttl\"\n{CACHE}"))
-        .start();
+    let proxy = sharded.config(&format!("{RULES}{EVERYTHING}")).start();
     let door = proxy.door(&sharded.first);
     let (mut reader, mut writer) = (door.wire(), door.wire());
     let mut direct = [0, 1, 2, 3].map(|shard| sharded.shard(shard).wire());
@@ -109,9 +86,7 @@ fn what_one_shard_answers_is_kept_until_it_is_written() {
 #[test]
 fn a_tenant_hears_its_own_shard_and_no_other() {
     let (_node, sharded) = shards();
-    let proxy = sharded
-        .config(&format!("{RULES}[cache]\nelsewhere = \"ttl\"\n{CACHE}"))
-        .start();
+    let proxy = sharded.config(&format!("{RULES}{EVERYTHING}")).start();
     let mut wires: Vec<Wire> = (1..=4)
         .map(|tenant| {
             let mut wire = proxy.door(&sharded.first).wire();
@@ -144,9 +119,7 @@ fn with_a_guard_nothing_is_kept() {
     let sharded = Sharded::databases(2).filled();
     let rules = RULES.replace("s2 = [\"2\"]\ns3 = [\"3\"]\n", "");
     let rules = rules.replacen("[sharding]\n", "[sharding]\nguard = \"enforce\"\n", 1);
-    let proxy = sharded
-        .config(&format!("{rules}[cache]\nelsewhere = \"ttl\"\n{CACHE}"))
-        .start();
+    let proxy = sharded.config(&format!("{rules}{EVERYTHING}")).start();
     let mut wire = proxy.door(&sharded.first).wire();
     wire.run("SET pgshunt.tenant = '1'");
     for _ in 0..5 {
@@ -159,7 +132,7 @@ fn with_a_guard_nothing_is_kept() {
 #[test]
 fn a_write_on_any_shard_from_elsewhere_is_heard_of() {
     let (_node, sharded) = shards();
-    let proxy = sharded.config(&format!("{RULES}{CACHE}")).start();
+    let proxy = sharded.config(&format!("{RULES}{FOLLOWED}")).start();
     let mut wire = proxy.door(&sharded.first).wire();
     for round in 0..3 {
         for tenant in 1..=4 {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pgshunt_tests::cached::{LOGICAL, hit, said};
 use pgshunt_tests::shard::Shard;
 use pgshunt_tests::{Config, Database, Messages, Wire, cluster, until};
 
@@ -12,22 +13,6 @@ const RULES: &str = "[cache]\ntenant_column = \"tenant_id\"\ntenant_columns = [\
 /// The same, and nobody listens to the primary's stream.
 fn unfollowed() -> String {
     RULES.replace("[cache]\n", "[cache]\nelsewhere = \"ttl\"\n")
-}
-
-fn said(wire: &mut Wire) -> String {
-    let route = wire.rows("SHOW pgshunt.last_route");
-    route[0].split('|').nth(4).unwrap_or_default().to_owned()
-}
-
-/// Runs a statement until it is answered from the cache, and gives back the answer.
-#[track_caller]
-fn hit(wire: &mut Wire, sql: &str) -> Vec<String> {
-    let mut rows = Vec::new();
-    until("an answer from the cache", || {
-        rows = wire.rows(sql);
-        said(wire) == "hit"
-    });
-    rows
 }
 
 fn fill(database: &Database) {
@@ -121,7 +106,7 @@ fn a_write_of_one_tenant_leaves_the_next_ones_answers() {
 
 #[test]
 fn a_tenants_write_from_elsewhere_is_the_tenants_too() {
-    let shard = Shard::made(&[("wal_level", "logical")], &[]);
+    let shard = Shard::made(LOGICAL, &[]);
     let database = &shard.database;
     fill(database);
     let mut direct = database.door().wire();

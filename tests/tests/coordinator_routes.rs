@@ -2,6 +2,7 @@
 //! nothing else does.
 
 use pgshunt_tests::coordinated::Coordinated;
+use pgshunt_tests::ways::{Way, frames, messages};
 use pgshunt_tests::{Frame, Messages, Proxy, Wire};
 
 /// Statements that need the rows of all shards in one place.
@@ -36,41 +37,10 @@ const BEYOND: [&str; 26] = [
     "select tenant_id, sum(c) over (order by tenant_id) from (select tenant_id, count(*) c from items group by tenant_id) x order by 1",
 ];
 
-/// How a statement is sent.
-#[derive(Clone, Copy, Debug)]
-enum Way {
-    Simple,
-    Text,
-    Binary,
-}
-
-fn messages(way: Way, sql: &str) -> Messages {
-    let format = match way {
-        Way::Simple => return Messages::new().query(sql),
-        Way::Text => 0_u16,
-        Way::Binary => 1,
-    };
-    let mut bind = b"\0\0\0\0\0\0\0\x01".to_vec();
-    bind.extend_from_slice(&format.to_be_bytes());
-    Messages::new()
-        .parse("", sql)
-        .raw(b'B', &bind)
-        .describe(b'P', "")
-        .execute("", 0)
-        .sync()
-}
-
 /// Rows as bytes, all else in words.
 fn heard(wire: &mut Wire, messages: &Messages) -> (Vec<Vec<u8>>, Vec<String>) {
-    wire.send(messages);
-    let mut frames = Vec::new();
-    for _ in 0..messages.syncs {
-        frames.extend(wire.until_ready());
-    }
-    let (rows, others): (Vec<Frame>, Vec<Frame>) = frames
-        .into_iter()
-        .filter(|frame| frame.kind != b'S')
-        .partition(|frame| frame.kind == b'D');
+    let frames = frames(wire, messages);
+    let (rows, others): (Vec<Frame>, Vec<Frame>) = frames.into_iter().partition(|frame| frame.kind == b'D');
     let rows = rows.into_iter().map(|frame| frame.body);
     (rows.collect(), others.iter().map(ToString::to_string).collect())
 }
@@ -90,7 +60,7 @@ fn what_shards_can_not_answer_the_coordinator_does() {
     let (mut direct, mut through) = (world.whole.door().wire(), door(&world, &proxy));
     let mut gone_beyond = 0;
     for text in BEYOND {
-        for way in [Way::Simple, Way::Text, Way::Binary] {
+        for way in Way::ALL {
             let messages = messages(way, text);
             let (expected, got) = (heard(&mut direct, &messages), heard(&mut through, &messages));
             assert_eq!(expected, got, "{way:?} {text}");

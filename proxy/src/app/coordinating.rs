@@ -47,8 +47,11 @@ pub async fn serve(common: Arc<Common>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let snapshot = common.snapshot.load_full();
         let coordinators = common.coordinators.load_full();
+        if coordinators.is_empty() {
+            continue;
+        }
+        let snapshot = common.snapshot.load_full();
         let catalogs: Vec<(String, Arc<Catalogued>)> = common
             .catalogs()
             .iter()

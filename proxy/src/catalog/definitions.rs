@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use crate::server::ask::{AskFault, Asker, Row};
+use super::paged::{self, told};
+use crate::server::ask::{Asker, Row};
 
 /// Asks for the relations behind the one with this OID, by OID: its own, its schema, its name, whether it has row security,
 /// whether a column of it is of a type that users made, and its columns, in the words of CREATE TABLE. What is pgshunt's own, and parts of what is there as a whole, are left out.
@@ -59,9 +60,6 @@ SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_encoding_to_char(d.encoding), d.d
 
 /// Relations asked for at a time: an answer is bounded.
 const PAGE: usize = 200;
-
-/// The most relations that are looked up.
-const TABLES_MAX: usize = 50_000;
 
 /// One table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,28 +146,11 @@ impl Definitions {
 ///
 /// Why there was no answer, in words for the log.
 pub async fn ask(asker: &mut Asker) -> Result<Definitions, String> {
-    let told = |fault: AskFault| fault.to_string();
     asker
         .ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", &[])
         .await
         .map_err(told)?;
-    let (mut all, mut after) = (Vec::new(), "0".to_owned());
-    loop {
-        let page = PAGE.to_string();
-        let rows = asker.ask(DEFINITIONS_QUERY, &[Some(&after), Some(&page)]).await;
-        let rows = rows.map_err(told)?;
-        for row in &rows {
-            let (oid, one) = read(row).ok_or("an answer that makes no sense")?;
-            after = oid;
-            all.push(one);
-        }
-        if all.len() > TABLES_MAX {
-            return Err(format!("it has more than {TABLES_MAX} tables"));
-        }
-        if rows.len() < PAGE {
-            break;
-        }
-    }
+    let all = paged::all(asker, DEFINITIONS_QUERY, PAGE, read).await?;
     let types = own_types(asker).await?;
     let locale = asker.ask(LOCALE_QUERY, &[]).await.map_err(told)?;
     asker.ask("COMMIT", &[]).await.map_err(told)?;
@@ -187,7 +168,7 @@ pub async fn ask(asker: &mut Asker) -> Result<Definitions, String> {
 /// Asks for the types that users made, those of extensions left out.
 pub(super) async fn own_types(asker: &mut Asker) -> Result<Vec<OwnType>, String> {
     let rows = asker.ask(TYPES_QUERY, &[]).await;
-    let rows = rows.map_err(|fault| fault.to_string())?;
+    let rows = rows.map_err(told)?;
     let types: Option<Vec<OwnType>> = rows.iter().map(read_type).collect();
     types.ok_or_else(|| "an answer that makes no sense".into())
 }

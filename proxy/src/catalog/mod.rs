@@ -7,6 +7,7 @@ pub mod definitions;
 pub mod file;
 pub mod keep;
 pub mod names;
+mod paged;
 pub mod relations;
 pub mod rights;
 pub mod shares;

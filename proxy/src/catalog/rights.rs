@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::server::ask::{AskFault, Asker, Row};
+use super::paged;
+use crate::server::ask::{Asker, Row};
 
 /// Asks for the relations behind the one with this OID, by OID: its own, its schema, its name, and a line for each role that may
 /// read it: the role, quoted, and the columns in parentheses if it may not read all. Who has a right by membership has it here.
@@ -30,13 +31,10 @@ SELECT c.oid, n.nspname, c.relname,
 /// Relations asked for at a time: an answer is bounded.
 const PAGE: usize = 100;
 
-/// The most relations that are looked up.
-const TABLES_MAX: usize = 50_000;
-
 /// Who may read what.
 #[derive(Clone, Debug, Default)]
 pub struct Rights {
-    by_name: HashMap<(Box<str>, Box<str>), Box<str>>,
+    by_name: HashMap<Name, Box<str>>,
 }
 
 impl Rights {
@@ -53,33 +51,21 @@ impl Rights {
 ///
 /// Why there was no answer, in words for the log.
 pub async fn ask(asker: &mut Asker) -> Result<Rights, String> {
-    let told = |fault: AskFault| fault.to_string();
-    let (mut rights, mut after) = (Rights::default(), "0".to_owned());
-    loop {
-        let page = PAGE.to_string();
-        let rows = asker.ask(RIGHTS_QUERY, &[Some(&after), Some(&page)]).await;
-        let rows = rows.map_err(told)?;
-        for row in &rows {
-            let (oid, name, lines) = read(row).ok_or("an answer that makes no sense")?;
-            after = oid;
-            rights.by_name.insert(name, lines);
-        }
-        if rights.by_name.len() > TABLES_MAX {
-            return Err(format!("it has more than {TABLES_MAX} tables"));
-        }
-        if rows.len() < PAGE {
-            return Ok(rights);
-        }
-    }
+    let by_name = paged::all(asker, RIGHTS_QUERY, PAGE, read).await?;
+    Ok(Rights {
+        by_name: by_name.into_iter().collect(),
+    })
 }
 
-/// OID, schema and name, and lines; `None`: it is no such row.
-#[allow(clippy::type_complexity)]
-fn read(row: &Row) -> Option<(String, (Box<str>, Box<str>), Box<str>)> {
+/// A schema and a name.
+type Name = (Box<str>, Box<str>);
+
+/// A table's OID, its name and lines; `None`: it is no such row.
+fn read(row: &Row) -> Option<(String, (Name, Box<str>))> {
     let text = |at: usize| std::str::from_utf8(row.get(at)?.as_deref()?).ok();
     let lines = match row.get(3)? {
         Some(_) => text(3)?.into(),
         None => "".into(),
     };
-    Some((text(0)?.to_owned(), (text(1)?.into(), text(2)?.into()), lines))
+    Some((text(0)?.to_owned(), ((text(1)?.into(), text(2)?.into()), lines)))
 }

@@ -3,7 +3,8 @@
 
 use routing_rules::{Column, Table, TableKind, Tables};
 
-use crate::server::ask::{AskFault, Asker, Row};
+use super::paged::{self, told};
+use crate::server::ask::{Asker, Row};
 
 /// Asks for the relations behind the one with this OID, by OID: its own, its schema, name, kind, and its columns, each as
 /// `name \x01 type \x01 has a collation of its own \x01 is generated`, with \x02 between them. A domain's type is its base type.
@@ -35,38 +36,19 @@ SELECT s.oid, s.nspname, s.relname, s.relkind, (
 /// Relations asked for at a time: an answer is bounded.
 const PAGE: usize = 500;
 
-/// The most relations that are looked up.
-const TABLES_MAX: usize = 50_000;
-
 /// Asks for all of them, as of one moment.
 ///
 /// # Errors
 ///
 /// Why there was no answer, in words for the log.
 pub async fn ask(asker: &mut Asker) -> Result<Tables, String> {
-    let told = |fault: AskFault| fault.to_string();
     asker
         .ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", &[])
         .await
         .map_err(told)?;
     let mut tables = Tables::default();
-    let (mut count, mut after) = (0, "0".to_owned());
-    loop {
-        let page = PAGE.to_string();
-        let rows = asker.ask(TABLES_QUERY, &[Some(&after), Some(&page)]).await;
-        let rows = rows.map_err(told)?;
-        for row in &rows {
-            let (oid, table) = read(row).ok_or("an answer that makes no sense")?;
-            after = oid;
-            tables.add(table);
-        }
-        count += rows.len();
-        if count > TABLES_MAX {
-            return Err(format!("it has more than {TABLES_MAX} tables"));
-        }
-        if rows.len() < PAGE {
-            break;
-        }
+    for table in paged::all(asker, TABLES_QUERY, PAGE, read).await? {
+        tables.add(table);
     }
     asker.ask("COMMIT", &[]).await.map_err(told)?;
     Ok(tables)

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use routing_rules::Consistency;
 use routing_rules::cache::{Elsewhere, Wish, says_a_time};
 
-use super::handle::{Doing, Signal};
+use super::handle::Doing;
 use super::relay::Client;
 use super::shared::{Asked, Asks, Under};
 use crate::cache::counts::count;
@@ -43,7 +43,7 @@ pub(super) struct Cached {
     filling: Option<Box<Filling>>,
     /// The flight it waits for, and until when.
     pub(super) waits: Option<(u128, Instant)>,
-    is_woken: Rc<Cell<bool>>,
+    is_awaited: Rc<Cell<bool>>,
     /// What became of the last unit.
     pub(super) last: Told,
 }
@@ -462,14 +462,9 @@ impl Client {
             return false;
         }
         cached.waits = Some((hash, until));
-        if !cached.is_woken.replace(true) {
-            let (handle, is_woken, flight) = (self.handle.clone(), cached.is_woken.clone(), flight.clone());
-            tokio::task::spawn_local(async move {
-                let _ = tokio::time::timeout_at(until.into(), flight.wait()).await;
-                is_woken.set(false);
-                handle.signal(Signal::Caught);
-            });
-        }
+        let flight = flight.clone();
+        let landed = async move { flight.wait().await };
+        self.handle.looks_again(&cached.is_awaited, until, landed);
         self.handle.does(Doing::Waiting, at);
         true
     }

@@ -1,6 +1,7 @@
 //! What a worker knows of one of its clients: enough to find it, wake it, count it, and end its waiting.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -150,6 +151,25 @@ impl Handle {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
+    }
+
+    /// Has the client look again once this has come to its end, at `until` at the latest; unless such a wait is under way, which
+    /// `is_awaited` tells.
+    pub fn looks_again(
+        self: &Rc<Self>,
+        is_awaited: &Rc<Cell<bool>>,
+        until: Instant,
+        learned: impl Future + 'static,
+    ) {
+        if is_awaited.replace(true) {
+            return;
+        }
+        let (handle, is_awaited) = (self.clone(), is_awaited.clone());
+        tokio::task::spawn_local(async move {
+            let _ = tokio::time::timeout_at(until.into(), learned).await;
+            is_awaited.set(false);
+            handle.signal(Signal::Caught);
+        });
     }
 
     /// Takes a signal if it was given.

@@ -1,11 +1,11 @@
 //! `[[database.coordinator]]`: a PostgreSQL that answers what the shards can't answer together.
 
 use super::database::{WideTls, required_name, servers, shard_tls};
-use super::dsn;
-use super::files;
+use super::dsn::Dsn;
 use super::keys;
 use super::mistake::Wrong;
-use super::raw::{Section, Written};
+use super::raw::Section;
+use super::role::role;
 use crate::server::address::Address;
 use crate::snapshot::{Coordinator, CoordinatorKind, Reader, Shard};
 
@@ -69,44 +69,19 @@ fn one_server(section: &Section) -> Vec<Address> {
 
 /// The role as which the coordinator reads the shards.
 fn reader(section: &Section) -> Option<Reader> {
-    let from_file = section.path("reader_password_file").map(|path| {
-        let secret = files::secret(&path.value);
-        let secret = secret.map_err(|wrong| section.wrong_value("reader_password_file", path.at, wrong));
-        (path.at, secret.ok())
-    });
-    let Some(Written { value, at }) = section.text("reader") else {
-        if let Some((at, _)) = from_file {
-            let wrong = Wrong::new("needs reader = \"postgres://ROLE@/\" beside it");
-            section.wrong_value("reader_password_file", at, wrong);
-        }
-        return None;
-    };
-    let wrong = |wrong: Wrong| section.wrong_value("reader", at, wrong);
-    let dsn = match dsn::parse(value) {
-        Ok(dsn) => dsn,
-        Err(wrongs) => {
-            for found in wrongs {
-                let what = format!("has a mistake: {}", found.what);
-                wrong(Wrong { what, ..found });
-            }
-            return None;
-        }
-    };
-    let Some(user) = dsn.user.clone() else {
-        wrong(Wrong::new("names no role").hint("write postgres://ROLE@/"));
-        return None;
-    };
-    if !dsn.servers.is_empty() || dsn.dbname.is_some() || dsn.speaks_of_tls() {
-        let hint = "write postgres://ROLE@/: where the shards are stands in [[database.shard]]";
-        wrong(Wrong::new("says more than a role and its password").hint(hint));
-    }
-    if dsn.password.is_some() && from_file.is_some() {
-        wrong(Wrong::new("has a password, and so has reader_password_file").hint("keep one of them"));
-    }
+    let dsn = role(section, "reader", "postgres://ROLE@/", unfit_for_reader)?;
     Some(Reader {
-        user,
-        password: dsn.password.or(from_file.and_then(|(_, secret)| secret)),
+        user: dsn.user?,
+        password: dsn.password,
     })
+}
+
+fn unfit_for_reader(dsn: &Dsn) -> Vec<Wrong> {
+    if dsn.servers.is_empty() && dsn.dbname.is_none() && !dsn.speaks_of_tls() {
+        return Vec::new();
+    }
+    let hint = "write postgres://ROLE@/: where the shards are stands in [[database.shard]]";
+    vec![Wrong::new("says more than a role and its password").hint(hint)]
 }
 
 /// The name of a coordinator that has been given none.

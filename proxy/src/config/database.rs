@@ -8,17 +8,18 @@ use routing_rules::Sharding;
 use super::Environment;
 use super::address;
 use super::coordinator::coordinator;
-use super::dsn::{self, Dsn};
+use super::dsn::Dsn;
 use super::files;
 use super::keys;
 use super::mistake::Wrong;
 use super::pool::{self, CLIENTS_MAX, SERVERS_MAX};
 use super::raw::{Section, Written};
+use super::role::role;
 use super::rules::Said;
 use super::tls;
 use crate::pool::settings::Settings;
 use crate::server::address::{Address, ServerTls};
-use crate::snapshot::{Control, Database, Limits, SecretText, Shard, User, Warm};
+use crate::snapshot::{Control, Database, Limits, Shard, User, Warm};
 
 /// What a database takes over from the rest of the file.
 pub(super) struct Inherited<'a> {
@@ -249,51 +250,16 @@ fn tenant(user: &Section, sharding: Option<&Sharding>) -> Option<String> {
 }
 
 fn control(section: &Section, name: &str, shards: &[Shard], environment: &Environment) -> Option<Control> {
-    let from_file = section.path("control_password_file").map(|path| {
-        let secret = files::secret(&path.value);
-        let secret = secret.map_err(|wrong| section.wrong_value("control_password_file", path.at, wrong));
-        (path.at, secret.ok())
-    });
-    let Some(written) = section.text("control") else {
-        if let Some((at, _)) = from_file {
-            let wrong = Wrong::new("needs control = \"postgres://ROLE@/DBNAME\" beside it");
-            section.wrong_value("control_password_file", at, wrong);
-        }
-        return None;
-    };
-    let wrong = |wrong| section.wrong_value("control", written.at, wrong);
-    let dsn = match dsn::parse(written.value) {
-        Ok(dsn) => dsn,
-        Err(wrongs) => {
-            for found in wrongs {
-                let what = format!("has a mistake: {}", found.what);
-                wrong(Wrong { what, ..found });
-            }
-            return None;
-        }
-    };
-    for found in unfit_for_control(&dsn) {
-        wrong(found);
-    }
-    if dsn.password.is_some() && from_file.is_some() {
-        wrong(Wrong::new("has a password, and so has control_password_file").hint("keep one of them"));
-    }
+    let dsn = role(section, "control", "postgres://ROLE@/DBNAME", unfit_for_control)?;
     Some(Control {
         user: dsn.user.unwrap_or_default(),
-        password: first_password(
-            dsn.password,
-            from_file.and_then(|(_, secret)| secret),
-            environment,
-        ),
+        password: dsn.password.or_else(|| environment.control_password.clone()),
         dbname: dsn.dbname.unwrap_or_else(|| control_dbname(name, shards)),
     })
 }
 
 fn unfit_for_control(dsn: &Dsn) -> Vec<Wrong> {
     let mut wrongs = Vec::new();
-    if dsn.user.is_none() {
-        wrongs.push(Wrong::new("names no role").hint("write postgres://ROLE@/DBNAME"));
-    }
     if !dsn.servers.is_empty() {
         let wrong = Wrong::new("names a server, but the role is used on every server of every shard");
         wrongs.push(wrong.hint("write postgres://ROLE@/DBNAME, and servers in [[database.shard]]"));
@@ -303,16 +269,6 @@ fn unfit_for_control(dsn: &Dsn) -> Vec<Wrong> {
         wrongs.push(wrong.hint("set sslmode in [database.server_tls] or [[database.shard]]"));
     }
     wrongs
-}
-
-fn first_password(
-    written: Option<SecretText>,
-    from_file: Option<SecretText>,
-    environment: &Environment,
-) -> Option<SecretText> {
-    written
-        .or(from_file)
-        .or_else(|| environment.control_password.clone())
 }
 
 /// Where the control role connects when nobody says: the database itself, or `postgres` when that is any.

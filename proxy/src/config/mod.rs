@@ -20,6 +20,7 @@ mod named;
 mod pool;
 mod raw;
 mod redis;
+mod role;
 mod rules;
 mod set;
 mod sharding;

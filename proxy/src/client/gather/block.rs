@@ -22,8 +22,14 @@ pub(super) struct Block {
 enum Say {
     Savepoint(String, Vec<u8>),
     Set(Vec<u8>),
-    /// Nothing: the gathering server has this cursor.
-    Cursor(String),
+    /// Nothing: the gathering server has this cursor, or a portal whose rows come as they are asked for.
+    Cursor(u64),
+}
+
+impl Say {
+    fn is_cursor(&self, id: u64) -> bool {
+        matches!(self, Say::Cursor(own) if *own == id)
+    }
 }
 
 /// The most that is kept of what a transaction has said.
@@ -89,14 +95,18 @@ impl Block {
     }
 
     /// Notes that a cursor was declared.
-    pub(super) fn declare(&mut self, name: &str) -> Result<(), Halt> {
-        self.say(Say::Cursor(name.to_owned()))
+    pub(super) fn declare(&mut self, id: u64) -> Result<(), Halt> {
+        self.say(Say::Cursor(id))
     }
 
     /// Was this cursor declared in it?
-    pub(super) fn declares(&self, name: &str) -> bool {
-        let is_it = |say: &Say| matches!(say, Say::Cursor(own) if own == name);
-        self.said.iter().any(is_it)
+    pub(super) fn declares(&self, id: u64) -> bool {
+        self.said.iter().any(|say| say.is_cursor(id))
+    }
+
+    /// This cursor is no more.
+    pub(super) fn forget(&mut self, id: u64) {
+        self.said.retain(|say| !say.is_cursor(id));
     }
 
     fn savepoint(&self, name: &str) -> Option<usize> {
@@ -144,7 +154,13 @@ impl Gather {
                 ));
             }
             ("set" | "reset" | "load", _) => self.set(text).await?,
-            ("discard", _) => self.everywhere(text).await?,
+            ("discard", _) => {
+                let tag = self.everywhere(text).await?;
+                if word(1) == "all" {
+                    self.held_cursors.clear();
+                }
+                tag
+            }
             (_, _) => return Ok(None),
         };
         Ok(Some(tag))
@@ -195,11 +211,14 @@ impl Gather {
 
     /// Commits, and keeps what was set.
     pub(super) async fn end_block(&mut self) -> Result<(), Halt> {
+        let held = self.hold_rows().await;
         let block = self.block.take();
         self.status = b'I';
-        self.end_cursors();
         self.cursors.clear();
+        held?;
         self.commit_parts().await?;
+        self.keep_cursors();
+        self.end_cursors();
         let said = block.map_or_else(Vec::new, |block| block.said);
         self.sets.extend(said.into_iter().filter_map(|say| match say {
             Say::Set(text) => Some(text),
@@ -211,8 +230,11 @@ impl Gather {
 
     /// The transaction that nobody has begun ends with its unit.
     pub(super) async fn end_implicit(&mut self) -> Result<(), Halt> {
-        if std::mem::take(&mut self.is_implicit) {
+        if self.is_implicit {
+            self.hold_rows().await?;
+            self.is_implicit = false;
             self.commit_parts().await?;
+            self.keep_cursors();
         }
         self.let_go_of_canceled();
         Ok(())

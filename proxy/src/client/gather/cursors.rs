@@ -1,237 +1,319 @@
-//! Cursors over several shards: DECLARE runs the query, and its rows are held, within `merge_memory`, for FETCH and MOVE to take.
-//! So nothing that is written afterwards is seen. A cursor over one shard's rows is that shard's own.
+//! Cursors over several shards: DECLARE opens a cursor on each, and FETCH and MOVE take as many rows from them as they ask for. What only
+//! PostgreSQL can sort or finish is run by DECLARE, and its rows are held, within `merge_memory`. A cursor over one shard's rows is
+//! that shard's own.
+//!
+//! Rows that were come to are kept where they may be gone back to: of a SCROLL cursor always; without a word, as long as they fit;
+//! with NO SCROLL never.
 
 use std::ops::Range;
 
 use routing_rules::{Pieces, Plan, Reading, TextKind};
 
 use super::block::{complete, names};
-use super::rows::{Kept, too_much};
+use super::held::Rows;
+use super::moves::{ALL, Ask, Stand, Step};
+use super::rows::Kept;
 use super::run::Job;
+use super::source::{PREFIX, Source, no_room};
 use super::statement::{Bound, Statement};
 use super::{Gather, Halt, no_portal};
 use crate::fault::Fault;
-use crate::protocol::frame;
 use crate::protocol::merge::rows::{Description, Formats};
 use crate::protocol::{reply, sqlstate};
 
 /// A cursor.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Cursor {
+    /// Its number: no other of the gathering server has it.
+    id: u64,
     description: Description,
-    /// What its rows are written in.
+    /// It was declared BINARY.
     is_binary: bool,
-    /// It was declared with NO SCROLL.
-    is_forward_only: bool,
-    /// DataRow messages, and where each ends.
-    rows: Vec<u8>,
-    ends: Vec<usize>,
-    /// The row it stands on, from 1; 0: before the first. One more than there are: behind the last.
-    at: usize,
+    /// What its rows are written in. That is settled by the first FETCH, if they come as they are fetched.
+    formats: Formats,
+    scroll: Scroll,
+    stand: Stand,
+    rows: Rows,
+    /// Where more rows come from; `None`: all that are left are here.
+    source: Option<Source>,
+    /// It was declared WITH HOLD; and the transaction that did it has committed.
+    is_held: bool,
+    is_committed: bool,
+    /// Something has failed on it.
+    is_broken: bool,
+    /// Its columns must be described before the next row.
+    is_undescribed: bool,
 }
 
-/// What FETCH or MOVE asks for.
+/// May a cursor go back?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ask {
-    Forward(usize),
-    Backward(usize),
-    Absolute(i64),
-    Relative(i64),
-}
-
-impl Ask {
-    /// Reads what stands between the verb and the cursor's name.
-    fn read(words: &[String]) -> Option<Ask> {
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let words = match &words[..] {
-            [own @ .., "from" | "in"] => own,
-            own => own,
-        };
-        let (verb, number) = match words {
-            [verb, "-", number] => (Some(*verb), Some(format!("-{number}"))),
-            ["-", number] => (None, Some(format!("-{number}"))),
-            [verb, "+", number] => (Some(*verb), Some((*number).to_owned())),
-            [number] if number.starts_with(|first: char| first.is_ascii_digit()) => {
-                (None, Some((*number).to_owned()))
-            }
-            [verb, number] => (Some(*verb), Some((*number).to_owned())),
-            [verb] => (Some(*verb), None),
-            [] => (None, None),
-            _ => return None,
-        };
-        let is_all = number.as_deref() == Some("all");
-        let count = match &number {
-            Some(_) if is_all => None,
-            Some(number) => Some(number.parse::<i64>().ok()?),
-            None => None,
-        };
-        let forward = |count: i64| match usize::try_from(count) {
-            Ok(count) => Ask::Forward(count),
-            Err(_) => Ask::Backward(usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX)),
-        };
-        let turned = |ask: Ask| match ask {
-            Ask::Forward(0) => ask,
-            Ask::Forward(count) => Ask::Backward(count),
-            Ask::Backward(count) => Ask::Forward(count),
-            ask => ask,
-        };
-        Some(match (verb, count) {
-            (None, Some(count)) => forward(count),
-            (None, None) | (Some("next" | "forward"), None) if !is_all => Ask::Forward(1),
-            (Some("all"), None) | (Some("forward"), None) => Ask::Forward(usize::MAX),
-            (Some("prior"), None) => Ask::Backward(1),
-            (Some("backward"), None) if !is_all => Ask::Backward(1),
-            (Some("backward"), None) => Ask::Backward(usize::MAX),
-            (Some("first"), None) => Ask::Absolute(1),
-            (Some("last"), None) => Ask::Absolute(-1),
-            (Some("forward"), Some(count)) => forward(count),
-            (Some("backward"), Some(count)) => turned(forward(count)),
-            (Some("absolute"), Some(count)) => Ask::Absolute(count),
-            (Some("relative"), Some(count)) => Ask::Relative(count),
-            _ => return None,
-        })
-    }
+enum Scroll {
+    /// It was declared with NO SCROLL.
+    Never,
+    /// It was declared without a word, and its rows take no more than may be held.
+    WhileHeld,
+    /// It was, and they have taken more.
+    NoMore,
+    /// It was declared with SCROLL.
+    Always,
 }
 
 impl Cursor {
-    fn len(&self) -> usize {
-        self.ends.len()
+    fn goes_back(&self) -> bool {
+        matches!(self.scroll, Scroll::WhileHeld | Scroll::Always)
     }
 
-    /// The row of a number from 1.
-    fn row(&self, number: usize) -> &[u8] {
-        let from = match number.checked_sub(2) {
-            Some(before) => self.ends[before],
-            None => 0,
-        };
-        &self.rows[from..self.ends[number - 1]]
+    /// Bytes it holds.
+    fn held(&self) -> usize {
+        self.rows.held() + self.source.as_ref().map_or(0, Source::held)
     }
 
-    /// Moves, and gives the numbers of the rows that are passed, in their order; as `DoPortalRunFetch` of `pquery.c` does. `None`: it
-    /// would go back, and may not.
-    fn take(&mut self, ask: Ask) -> Option<Vec<usize>> {
-        let (before, end) = (self.at, self.len() + 1);
-        let (at, rows) = match ask {
-            Ask::Forward(0) | Ask::Relative(0) => {
-                let is_on_row = (1..end).contains(&before);
-                if is_on_row && self.is_forward_only {
-                    return None;
-                }
-                (before, if is_on_row { vec![before] } else { Vec::new() })
-            }
-            Ask::Forward(count) => {
-                let first = (before + 1).min(end);
-                let last = before.saturating_add(count);
-                (last.min(end), (first..end.min(last.saturating_add(1))).collect())
-            }
-            Ask::Backward(count) => {
-                let last = before.saturating_sub(count);
-                (last, (last.max(1)..before).rev().collect())
-            }
-            Ask::Absolute(number) => {
-                let away = usize::try_from(number.unsigned_abs()).unwrap_or(usize::MAX);
-                let at = match number < 0 {
-                    true => end.saturating_sub(away),
-                    false => away.min(end),
-                };
-                (at, vec![at])
-            }
-            Ask::Relative(number) => {
-                let away = usize::try_from(number.unsigned_abs()).unwrap_or(usize::MAX);
-                let at = match number < 0 {
-                    true => before.saturating_sub(away),
-                    false => before.saturating_add(away).min(end),
-                };
-                (at, vec![at])
-            }
-        };
-        let goes_back = at < before || at == before && matches!(ask, Ask::Absolute(_)) && at > 0;
-        if goes_back && self.is_forward_only {
-            return None;
+    /// Rows it has come to are held no longer, if it may do without them.
+    fn forget(&mut self) {
+        if self.scroll == Scroll::WhileHeld {
+            self.scroll = Scroll::NoMore;
         }
-        self.at = at;
-        Some(rows.into_iter().filter(|row| (1..end).contains(row)).collect())
+        if !self.goes_back() {
+            self.rows.forget(self.stand.at);
+        }
+    }
+
+    /// Adds the next row to those it holds, if one is here.
+    fn hold(&mut self) -> Result<bool, Halt> {
+        match &mut self.source {
+            Some(source) => self.rows.add(|rows| source.take(rows)),
+            None => Ok(false),
+        }
+    }
+
+    fn only_forward(&self) -> Halt {
+        let fault = Fault::error(sqlstate::NOT_IN_STATE, "cursor can only scan forward");
+        let fault = match self.scroll {
+            Scroll::NoMore => {
+                fault.detail("The rows behind it take more than merge_memory, and are not held.")
+            }
+            Scroll::Never | Scroll::WhileHeld | Scroll::Always => fault,
+        };
+        Halt::of(&fault.hint("Declare it with SCROLL option to enable backward scan."))
     }
 }
 
 impl Gather {
     /// Does what concerns cursors over several shards. `None`: it is nothing of the kind.
-    pub(super) fn cursor(
+    pub(super) async fn cursor(
         &mut self,
-        text: &[u8],
+        statement: &Statement,
         bound: &Bound,
         is_simple: bool,
     ) -> Result<Option<Vec<u8>>, Halt> {
-        if self.held_cursors.is_empty() {
+        let streams = self.portals.values().any(|portal| portal.source().is_some());
+        if self.held_cursors.is_empty() && self.cursors.is_empty() && !streams {
             return Ok(None);
         }
+        let text = &statement.text[..];
         let words = names(text);
         let ([verb, between @ .., name], true) = (&words[..], words.len() > 1) else {
             return Ok(None);
         };
-        let is_all = verb == "close" && name == "all";
-        if !matches!(verb.as_str(), "fetch" | "move" | "close")
-            || !is_all && !self.held_cursors.contains_key(name)
-        {
+        if !matches!(verb.as_str(), "fetch" | "move" | "close") {
             return Ok(None);
         }
-        match verb.as_str() {
-            "close" if is_all => {
-                self.held_cursors.clear();
-                // The shards may have some.
-                Ok(None)
+        if verb == "close" && name == "all" && !text.contains(&b'"') {
+            // The shards have some.
+            self.held_cursors.clear();
+            self.cursors.clear();
+            self.portals.clear();
+            return self.everywhere(text).await.map(Some);
+        }
+        let Some(mut cursor) = self.held_cursors.remove(name) else {
+            // Nor is there one by the name that a shard knows it by.
+            return match name.starts_with(PREFIX) {
+                true => Err(no_cursor(name)),
+                false => Ok(None),
+            };
+        };
+        if verb == "close" {
+            self.forget_source(cursor.id);
+            if let Some(source) = &cursor.source {
+                self.end_source(source).await?;
             }
-            "close" => {
-                self.held_cursors.remove(name);
-                Ok(Some(complete(b"CLOSE CURSOR")))
+            return Ok(Some(complete(b"CLOSE CURSOR")));
+        }
+        let was_broken = std::mem::replace(&mut cursor.is_broken, true);
+        let fetches = verb == "fetch";
+        let done = match Ask::read(between) {
+            _ if was_broken => {
+                let text = format!("portal \"{name}\" cannot be run");
+                Err(Halt::of(&Fault::error(sqlstate::NOT_IN_STATE, text)))
             }
-            verb => self
-                .take(name, verb == "fetch", Ask::read(between), bound, is_simple)
-                .map(Some),
+            Some(ask) => self.fetch(&mut cursor, ask, fetches, (bound, is_simple)).await,
+            None => self.misspelt(statement).await,
+        };
+        cursor.is_broken = done.is_err();
+        self.held_cursors.insert(name.clone(), cursor);
+        let verb = if fetches { "FETCH" } else { "MOVE" };
+        done.map(|rows| Some(complete(format!("{verb} {rows}").as_bytes())))
+    }
+
+    /// A form of FETCH that is not known: a shard says what is wrong with it.
+    async fn misspelt(&mut self, statement: &Statement) -> Result<u64, Halt> {
+        self.tell(statement).await?;
+        Err(Halt::refused(
+            "this form of FETCH or MOVE, on a cursor over several shards",
+        ))
+    }
+
+    async fn fetch(
+        &mut self,
+        cursor: &mut Cursor,
+        ask: Ask,
+        fetches: bool,
+        (bound, is_simple): (&Bound, bool),
+    ) -> Result<u64, Halt> {
+        if fetches {
+            let own = Formats(vec![u16::from(cursor.is_binary)]);
+            let formats = if is_simple { &own } else { &bound.results };
+            self.settle_formats(cursor, formats)?;
+            cursor.is_undescribed = is_simple;
+        }
+        let mut given = 0;
+        for step in ask.steps(cursor.stand, fetches) {
+            match step {
+                Step::Count(count) => given = count,
+                Step::Rewind if cursor.stand == Stand::START => {}
+                Step::Rewind if !cursor.goes_back() => return Err(cursor.only_forward()),
+                Step::Rewind => cursor.stand = Stand::START,
+                Step::Forward { count, gives } => {
+                    let rows = self.forward(cursor, count, gives && fetches).await?;
+                    given = if gives { rows } else { given };
+                }
+                Step::Backward { .. } if !cursor.goes_back() => return Err(cursor.only_forward()),
+                Step::Backward { count, gives } => {
+                    let rows = self.backward(cursor, count, gives && fetches).await?;
+                    given = if gives { rows } else { given };
+                }
+            }
+        }
+        self.describe_rows(cursor);
+        Ok(given)
+    }
+
+    /// Rows follow, or none. What fails before has no description, as with a PostgreSQL.
+    fn describe_rows(&mut self, cursor: &mut Cursor) {
+        if std::mem::take(&mut cursor.is_undescribed) {
+            cursor.description.write(self.rows_out(), &cursor.formats);
         }
     }
 
-    fn take(
-        &mut self,
-        name: &str,
-        fetches: bool,
-        ask: Option<Ask>,
-        bound: &Bound,
-        is_simple: bool,
-    ) -> Result<Vec<u8>, Halt> {
-        let ask =
-            ask.ok_or_else(|| Halt::refused("this form of FETCH or MOVE, on a cursor over several shards"))?;
-        let out = match &mut self.kept {
-            Some(kept) => kept.out(),
-            None => &mut self.line.out,
+    /// Has the cursor's rows come in these formats, or says that they do not.
+    fn settle_formats(&self, cursor: &mut Cursor, formats: &Formats) -> Result<(), Halt> {
+        let mut columns = 0..cursor.description.columns.len();
+        let gives = match &mut cursor.source {
+            Some(source) => self.gives_in(source, formats)?,
+            None => columns.all(|column| formats.of(column) == cursor.formats.of(column)),
         };
-        let Some(cursor) = self.held_cursors.get_mut(name) else {
-            return Ok(Vec::new());
-        };
-        let format = u16::from(cursor.is_binary);
-        let is_other = |place: usize| bound.results.of(place) != format;
-        if fetches && !is_simple && (0..cursor.description.columns.len()).any(is_other) {
-            let text = "a cursor over several shards gives its rows in the format it was declared with";
-            return Err(Halt::of(
-                &Fault::error(sqlstate::FEATURE_NOT_SUPPORTED, text)
-                    .hint("Declare it BINARY, or fetch texts."),
-            ));
+        if !gives {
+            let text = "a cursor over several shards gives all its rows in one format";
+            let fault = Fault::error(sqlstate::FEATURE_NOT_SUPPORTED, text);
+            return Err(Halt::of(&fault.hint(
+                "Fetch all of them as texts, or declare it BINARY and fetch all in binary.",
+            )));
         }
-        let Some(rows) = cursor.take(ask) else {
-            let fault = Fault::error(sqlstate::NOT_IN_STATE, "cursor can only scan forward");
-            return Err(Halt::of(
-                &fault.hint("Declare it with SCROLL option to enable backward scan."),
-            ));
-        };
-        if fetches {
-            if is_simple {
-                cursor.description.write(out, &Formats(vec![format]));
+        cursor.formats = formats.clone();
+        Ok(())
+    }
+
+    /// Goes on over so many rows, and gives them out if it is to.
+    async fn forward(&mut self, cursor: &mut Cursor, count: u64, gives: bool) -> Result<u64, Halt> {
+        if cursor.stand.is_at_end {
+            return Ok(0);
+        }
+        let mut rows = 0;
+        while rows < count {
+            let number = cursor.stand.at + 1;
+            let is_new = number > cursor.rows.last();
+            if is_new && !self.comes_to(cursor, count - rows, gives).await? {
+                cursor.stand.went_on(0, 1);
+                break;
             }
-            rows.iter()
-                .for_each(|&row| out.extend_from_slice(cursor.row(row)));
+            if gives {
+                self.give(cursor, number);
+            }
+            cursor.stand.went_on(1, 1);
+            rows += 1;
+            self.press().await?;
         }
-        let verb = if fetches { "FETCH" } else { "MOVE" };
-        Ok(complete(format!("{verb} {}", rows.len()).as_bytes()))
+        Ok(rows)
+    }
+
+    fn give(&mut self, cursor: &mut Cursor, number: u64) {
+        self.describe_rows(cursor);
+        if let Some(row) = cursor.rows.row(number) {
+            self.rows_out().extend_from_slice(row);
+        }
+    }
+
+    /// The next row is held from now on, if there is one; or just given out, where it can't be gone back to.
+    async fn comes_to(&mut self, cursor: &mut Cursor, wanted: u64, gives: bool) -> Result<bool, Halt> {
+        self.see_to(cursor, wanted).await?;
+        if cursor.goes_back() {
+            return cursor.hold();
+        }
+        if gives {
+            self.describe_rows(cursor);
+        }
+        let Some(source) = &mut cursor.source else {
+            return Ok(false);
+        };
+        let mut nowhere = Vec::new();
+        let out = if gives { self.rows_out() } else { &mut nowhere };
+        let has_come = source.take(out)?;
+        cursor.rows.forget(cursor.stand.at);
+        cursor.rows.before += u64::from(has_come);
+        Ok(has_come)
+    }
+
+    /// Sees to it that the next row is here, if there is one.
+    async fn see_to(&mut self, cursor: &mut Cursor, wanted: u64) -> Result<(), Halt> {
+        if let Some(mut source) = cursor.source.take_if(|source| source.lacks()) {
+            let room = self.room_for(cursor)?;
+            self.come_to(&mut source, wanted, room).await?;
+            cursor.source = Some(source);
+        }
+        Ok(())
+    }
+
+    /// Bytes that may come for a cursor. What can be done without is forgotten first.
+    fn room_for(&mut self, cursor: &mut Cursor) -> Result<usize, Halt> {
+        let max = self.terms.merge_memory;
+        let enough = max / 4;
+        let held = |gather: &Gather, cursor: &Cursor| gather.held_rows() + cursor.rows.held();
+        if held(self, cursor) + enough > max {
+            cursor.forget();
+            self.held_cursors.values_mut().for_each(Cursor::forget);
+        }
+        match max.checked_sub(held(self, cursor)) {
+            Some(room) if room >= enough => Ok(room),
+            Some(_) | None => Err(no_room()),
+        }
+    }
+
+    fn held_rows(&self) -> usize {
+        self.held_cursors.values().map(Cursor::held).sum()
+    }
+
+    /// Goes back over so many rows, and gives them out if it is to.
+    async fn backward(&mut self, cursor: &mut Cursor, count: u64, gives: bool) -> Result<u64, Halt> {
+        let here = cursor.stand.at + u64::from(cursor.stand.is_at_end);
+        let rows = cursor.stand.behind(count);
+        for number in (here - rows..here).rev() {
+            if gives {
+                self.give(cursor, number);
+                self.press().await?;
+            }
+        }
+        cursor.stand.went_back(rows, count);
+        Ok(rows)
     }
 
     /// The rows a FETCH gives, if it is one of a cursor over several shards.
@@ -245,8 +327,8 @@ impl Gather {
     pub(super) async fn describe_cursor(&mut self, name: &[u8]) -> Result<(), Halt> {
         let own = String::from_utf8_lossy(name).into_owned();
         if let Some(cursor) = self.held_cursors.get(&own) {
-            let format = Formats(vec![u16::from(cursor.is_binary)]);
-            cursor.description.write(&mut self.line.out, &format);
+            // As texts, even if it is BINARY: PostgreSQL gives such a portal no formats.
+            cursor.description.write(&mut self.line.out, &Formats::default());
             return Ok(());
         }
         let at = self.cursors.get(&own).copied().ok_or_else(|| no_portal(name))?;
@@ -268,11 +350,60 @@ impl Gather {
     /// Cursors that a transaction has declared end with it, or with the savepoint behind which they were declared.
     pub(super) fn end_cursors(&mut self) {
         let block = &self.block;
+        let is_declared = |id| block.as_ref().is_some_and(|block| block.declares(id));
         self.held_cursors
-            .retain(|name, _| block.as_ref().is_some_and(|block| block.declares(name)));
+            .retain(|_, cursor| cursor.is_committed || is_declared(cursor.id));
+        self.portals
+            .retain(|_, portal| portal.source().is_none_or(is_declared));
     }
 
-    /// DECLARE of a query for several shards: it is run, and its rows are held.
+    /// Before a transaction commits, what is left of the cursors it has declared WITH HOLD comes here: their shards' cursors end
+    /// with it.
+    pub(super) async fn hold_rows(&mut self) -> Result<(), Halt> {
+        let is_left = |cursor: &Cursor| cursor.is_held && !cursor.is_committed && cursor.source.is_some();
+        let names = self.held_cursors.iter().filter(|(_, cursor)| is_left(cursor));
+        let names: Vec<String> = names.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            let Some(mut cursor) = self.held_cursors.remove(&name) else {
+                continue;
+            };
+            if cursor.is_broken {
+                continue;
+            }
+            loop {
+                self.see_to(&mut cursor, ALL).await?;
+                if !cursor.hold()? {
+                    break;
+                }
+            }
+            cursor.source = None;
+            self.held_cursors.insert(name, cursor);
+        }
+        Ok(())
+    }
+
+    /// The transaction has committed: cursors WITH HOLD outlive it.
+    pub(super) fn keep_cursors(&mut self) {
+        self.held_cursors
+            .values_mut()
+            .filter(|cursor| cursor.is_held)
+            .for_each(|cursor| cursor.is_committed = true);
+    }
+
+    /// Is there a cursor that outlives its transaction?
+    pub(super) fn has_kept_cursors(&self) -> bool {
+        self.held_cursors.values().any(|cursor| cursor.is_committed)
+    }
+
+    /// Does such a cursor read from this shard?
+    pub(super) fn is_read(&self, at: usize) -> bool {
+        let reads = |cursor: &Cursor| {
+            cursor.is_committed && cursor.source.as_ref().is_some_and(|source| source.reads(at))
+        };
+        self.held_cursors.values().any(reads)
+    }
+
+    /// DECLARE of a query for several shards, or WITH HOLD.
     pub(super) async fn declare(
         &mut self,
         on: &[usize],
@@ -302,33 +433,54 @@ impl Gather {
             is_simple: false,
             ..job
         };
-        let outer = self.kept.replace(Kept::default());
-        match &reading.plan {
-            Some(Ok(Plan::Merge(merge))) => self.merged(on, own, merge, pieces).await?,
-            Some(Ok(Plan::Finish(finish))) => self.finished(on, own, finish, pieces).await?,
+        // Outside of a transaction the shards keep what they hold, else it comes here when that commits.
+        let is_committed = head.is_held && self.block.is_none() && !self.is_implicit;
+        let plan = reading.plan.as_ref().filter(|_| on.len() > 1);
+        let text = &pieces.text[head.query.clone()];
+        let source = match plan {
+            Some(Ok(Plan::Finish(_))) => None,
+            Some(Ok(Plan::Merge(merge))) => {
+                self.open_source(on, own, Some((merge, pieces)), text, is_committed)
+                    .await?
+            }
             Some(Ok(Plan::Concatenate) | Err(_)) | None => {
-                let messages = bound.messages(&query.text, &query.types_for_shards(), &bound.results);
-                self.concatenate(on, own, &messages, false).await?
+                self.open_source(on, own, None, text, is_committed).await?
             }
         };
-        let kept = std::mem::replace(&mut self.kept, outer).unwrap_or_default();
-        let held: usize = self.held_cursors.values().map(|cursor| cursor.rows.len()).sum();
-        if held + kept.bytes.len() > self.terms.merge_memory {
-            return Err(too_much(
-                "the rows of cursors over several shards take more than merge_memory",
-                "Close some, use LIMIT, or raise merge_memory.",
-            ));
+        let mut rows = Rows::default();
+        if source.is_none() {
+            let outer = self.kept.replace(Kept::default());
+            match plan {
+                Some(Ok(Plan::Merge(merge))) => self.merged(on, own, merge, pieces).await?,
+                Some(Ok(Plan::Finish(finish))) => self.finished(on, own, finish, pieces).await?,
+                Some(Ok(Plan::Concatenate) | Err(_)) | None => Vec::new(),
+            };
+            let kept = std::mem::replace(&mut self.kept, outer).unwrap_or_default();
+            if self.held_rows() + kept.bytes.len() > self.terms.merge_memory {
+                return Err(no_room());
+            }
+            rows = Rows::of(kept.bytes);
         }
-        if let Some(block) = &mut self.block {
-            block.declare(&head.name)?;
+        let id = match &source {
+            Some(source) => source.id,
+            None => self.next_source(),
+        };
+        if let Some(block) = self.block.as_mut().filter(|block| !block.declares(id)) {
+            block.declare(id)?;
         }
         let cursor = Cursor {
+            id,
             description,
             is_binary: head.is_binary,
-            is_forward_only: head.is_forward_only,
-            ends: ends(&kept.bytes),
-            rows: kept.bytes,
-            at: 0,
+            formats: bound.results.clone(),
+            scroll: head.scroll,
+            stand: Stand::START,
+            rows,
+            source,
+            is_held: head.is_held,
+            is_committed,
+            is_broken: false,
+            is_undescribed: false,
         };
         self.held_cursors.insert(head.name, cursor);
         Ok(complete(b"DECLARE CURSOR"))
@@ -340,13 +492,7 @@ impl Gather {
                 &Fault::error(sqlstate::FEATURE_NOT_SUPPORTED, text).hint(hint),
             ))
         };
-        if head.is_held {
-            return refused(
-                "a cursor WITH HOLD over several shards",
-                "Declare it without, and fetch its rows within the transaction.",
-            );
-        }
-        if self.block.is_none() {
+        if self.block.is_none() && !head.is_held {
             let text = "DECLARE CURSOR can only be used in transaction blocks";
             return Err(Halt::of(&Fault::error(sqlstate::NO_ACTIVE_TRANSACTION, text)));
         }
@@ -364,7 +510,7 @@ impl Gather {
             true => Ok(()),
             false => Err(Halt::of(&Fault::error(
                 sqlstate::PROGRAM_LIMIT,
-                "too many cursors in one transaction over several shards",
+                "too many cursors in one session over several shards",
             ))),
         }
     }
@@ -377,7 +523,7 @@ const CURSORS_MAX: usize = 1000;
 struct Head {
     name: String,
     is_binary: bool,
-    is_forward_only: bool,
+    scroll: Scroll,
     is_held: bool,
     query: Range<usize>,
 }
@@ -392,86 +538,31 @@ impl Head {
         Some(Head {
             name: names(pieces.range(range.start, range.start + 1).as_bytes()).pop()?,
             is_binary: words.iter().any(|word| word == "binary"),
-            is_forward_only: has(["no", "scroll"]),
+            scroll: match words.iter().any(|word| word == "scroll") {
+                true if has(["no", "scroll"]) => Scroll::Never,
+                true => Scroll::Always,
+                false => Scroll::WhileHeld,
+            },
             is_held: has(["with", "hold"]),
             query: Some(pieces.bytes(verb + 1..range.end)).filter(|query| !query.is_empty())?,
         })
     }
 }
 
-/// Where each of these messages ends.
-fn ends(messages: &[u8]) -> Vec<usize> {
-    let (mut ends, mut at) = (Vec::new(), 0);
-    while let Ok(Some(header)) = frame::header(&messages[at..])
-        && messages.len() - at >= header.total
-    {
-        at += header.total;
-        ends.push(at);
+/// What a statement reads: a DECLARE's query, or all of it.
+pub(super) fn query_of<'a>(pieces: &Pieces<'a>) -> &'a str {
+    match Head::read(pieces) {
+        Some(head) if pieces.text(0).eq_ignore_ascii_case("declare") => &pieces.text[head.query],
+        Some(_) | None => pieces.text,
     }
-    ends
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Does this DECLARE say so?
+pub(super) fn is_with_hold(pieces: &Pieces<'_>) -> bool {
+    Head::read(pieces).is_some_and(|head| head.is_held)
+}
 
-    fn ask(text: &str) -> Option<Ask> {
-        let words = names(text.as_bytes());
-        Ask::read(words.get(1..words.len().checked_sub(1)?)?)
-    }
-
-    #[test]
-    fn what_is_fetched_is_read() {
-        for (text, expected) in [
-            ("FETCH c", Some(Ask::Forward(1))),
-            ("FETCH NEXT FROM c", Some(Ask::Forward(1))),
-            ("FETCH 5 IN c", Some(Ask::Forward(5))),
-            ("FETCH -5 c", Some(Ask::Backward(5))),
-            ("FETCH ALL FROM c", Some(Ask::Forward(usize::MAX))),
-            ("FETCH FORWARD ALL FROM c", Some(Ask::Forward(usize::MAX))),
-            ("FETCH FORWARD 7 FROM c", Some(Ask::Forward(7))),
-            ("FETCH FORWARD c", Some(Ask::Forward(1))),
-            ("FETCH BACKWARD c", Some(Ask::Backward(1))),
-            ("FETCH BACKWARD ALL c", Some(Ask::Backward(usize::MAX))),
-            ("FETCH BACKWARD -2 c", Some(Ask::Forward(2))),
-            ("FETCH PRIOR c", Some(Ask::Backward(1))),
-            ("FETCH FIRST c", Some(Ask::Absolute(1))),
-            ("FETCH LAST c", Some(Ask::Absolute(-1))),
-            ("FETCH ABSOLUTE -3 c", Some(Ask::Absolute(-3))),
-            ("FETCH RELATIVE 3 FROM c", Some(Ask::Relative(3))),
-            ("FETCH 1 2 3 FROM c", None),
-            ("FETCH SIDEWAYS c", None),
-        ] {
-            assert_eq!(ask(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_cursor_moves_as_postgresqls_does() {
-        let mut cursor = Cursor {
-            ends: vec![1, 2, 3, 4],
-            rows: b"abcd".to_vec(),
-            ..Cursor::default()
-        };
-        for (ask, rows, at) in [
-            (Ask::Forward(2), vec![1, 2], 2),
-            (Ask::Forward(0), vec![2], 2),
-            (Ask::Forward(2), vec![3, 4], 4),
-            (Ask::Forward(2), vec![], 5),
-            (Ask::Backward(1), vec![4], 4),
-            (Ask::Backward(usize::MAX), vec![3, 2, 1], 0),
-            (Ask::Absolute(3), vec![3], 3),
-            (Ask::Absolute(-4), vec![1], 1),
-            (Ask::Relative(-1), vec![], 0),
-            (Ask::Forward(usize::MAX), vec![1, 2, 3, 4], 5),
-            (Ask::Absolute(0), vec![], 0),
-        ] {
-            assert_eq!((cursor.take(ask), cursor.at), (Some(rows), at), "{ask:?}");
-        }
-        cursor.is_forward_only = true;
-        assert_eq!(cursor.take(Ask::Forward(3)), Some(vec![1, 2, 3]));
-        assert_eq!((cursor.take(Ask::Backward(1)), cursor.at), (None, 3));
-        assert_eq!(cursor.take(Ask::Absolute(4)), Some(vec![4]));
-        assert_eq!(cursor.row(4), b"d");
-    }
+fn no_cursor(name: &str) -> Halt {
+    let text = format!("cursor \"{name}\" does not exist");
+    Halt::of(&Fault::error(sqlstate::NO_SUCH_PORTAL, text))
 }

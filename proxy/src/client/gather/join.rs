@@ -219,11 +219,19 @@ impl Gather {
 
     /// Servers that were asked to stop what they did, outside of a transaction, go back: the request may still be on its way.
     pub(super) fn let_go_of_canceled(&mut self) {
-        for part in &mut self.parts {
-            if part
-                .as_ref()
-                .is_some_and(|part| part.is_canceled() && !part.in_block)
-                && let Some(part) = part.take()
+        self.let_go_of(Part::is_canceled);
+    }
+
+    /// Outside of a transaction, a session that has cursors keeps only those servers that have something of it.
+    pub(super) fn let_go_of_idle(&mut self) {
+        self.let_go_of(|part| !part.is_dirty && part.owes == 0);
+    }
+
+    fn let_go_of(&mut self, is_it: fn(&Part) -> bool) {
+        for at in 0..self.parts.len() {
+            let goes = |part: &mut Part| is_it(part) && !part.in_block;
+            if !self.is_read(at)
+                && let Some(part) = self.parts[at].take_if(goes)
             {
                 let buffers = self.terms.worker.buffers.clone();
                 tokio::task::spawn_local(async move { part.release(&buffers).await });

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use routing_rules::{Count, Merge, Pieces, SortColumn, TextOrder};
+use routing_rules::{Count, Merge, Pieces, SortColumn, SortKey, TextOrder};
 
 use super::block::complete;
 use super::rows::{changed, too_much};
@@ -26,7 +26,7 @@ struct Head {
 }
 
 /// How the rows are to be sorted.
-enum Sort {
+pub(super) enum Sort {
     /// Compared here.
     Exact(Vec<Key>),
     /// By a PostgreSQL.
@@ -67,9 +67,7 @@ impl Gather {
             (None, _) => job.bound.results.clone(),
         };
         self.keeps_position = false;
-        if merge.keys.iter().any(|key| key.text == TextOrder::Database) {
-            self.learn_collation(on).await?;
-        }
+        self.learn_collation_for(on, merge).await?;
         let text = merge.shard.render(pieces);
         let messages = job
             .bound
@@ -90,9 +88,10 @@ impl Gather {
         Ok(complete(format!("SELECT {count}").as_bytes()))
     }
 
-    /// Asks whether texts compare byte by byte, once.
-    async fn learn_collation(&mut self, on: &[usize]) -> Result<(), Halt> {
-        if self.terms.is_c.get().is_some() {
+    /// Asks whether texts compare byte by byte, once, if the order of these rows depends on that.
+    pub(super) async fn learn_collation_for(&mut self, on: &[usize], merge: &Merge) -> Result<(), Halt> {
+        let depends = merge.keys.iter().any(|key| key.text == TextOrder::Database);
+        if !depends || self.terms.is_c.get().is_some() {
             return Ok(());
         }
         let mut question = Vec::new();
@@ -134,7 +133,7 @@ impl Gather {
         };
         let visible = first.columns.len().saturating_sub(merging.merge.hidden);
         let is_c = self.terms.is_c.get().unwrap_or(false);
-        match self.sort_of(merging, &first, is_c)? {
+        match self.sort_of(&merging.merge.keys, visible, &merging.formats, &first, is_c)? {
             Sort::Exact(keys) => {
                 self.merge_exactly(with_rows, heads, merging, (&keys, visible))
                     .await
@@ -214,16 +213,22 @@ impl Gather {
         Ok(false)
     }
 
-    /// How the sort keys compare.
-    fn sort_of(&self, merging: &Merging<'_>, first: &Description, database_is_c: bool) -> Result<Sort, Halt> {
-        let outputs = first.columns.len().saturating_sub(merging.merge.hidden);
+    /// How the sort keys of such rows compare, the first `outputs` columns being the client's.
+    pub(super) fn sort_of(
+        &self,
+        keys: &[SortKey],
+        outputs: usize,
+        formats: &Formats,
+        rows: &Description,
+        database_is_c: bool,
+    ) -> Result<Sort, Halt> {
         let (mut exact, mut asked) = (Vec::new(), Vec::new());
-        for key in &merging.merge.keys {
+        for key in keys {
             let column = match key.column {
                 SortColumn::Output(place) => place,
                 SortColumn::Hidden(place) => outputs + place,
             };
-            let Some(described) = first.columns.get(column) else {
+            let Some(described) = rows.columns.get(column) else {
                 return Err(misread());
             };
             let is_text = matches!(described.type_oid, order::TEXT | order::VARCHAR | order::BPCHAR);
@@ -234,7 +239,7 @@ impl Gather {
             }
             let is_c = key.text == TextOrder::C;
             let ways = self.terms.ways(&self.reported, is_c || database_is_c);
-            let format = merging.formats.of(column);
+            let format = formats.of(column);
             exact.extend(Order::of(described.type_oid, format, ways).map(|order| Key {
                 column,
                 order,
@@ -251,7 +256,7 @@ impl Gather {
                 nulls_first: key.nulls_first,
             });
         }
-        match exact.len() == merging.merge.keys.len() {
+        match exact.len() == keys.len() {
             true => Ok(Sort::Exact(exact)),
             false => Ok(Sort::Asked(asked)),
         }
@@ -443,7 +448,7 @@ fn place_of(body: &[u8]) -> Option<usize> {
     usize::try_from(i32::from_be_bytes(place)).ok()?.checked_sub(1)
 }
 
-fn misread() -> Halt {
+pub(super) fn misread() -> Halt {
     Halt::of(&Fault::error(
         sqlstate::INTERNAL,
         "a shard's row could not be read",
@@ -451,7 +456,12 @@ fn misread() -> Halt {
 }
 
 /// The value of LIMIT or OFFSET.
-fn number(count: Option<Count>, job: Job<'_>, pieces: &Pieces<'_>, word: &str) -> Result<Option<u64>, Halt> {
+pub(super) fn number(
+    count: Option<Count>,
+    job: Job<'_>,
+    pieces: &Pieces<'_>,
+    word: &str,
+) -> Result<Option<u64>, Halt> {
     let Some(count) = count else { return Ok(None) };
     let number: Option<i64> = match count {
         Count::Literal(_) => count.literal(pieces).and_then(|number| number.try_into().ok()),

@@ -13,13 +13,16 @@ mod copied;
 mod course;
 mod cursors;
 mod finished;
+mod held;
 mod inserted;
 mod join;
 mod line;
 mod merged;
+mod moves;
 mod part;
 mod rows;
 mod run;
+mod source;
 mod statement;
 mod terms;
 mod texts;
@@ -71,6 +74,8 @@ struct Gather {
     cursors: HashMap<String, usize>,
     /// Cursors over several shards.
     held_cursors: HashMap<String, Cursor>,
+    /// So many cursors and portals have had rows that come as they are asked for.
+    sources: u64,
     statements: HashMap<Box<[u8]>, Rc<Statement>>,
     portals: HashMap<Box<[u8]>, Portal>,
     /// What is reported to the session.
@@ -98,6 +103,15 @@ struct Portal {
     /// It was run, and its rows wait.
     kept: Option<Kept>,
     is_done: bool,
+    /// Its rows could not be fetched to their end.
+    is_broken: bool,
+}
+
+impl Portal {
+    /// The number of what its rows come from, if they come as they are asked for.
+    fn source(&self) -> Option<u64> {
+        Some(self.kept.as_ref()?.source.as_ref()?.id)
+    }
 }
 
 /// Why a message could not be done.
@@ -153,6 +167,7 @@ pub(super) fn lend(own: &Rc<Pool>, terms: Terms, begun: Option<Begun>, reported:
         sets: Vec::new(),
         cursors: HashMap::new(),
         held_cursors: HashMap::new(),
+        sources: 0,
         statements: HashMap::new(),
         portals: HashMap::new(),
         reported: reported.clone(),
@@ -218,7 +233,7 @@ impl Gather {
             b'B' => self.bind(body).await?,
             b'D' => self.describe(body).await?,
             b'E' => self.execute(body).await?,
-            b'C' => self.close(body),
+            b'C' => self.close(body).await?,
             _ => {
                 let text = "this kind of message can't be answered by several shards";
                 return Err(Halt::refused(text));
@@ -258,20 +273,17 @@ impl Gather {
     }
 
     fn ready(&mut self) {
+        if self.block.is_none() && self.has_kept_cursors() {
+            self.let_go_of_idle();
+        }
         reply::ready_for_query(&mut self.line.out, self.status);
     }
 
     async fn query(&mut self, body: &[u8]) -> Result<(), Halt> {
         // A simple query ends the unnamed statement and portal.
         self.statements.remove(&b""[..]);
-        self.portals.remove(&b""[..]);
         let text = query_text(body).unwrap_or_default();
-        let done = match self.statements_of(text) {
-            Ok(several) if several.len() > 1 => self.run_each(text, &several).await,
-            Ok(_) => self.run_text(text).await,
-            Err(halt) => Err(halt),
-        };
-        match done {
+        match self.run_query(text).await {
             Ok(tag) => self.line.out.extend_from_slice(&tag),
             Err(Halt::Failed(error)) => self.fail(&error).await,
             Err(Halt::Gone) => return Err(Halt::Gone),
@@ -281,6 +293,23 @@ impl Gather {
         }
         self.ready();
         self.line.flush().await
+    }
+
+    async fn run_query(&mut self, text: &[u8]) -> Result<Vec<u8>, Halt> {
+        self.end_portal(b"").await?;
+        match self.statements_of(text)? {
+            several if several.len() > 1 => self.run_each(text, &several).await,
+            _ => self.run_text(text).await,
+        }
+    }
+
+    /// A portal is no more.
+    async fn end_portal(&mut self, name: &[u8]) -> Result<(), Halt> {
+        let kept = self.portals.remove(name).and_then(|portal| portal.kept);
+        match kept.and_then(|kept| kept.source) {
+            Some(source) => self.end_source(&source).await,
+            None => Ok(()),
+        }
     }
 
     async fn parse(&mut self, body: &[u8]) -> Result<(), Halt> {
@@ -317,7 +346,9 @@ impl Gather {
             bound: Rc::new(bound),
             kept: None,
             is_done: false,
+            is_broken: false,
         };
+        self.end_portal(portal).await?;
         self.portals.insert(portal.into(), portal_new);
         reply::frame(&mut self.line.out, b'2', |_| ());
         Ok(())
@@ -360,17 +391,20 @@ impl Gather {
         let rows_max = usize::try_from(i32::from_be_bytes(rows_max)).unwrap_or(0);
         let mut portal = self.portals.remove(name).ok_or_else(|| no_portal(name))?;
         let done = self.execute_portal(&mut portal, rows_max).await;
-        self.portals.insert(name.into(), portal);
+        if !portal.is_broken {
+            self.portals.insert(name.into(), portal);
+        }
         done
     }
 
-    fn close(&mut self, body: &[u8]) {
+    async fn close(&mut self, body: &[u8]) -> Result<(), Halt> {
         match Named::read(body) {
             Some(Named::Statement(name)) => drop(self.statements.remove(name)),
-            Some(Named::Portal(name)) => drop(self.portals.remove(name)),
+            Some(Named::Portal(name)) => self.end_portal(name).await?,
             None => {}
         }
         reply::close_complete(&mut self.line.out);
+        Ok(())
     }
 
     fn statement(&self, name: &[u8]) -> Result<Rc<Statement>, Halt> {

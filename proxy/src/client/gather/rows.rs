@@ -3,6 +3,7 @@
 use super::block::complete;
 use super::part::NoFrame;
 use super::run::Job;
+use super::source::Source;
 use super::{Gather, Halt};
 use crate::fault::Fault;
 use crate::protocol::frame::{self, Header};
@@ -18,6 +19,10 @@ pub(super) struct Kept {
     pub at: usize,
     /// The CommandComplete.
     pub tag: Vec<u8>,
+    /// They may come as they are asked for.
+    pub may_stream: bool,
+    /// They do, from here.
+    pub source: Option<Source>,
 }
 
 impl Kept {

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use routing_rules::{Effects, Pieces, Plan, Reading, ShardReason, Shards, TextKind, Values, access, read};
 
 use super::block::complete;
+use super::cursors::{is_with_hold, query_of};
 use super::rows::Kept;
+use super::source::Source;
 use super::statement::{self, Bound, Statement, Told};
 use super::texts::is_sessions_own;
 use super::{Gather, Halt, Portal};
@@ -49,15 +51,19 @@ impl Gather {
         is_simple: bool,
     ) -> Result<Vec<u8>, Halt> {
         self.keeps_position = true;
-        self.notice.clear();
-        let timeout = self.terms.shard_timeout;
-        self.deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
+        self.begin_statement();
         let done = self.place(statement, bound, is_simple).await;
         self.deadline = None;
         if self.block.is_none() && !self.is_implicit {
             self.let_go_of_canceled();
         }
         done
+    }
+
+    fn begin_statement(&mut self) {
+        self.notice.clear();
+        let timeout = self.terms.shard_timeout;
+        self.deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
     }
 
     async fn place(
@@ -76,7 +82,11 @@ impl Gather {
         };
         if is_simple && text.starts_with(probe::QUESTION) {
             let home = self.home();
-            return self.relay(home, job).await;
+            let tag = self.relay(home, job).await?;
+            if self.has_kept_cursors() {
+                probe::has_cursors(&mut self.line.out);
+            }
+            return Ok(tag);
         }
         if is_simple && is_sessions_own(text) {
             return self.set(text).await;
@@ -91,7 +101,7 @@ impl Gather {
             return Ok(out);
         }
         self.check_status(text)?;
-        if let Some(done) = self.cursor(text, bound, is_simple)? {
+        if let Some(done) = self.cursor(statement, bound, is_simple).await? {
             return Ok(done);
         }
         if script.statements == 1
@@ -125,7 +135,7 @@ impl Gather {
         };
         let job = Job {
             is_unproven: reading.kind != TextKind::Session
-                && !access(text, self.terms.lex, Some(&found.names)).is_read(),
+                && !access(query_of(pieces).as_bytes(), self.terms.lex, Some(&found.names)).is_read(),
             writes: match reading.kind {
                 TextKind::Write | TextKind::Everywhere | TextKind::CopyIn => true,
                 // EXPLAIN ANALYZE runs what it explains.
@@ -163,7 +173,11 @@ impl Gather {
         pieces: &Pieces<'_>,
         values: &Values<'_>,
     ) -> Result<Vec<u8>, Halt> {
-        if let &[at] = on {
+        let words = super::block::names(&job.statement.text);
+        let is_cursor = words.first().is_some_and(|first| first == "declare");
+        // What outlives the transaction is kept here, whatever shards it is of.
+        let is_kept = is_cursor && is_with_hold(pieces);
+        if let (&[at], false) = (on, is_kept) {
             self.note_cursor(&job.statement.text, at);
             return self.relay(at, job).await;
         }
@@ -180,11 +194,14 @@ impl Gather {
         for &at in on {
             self.note_job(at, job);
         }
-        if super::block::names(&job.statement.text)
-            .first()
-            .is_some_and(|first| first == "declare")
-        {
+        if is_cursor {
             return self.declare(on, job, reading, pieces).await;
+        }
+        if let Some(source) = self.stream(on, job, reading, pieces).await? {
+            if let Some(kept) = &mut self.kept {
+                kept.source = Some(source);
+            }
+            return Ok(complete(b"SELECT 0"));
         }
         match (reading.kind, &reading.plan) {
             (TextKind::Everywhere, _) => self.first_of(on, &job.statement.text).await,
@@ -211,6 +228,29 @@ impl Gather {
                 self.concatenate(on, job, &messages, false).await
             }
         }
+    }
+
+    /// The rows of a portal that is to give a few at a time, if they can come so: in a transaction, without a statement that finishes
+    /// them.
+    async fn stream(
+        &mut self,
+        on: &[usize],
+        job: Job<'_>,
+        reading: &Reading,
+        pieces: &Pieces<'_>,
+    ) -> Result<Option<Source>, Halt> {
+        let may = self.kept.as_ref().is_some_and(|kept| kept.may_stream);
+        if !may || !self.has_begun() || reading.kind != TextKind::Read {
+            return Ok(None);
+        }
+        let text = pieces.statements().into_iter().next();
+        let text = text.map_or("", |range| &pieces.text[pieces.bytes(range)]);
+        let merge = match &reading.plan {
+            Some(Ok(Plan::Finish(_))) => return Ok(None),
+            Some(Ok(Plan::Merge(merge))) => Some((merge, pieces)),
+            Some(Ok(Plan::Concatenate) | Err(_)) | None => None,
+        };
+        self.open_source(on, job, merge, text, false).await
     }
 
     /// What a shard's transaction may have done.
@@ -338,14 +378,20 @@ impl Gather {
 
     /// Runs a portal, all of it or so many rows.
     pub(super) async fn execute_portal(&mut self, portal: &mut Portal, rows_max: usize) -> Result<(), Halt> {
+        self.check_status(&portal.statement.text)?;
         if portal.kept.is_none() && !portal.is_done {
             let (statement, bound) = (portal.statement.clone(), portal.bound.clone());
-            self.kept = (rows_max > 0).then(Kept::default);
+            self.kept = (rows_max > 0).then(|| Kept {
+                may_stream: true,
+                ..Kept::default()
+            });
             let tag = self.run(&statement, &bound, false).await?;
             portal.is_done = true;
             match self.kept.take() {
                 Some(kept)
-                    if kept.has_rows() || tag.get(HEADER..).is_some_and(|tag| tag.starts_with(b"SELECT")) =>
+                    if kept.source.is_some()
+                        || kept.has_rows()
+                        || tag.get(HEADER..).is_some_and(|tag| tag.starts_with(b"SELECT")) =>
                 {
                     portal.kept = Some(Kept { tag, ..kept });
                 }
@@ -358,9 +404,41 @@ impl Gather {
         match &mut portal.kept {
             Some(kept) => {
                 let limit = if rows_max == 0 { usize::MAX } else { rows_max };
-                kept.deliver(&mut self.line.out, limit);
+                self.begin_statement();
+                let done = self.deliver(kept, limit).await;
+                self.deadline = None;
+                portal.is_broken = done.is_err();
+                return done;
             }
             None => self.line.out.extend_from_slice(&complete(b"SELECT 0")),
+        }
+        Ok(())
+    }
+
+    /// Gives out so many rows of a portal, and what ends them.
+    async fn deliver(&mut self, kept: &mut Kept, rows_max: usize) -> Result<(), Halt> {
+        let room = self.terms.merge_memory;
+        let Some(source) = &mut kept.source else {
+            kept.deliver(&mut self.line.out, rows_max);
+            return Ok(());
+        };
+        let mut count = 0;
+        while count < rows_max {
+            if source.lacks() {
+                self.come_to(source, (rows_max - count) as u64, room).await?;
+            }
+            if !source.take(&mut self.line.out)? {
+                break;
+            }
+            count += 1;
+            self.line.press().await?;
+        }
+        match count == rows_max {
+            true => reply::frame(&mut self.line.out, b's', |_| ()),
+            false => self
+                .line
+                .out
+                .extend_from_slice(&complete(format!("SELECT {count}").as_bytes())),
         }
         Ok(())
     }

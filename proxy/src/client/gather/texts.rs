@@ -18,10 +18,11 @@ use crate::protocol::session::probe;
 impl Gather {
     /// Where the statements of a text stand in it; none are named for a text that is to be run as it is.
     pub(super) fn statements_of(&self, text: &[u8]) -> Result<Vec<Range<usize>>, Halt> {
-        if !text.contains(&b';')
-            || text.starts_with(probe::QUESTION)
-            || read(text, self.terms.lex).statements < 2
-        {
+        if !text.contains(&b';') || text.starts_with(probe::QUESTION) {
+            return Ok(Vec::new());
+        }
+        let count = read(text, self.terms.lex).statements;
+        if count < 2 {
             return Ok(Vec::new());
         }
         // What can't be cut is refused where it is read.
@@ -36,7 +37,7 @@ impl Gather {
         if ranges.iter().all(|range| is_sessions_own(&text[range.clone()])) {
             return Ok(Vec::new());
         }
-        match ranges.len() == read(text, self.terms.lex).statements {
+        match ranges.len() == count {
             true => Ok(ranges),
             false => Err(Halt::refused(
                 "several statements in one text, one of which defines a routine by BEGIN ATOMIC",

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use routing_rules::Consistency;
 
-use super::super::handle::Signal;
 use super::super::marks::Mark;
 use super::super::relay::Client;
 use crate::cluster::Wish;
@@ -58,19 +57,15 @@ impl Client {
         if wait.is_zero() || at >= until || !has_hope {
             return false;
         }
-        if !self.routing.is_woken.replace(true) {
-            let (handle, reads) = (self.handle.clone(), reads.clone());
-            let is_woken = self.routing.is_woken.clone();
-            tokio::task::spawn_local(async move {
-                let looked = reads.cluster.looked.notified();
-                tokio::pin!(looked);
-                looked.as_mut().enable();
-                reads.cluster.wanted.notify_waiters();
-                let _ = tokio::time::timeout_at(until.into(), looked).await;
-                is_woken.set(false);
-                handle.signal(Signal::Caught);
-            });
-        }
+        let reads = reads.clone();
+        let looked = async move {
+            let looked = reads.cluster.looked.notified();
+            tokio::pin!(looked);
+            looked.as_mut().enable();
+            reads.cluster.wanted.notify_waiters();
+            looked.await;
+        };
+        self.handle.looks_again(&self.routing.is_awaited, until, looked);
         true
     }
 }

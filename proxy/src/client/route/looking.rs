@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::handle::Signal;
 use super::super::relay::Client;
 use crate::catalog::coordinator::Coordinator;
 use crate::pool::Reads;
@@ -24,21 +23,17 @@ impl Client {
         let Some(until) = self.looks_until(at) else {
             return false;
         };
-        if !self.routing.is_woken.replace(true) {
-            let (handle, reads) = (self.handle.clone(), reads.clone());
-            let is_woken = self.routing.is_woken.clone();
-            tokio::task::spawn_local(async move {
-                let learned = reads.catalogued.learned.notified();
-                tokio::pin!(learned);
-                learned.as_mut().enable();
-                if reads.catalogued.tables().is_none() {
-                    reads.catalogued.wanted.notify_one();
-                    let _ = tokio::time::timeout_at(until.into(), learned).await;
-                }
-                is_woken.set(false);
-                handle.signal(Signal::Caught);
-            });
-        }
+        let reads = reads.clone();
+        let looked = async move {
+            let learned = reads.catalogued.learned.notified();
+            tokio::pin!(learned);
+            learned.as_mut().enable();
+            if reads.catalogued.tables().is_none() {
+                reads.catalogued.wanted.notify_one();
+                learned.await;
+            }
+        };
+        self.handle.looks_again(&self.routing.is_awaited, until, looked);
         true
     }
 
@@ -52,34 +47,28 @@ impl Client {
         let Some(until) = self.looks_until(at) else {
             return false;
         };
-        if !self.routing.is_woken.replace(true) {
-            let (handle, reads, coordinator) = (self.handle.clone(), reads.clone(), coordinator.clone());
-            let is_woken = self.routing.is_woken.clone();
-            tokio::task::spawn_local(async move {
-                let (learned, named) = (
-                    coordinator.learned.notified(),
-                    reads.catalogued.learned.notified(),
-                );
-                tokio::pin!(learned, named);
-                learned.as_mut().enable();
-                named.as_mut().enable();
-                let is_current = reads.sharding.as_ref().is_some_and(|sharding| {
-                    coordinator.is_current(reads.catalogued.schema().tables(), sharding)
-                });
-                if !is_current || reads.catalogued.current().is_none() {
-                    let either = async {
-                        // Cancel safe: whoever wakes looks again.
-                        tokio::select! {
-                            () = learned => {}
-                            () = named => {}
-                        }
-                    };
-                    let _ = tokio::time::timeout_at(until.into(), either).await;
+        let (reads, coordinator) = (reads.clone(), coordinator.clone());
+        let looked = async move {
+            let (learned, named) = (
+                coordinator.learned.notified(),
+                reads.catalogued.learned.notified(),
+            );
+            tokio::pin!(learned, named);
+            learned.as_mut().enable();
+            named.as_mut().enable();
+            let is_current = reads
+                .sharding
+                .as_ref()
+                .is_some_and(|sharding| coordinator.is_current(reads.catalogued.schema().tables(), sharding));
+            if !is_current || reads.catalogued.current().is_none() {
+                // Cancel safe: whoever wakes looks again.
+                tokio::select! {
+                    () = learned => {}
+                    () = named => {}
                 }
-                is_woken.set(false);
-                handle.signal(Signal::Caught);
-            });
-        }
+            }
+        };
+        self.handle.looks_again(&self.routing.is_awaited, until, looked);
         true
     }
 }

@@ -76,7 +76,7 @@ pub struct Routing {
     /// Until when it waits for a replica to be fresh enough.
     catching: Option<Instant>,
     /// Is a task to wake it?
-    is_woken: Rc<std::cell::Cell<bool>>,
+    is_awaited: Rc<std::cell::Cell<bool>>,
     /// What the unit at hand asks for was found to be this.
     asked: Option<Box<Asked>>,
     /// The unit sent to a replica, until something of its answer has reached the client.

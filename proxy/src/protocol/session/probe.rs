@@ -6,6 +6,7 @@
 use super::pin::{Pin, Pins};
 use super::settings::{Settings, quote_literal};
 use crate::protocol::message::row_values;
+use crate::protocol::reply;
 
 /// What the server holds for the session.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -52,6 +53,11 @@ pub fn question_of_ours<'a>(out: &mut Vec<u8>, custom: impl Iterator<Item = &'a 
         }
         ask_custom(out, name);
     }
+}
+
+/// Appends the row that tells of a cursor WITH HOLD.
+pub fn has_cursors(out: &mut Vec<u8>) {
+    reply::data_row(out, [Some(&b"h"[..]), Some(b""), Some(b"")].into_iter());
 }
 
 fn ask_custom(out: &mut Vec<u8>, name: &str) {
@@ -101,7 +107,6 @@ pub struct TooLarge;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::reply;
 
     fn row(values: [&str; 3]) -> Vec<u8> {
         let mut out = Vec::new();
