@@ -373,3 +373,19 @@ fn a_fetch_is_cancelled_and_a_shard_that_is_lost_is_told_of() {
     }
     assert_eq!(pins(&mut through, &world), [""; 0]);
 }
+
+#[test]
+fn what_is_written_otherwise_from_now_on_is_sorted_all_the_same() {
+    Beside::new().assert_same(&[
+        "BEGIN",
+        "SELECT count(*) FROM orders",
+        "SET LOCAL bytea_output = 'escape'",
+        "SELECT decode(lpad(to_hex(id * 50 + tenant_id * 9), 2, '0'), 'hex') AS b FROM orders ORDER BY b",
+        "DECLARE c CURSOR FOR SELECT decode(lpad(to_hex(id * 50 + tenant_id * 9), 2, '0'), 'hex') AS b FROM orders ORDER BY b",
+        "FETCH 4 c",
+        "FETCH ALL c",
+        "SET LOCAL extra_float_digits = -14",
+        "SELECT (id * 1.04 + tenant_id * 0.001)::float8 AS f FROM orders ORDER BY f",
+        "ROLLBACK",
+    ]);
+}
