@@ -34,3 +34,13 @@ pub fn resident_bytes_max(pid: u32) -> u64 {
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
     kilobytes.expect("VmHWM").trim().parse::<u64>().expect("a number") * 1024
 }
+
+/// Processor time a process has used, in seconds, to a hundredth.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let after = stat.rsplit_once(')').expect("a name in parentheses").1;
+    let fields: Vec<&str> = after.split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
+    // Linux counts in hundredths, whatever its timer does.
+    (ticks(11) + ticks(12)) / 100.0
+}
