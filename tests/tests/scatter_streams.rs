@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use pgshunt_tests::beside::{Beside, said};
+use pgshunt_tests::programs::resident_bytes_max;
 use pgshunt_tests::{Messages, Wire};
 
 /// Rows of each of five tenants.
@@ -80,19 +81,7 @@ fn millions_of_rows_are_fetched_in_little_memory() {
     let rows = rows.unwrap_or(200_000_u64);
     let world = Beside::new();
     let (_, mut through) = world.wires();
-    let peak = || {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", world.proxy.pid())).expect("a process");
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmHWM"))
-            .expect("a peak");
-        let kb = line
-            .split_ascii_whitespace()
-            .nth(1)
-            .and_then(|kb| kb.parse::<u64>().ok());
-        kb.expect("a number")
-    };
+    let peak = || resident_bytes_max(world.proxy.pid()) / 1024;
     through.run("SELECT count(*) FROM orders");
     let before = peak();
     for order in ["", " ORDER BY o.id"] {
@@ -372,4 +361,20 @@ fn a_fetch_is_cancelled_and_a_shard_that_is_lost_is_told_of() {
         assert_eq!(through.rows("SELECT count(*) FROM orders"), ["10"]);
     }
     assert_eq!(pins(&mut through, &world), [""; 0]);
+}
+
+#[test]
+fn what_is_written_otherwise_from_now_on_is_sorted_all_the_same() {
+    Beside::new().assert_same(&[
+        "BEGIN",
+        "SELECT count(*) FROM orders",
+        "SET LOCAL bytea_output = 'escape'",
+        "SELECT decode(lpad(to_hex(id * 50 + tenant_id * 9), 2, '0'), 'hex') AS b FROM orders ORDER BY b",
+        "DECLARE c CURSOR FOR SELECT decode(lpad(to_hex(id * 50 + tenant_id * 9), 2, '0'), 'hex') AS b FROM orders ORDER BY b",
+        "FETCH 4 c",
+        "FETCH ALL c",
+        "SET LOCAL extra_float_digits = -14",
+        "SELECT (id * 1.04 + tenant_id * 0.001)::float8 AS f FROM orders ORDER BY f",
+        "ROLLBACK",
+    ]);
 }

@@ -206,6 +206,7 @@ impl Gather {
     pub(super) fn take_over(&mut self, begun: Begun) {
         for text in &begun.said {
             self.note_cursor(text, begun.at);
+            self.note_forms(text);
         }
         self.block = Some(Block::begun(begun.said));
         self.status = b'T';

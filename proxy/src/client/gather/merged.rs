@@ -238,7 +238,7 @@ impl Gather {
                 ));
             }
             let is_c = key.text == TextOrder::C;
-            let ways = self.terms.ways(&self.reported, is_c || database_is_c);
+            let ways = self.ways(is_c || database_is_c);
             let format = formats.of(column);
             exact.extend(Order::of(described.type_oid, format, ways).map(|order| Key {
                 column,

@@ -70,6 +70,8 @@ struct Gather {
     is_doomed: bool,
     /// Texts that have set something for the session, for shards that come later.
     sets: Vec<Vec<u8>>,
+    /// Values may be written otherwise than the session's settings say: what is not reported was set meanwhile.
+    has_other_forms: bool,
     /// Cursors over one shard's rows, and the shards they are on.
     cursors: HashMap<String, usize>,
     /// Cursors over several shards.
@@ -165,6 +167,7 @@ pub(super) fn lend(own: &Rc<Pool>, terms: Terms, begun: Option<Begun>, reported:
         is_implicit: false,
         is_doomed: false,
         sets: Vec::new(),
+        has_other_forms: false,
         cursors: HashMap::new(),
         held_cursors: HashMap::new(),
         sources: 0,

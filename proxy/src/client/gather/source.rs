@@ -9,7 +9,7 @@ use std::ops::Range;
 use routing_rules::{Merge, Pieces, SortKey};
 
 use super::merged::{Sort, misread, number};
-use super::rows::too_much;
+use super::rows::{changed, too_much};
 use super::run::Job;
 use super::statement::Bound;
 use super::{Gather, Halt};
@@ -249,6 +249,13 @@ impl Gather {
             block.declare(source.id)?;
         }
         source.description = self.described(on).await?;
+        let outputs = source.description.columns.len().saturating_sub(source.hidden);
+        let own = Description {
+            columns: source.description.columns[..outputs].to_vec(),
+        };
+        if job.told().is_some_and(|told| !told.fits(&own)) {
+            return Err(changed());
+        }
         match self.settle_order(&mut source, &job.bound.results)? {
             true => Ok(Some(source)),
             false => {
@@ -292,7 +299,7 @@ impl Gather {
         let Sort::Exact(keys) = sort else {
             return Ok(false);
         };
-        source.keys = Some((keys, self.terms.ways(&self.reported, is_c)));
+        source.keys = Some((keys, self.ways(is_c)));
         Ok(true)
     }
 
@@ -389,7 +396,7 @@ impl Gather {
     /// Rows that are here compare with those to come only while values are written as they were.
     fn check_ways(&self, source: &Source) -> Result<(), Halt> {
         let is_c = self.terms.is_c.get().unwrap_or(false);
-        let is_same = |(_, ways): &(Vec<Key>, Ways)| *ways == self.terms.ways(&self.reported, is_c);
+        let is_same = |(_, ways): &(Vec<Key>, Ways)| *ways == self.ways(is_c);
         if source.keys.as_ref().is_none_or(is_same) {
             return Ok(());
         }
