@@ -19,6 +19,7 @@ pub mod ours;
 mod own_names;
 pub mod pin;
 pub mod pipeline;
+pub mod positions;
 pub mod prepared;
 pub mod probe;
 pub mod question;
@@ -288,6 +289,7 @@ pub struct Session {
     unseen: firsts::Unseen,
     /// The portal of a DEALLOCATE ALL or DISCARD ALL that was bound.
     ends_all: Option<Box<[u8]>>,
+    positions: positions::Positions,
 }
 
 /// A client's prepared statements by its own names.
@@ -344,6 +346,7 @@ impl Session {
             touched: Touched::default(),
             unseen: firsts::Unseen::default(),
             ends_all: None,
+            positions: Default::default(),
         }
     }
 
