@@ -43,7 +43,7 @@ pub fn sets_transaction(text: &[u8], lex: Lex) -> bool {
     false
 }
 
-/// Is the text of commands alone that run nobody's code and take no snapshot, or of none?
+/// Is the text of commands alone that run nobody's code, but for what others have left to them, or of none?
 pub fn runs_nothing(text: &[u8], lex: Lex) -> bool {
     let mut begins = true;
     for token in Tokens::new(text, lex) {
@@ -56,8 +56,8 @@ pub fn runs_nothing(text: &[u8], lex: Lex) -> bool {
     true
 }
 
-/// Without COMMIT, by which deferred triggers run.
-const IDLE: [&[u8]; 12] = [
+/// COMMIT and PREPARE TRANSACTION run deferred triggers, but those of statements that do not stand here.
+const IDLE: [&[u8]; 15] = [
     b"set",
     b"reset",
     b"show",
@@ -67,6 +67,9 @@ const IDLE: [&[u8]; 12] = [
     b"release",
     b"rollback",
     b"abort",
+    b"commit",
+    b"end",
+    b"prepare",
     b"listen",
     b"unlisten",
     b"notify",
@@ -192,7 +195,8 @@ mod tests {
             ("", true),
             ("BEGIN; SAVEPOINT a;; SET x = 'insert'", true),
             ("BEGIN; INSERT INTO t VALUES (1)", false),
-            ("COMMIT", false),
+            ("COMMIT", true),
+            ("END; PREPARE TRANSACTION 'x'", true),
             ("SET x = 'open", false),
         ] {
             assert_eq!(runs_nothing(text.as_bytes(), Lex::default()), nothing, "{text}");

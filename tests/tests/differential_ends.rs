@@ -110,3 +110,29 @@ fn commands_and_nothing_where_strangers_used_sequences() {
         ],
     );
 }
+
+/// To discard a stranger's values in a failed transaction fails, and COMMIT does not.
+#[test]
+fn a_commit_behind_a_failure_in_one_write_where_strangers_used_sequences() {
+    let mut stage = Stage::new();
+    same_on(&mut stage, &[&[q("SELECT nextval('s'), lastval()")]]);
+    for text in ["COMMIT", "end", "PREPARE TRANSACTION 'never'"] {
+        same_on(
+            &mut stage,
+            &[
+                &[q("begin transaction;")],
+                &[
+                    e("p"),
+                    s(),
+                    p("a", text),
+                    b("q", "a"),
+                    e("q"),
+                    p("", "SELECT 1"),
+                    b("", ""),
+                    e(""),
+                    s(),
+                ],
+            ],
+        );
+    }
+}

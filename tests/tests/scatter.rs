@@ -2,6 +2,7 @@
 //! protocols, in text and binary.
 
 use pgshunt_tests::parity::{self, FILL, RULES, Tally, WRITTEN, keep, statement};
+use pgshunt_tests::programs::resident_bytes_max;
 use pgshunt_tests::sharded::Sharded;
 use pgshunt_tests::ways::{Way, frames, messages, refusal, seen};
 use pgshunt_tests::{Database, Messages, Proxy, Wire, cluster};
@@ -504,18 +505,7 @@ fn millions_of_rows_pass_in_little_memory() {
         .unwrap_or(600_000_u64);
     let twins = Twins::new();
     let (_, mut through) = twins.wires();
-    let peak = || {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", twins.proxy.pid())).expect("a process");
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmHWM"))
-            .expect("a peak");
-        line.split_ascii_whitespace()
-            .nth(1)
-            .and_then(|kb| kb.parse::<u64>().ok())
-            .expect("a number")
-    };
+    let peak = || resident_bytes_max(twins.proxy.pid()) / 1024;
     through.run("SELECT count(*) FROM orders");
     let before = peak();
     for order in ["", " ORDER BY o.id"] {

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use pgshunt_tests::beside::{Beside, said};
+use pgshunt_tests::programs::resident_bytes_max;
 use pgshunt_tests::{Messages, Wire};
 
 /// Rows of each of five tenants.
@@ -80,19 +81,7 @@ fn millions_of_rows_are_fetched_in_little_memory() {
     let rows = rows.unwrap_or(200_000_u64);
     let world = Beside::new();
     let (_, mut through) = world.wires();
-    let peak = || {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", world.proxy.pid())).expect("a process");
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmHWM"))
-            .expect("a peak");
-        let kb = line
-            .split_ascii_whitespace()
-            .nth(1)
-            .and_then(|kb| kb.parse::<u64>().ok());
-        kb.expect("a number")
-    };
+    let peak = || resident_bytes_max(world.proxy.pid()) / 1024;
     through.run("SELECT count(*) FROM orders");
     let before = peak();
     for order in ["", " ORDER BY o.id"] {
