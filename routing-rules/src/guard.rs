@@ -1,6 +1,8 @@
 //! `guard = "rewrite"`: ties a statement to its session's tenant by words put into its text. The new text is read again, and is
 //! taken only if every sharded table in it is then tied to the tenant; so nothing depends on the words being well chosen.
 
+use std::ops::Range;
+
 use crate::Lex;
 use crate::keys::{Bound, Context, Reading, Reason, Use, Values};
 use crate::place::Key;
@@ -12,6 +14,36 @@ struct Insertion {
     text: String,
 }
 
+/// A text with words put into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The text.
+    pub text: String,
+    /// What was put in.
+    pub inserted: Inserted,
+}
+
+/// Where words were put into a text: ranges of characters of the text with them, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inserted(Vec<Range<usize>>);
+
+impl Inserted {
+    /// Where a character of the text is in the text without the words, both counted from 1 as PostgreSQL does; `None`: it is in
+    /// none of its own.
+    pub fn position(&self, position: usize) -> Option<usize> {
+        let at = position.checked_sub(1)?;
+        let before = self.0.iter().take_while(|words| words.start <= at);
+        let mut put_in = 0;
+        for words in before {
+            if words.contains(&at) {
+                return None;
+            }
+            put_in += words.len();
+        }
+        position.checked_sub(put_in)
+    }
+}
+
 /// The text tied to the tenant; `None` if it is so as it stands. Refuses where a table is tied to another tenant, or where words
 /// don't help.
 pub fn rewrite(
@@ -20,7 +52,7 @@ pub fn rewrite(
     lex: Lex,
     context: &Context<'_>,
     tenant: &Key,
-) -> Result<Option<String>, Reason> {
+) -> Result<Option<Rewritten>, Reason> {
     let sharding = context.sharding;
     match reading.guard(sharding, values, tenant) {
         Ok(()) => return Ok(None),
@@ -45,8 +77,8 @@ pub fn rewrite(
             Use::Insert | Use::Assign => {}
         }
     }
-    let text = inserted(pieces, insertions);
-    let again = cut(text.as_bytes(), lex)?;
+    let rewritten = inserted(pieces, insertions);
+    let again = cut(rewritten.text.as_bytes(), lex)?;
     let second = Reading::new(&again, context);
     let values = Values {
         pieces: &again,
@@ -57,7 +89,7 @@ pub fn rewrite(
         return Err(Reason::Construct("a statement that can't be tied to the tenant"));
     }
     second.guard(sharding, &values, tenant)?;
-    Ok(Some(text))
+    Ok(Some(rewritten))
 }
 
 /// `t` becomes `(SELECT * FROM t WHERE key = tenant) AS t`.
@@ -155,20 +187,28 @@ pub(crate) fn constant(tenant: &Key) -> String {
     )
 }
 
-fn inserted(pieces: &Pieces<'_>, mut insertions: Vec<Insertion>) -> String {
+fn inserted(pieces: &Pieces<'_>, mut insertions: Vec<Insertion>) -> Rewritten {
     insertions.sort_by_key(|insertion| insertion.before);
     let mut out = String::new();
-    let mut written = 0;
+    let (mut written, mut characters) = (0, 0);
+    let mut ranges = Vec::new();
     for insertion in insertions {
         let to = match pieces.all.get(insertion.before) {
             Some(&(from, ..)) => from as usize,
             // Behind the last piece, in front of a comment that may follow.
             None => pieces.all.last().map_or(0, |&(_, to, _)| to as usize),
         };
-        out.push_str(&pieces.text[written..to.max(written)]);
+        let own = &pieces.text[written..to.max(written)];
+        let from = characters + own.chars().count();
+        characters = from + insertion.text.chars().count();
+        ranges.push(from..characters);
+        out.push_str(own);
         out.push_str(&insertion.text);
         written = to.max(written);
     }
     out.push_str(&pieces.text[written..]);
-    out
+    Rewritten {
+        text: out,
+        inserted: Inserted(ranges),
+    }
 }

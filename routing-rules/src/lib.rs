@@ -48,7 +48,7 @@ pub use facts::{Facts, Transaction, Wanted};
 pub use first_words::{
     ends_all_prepared, parameters, returns_nothing, runs_nothing, sets_transaction, takes_snapshot,
 };
-pub use guard::rewrite;
+pub use guard::{Inserted, Rewritten, rewrite};
 pub use keys::{
     Bound, Context, InsertRows, Kind as TextKind, Parameter, Reading, Reason as ShardReason, Shards, Slot,
     Use, Values,

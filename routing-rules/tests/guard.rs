@@ -2,7 +2,7 @@
 
 mod world;
 
-use routing_rules::{Key, Lex, Reading, Values, cut, rewrite};
+use routing_rules::{Key, Lex, Reading, Rewritten, Values, cut, rewrite};
 use world::{context, sharding, tables};
 
 /// The text for tenant 7, or the reason why there is none.
@@ -18,9 +18,24 @@ fn tied(text: &str) -> String {
     };
     match rewrite(&reading, &values, Lex::default(), &context, &Key::Integer(7)) {
         Ok(None) => "as it is".into(),
-        Ok(Some(text)) => text,
+        Ok(Some(rewritten)) => {
+            points_home(text, &rewritten);
+            rewritten.text
+        }
         Err(reason) => format!("refused: {reason}"),
     }
+}
+
+/// Each character of the client's text is found again by its position in the other one.
+fn points_home(text: &str, rewritten: &Rewritten) {
+    let mut own = text.chars();
+    for (place, character) in rewritten.text.chars().enumerate() {
+        if let Some(position) = rewritten.inserted.position(place + 1) {
+            assert_eq!(own.next(), Some(character), "{text}: {place}");
+            assert_eq!(position, text.chars().count() - own.clone().count(), "{text}");
+        }
+    }
+    assert_eq!(own.next(), None, "{text}");
 }
 
 #[test]
@@ -56,6 +71,10 @@ fn every_table_is_tied_or_the_statement_refused() {
             format!(
                 "with o as (select * from (SELECT * FROM orders WHERE {key}) AS orders ) select * from o a, o b"
             ),
+        ),
+        (
+            "select 'ä', * from orders order by oops",
+            format!("select 'ä', * from (SELECT * FROM orders  WHERE {key}) AS orders order by oops"),
         ),
         (
             "copy orders to stdout",
@@ -118,6 +137,7 @@ fn a_tenants_name_can_not_end_its_constant() {
     };
     let text = rewrite(&reading, &values, Lex::default(), &context, &tenant)
         .expect("tied")
-        .expect("changed");
+        .expect("changed")
+        .text;
     assert!(text.contains(r#""owner" = E'a'' OR true -- \\'' x'"#), "{text}");
 }

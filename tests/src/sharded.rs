@@ -10,8 +10,12 @@ pub struct Sharded {
     /// The first of them; its owner owns all.
     pub first: Database,
     others: Vec<(Cluster, String)>,
+    /// Servers that stream from the shards', if they have any, in order.
+    pub replicas: Vec<Node>,
     /// Servers of their own, if they have any: those of the shards behind the first, in order.
     pub nodes: Vec<Node>,
+    /// The first shard's, if it has replicas.
+    pub head: Option<Node>,
 }
 
 /// The rules of most tests: tenant 1 is on s1, 2 on s2, 3 on s3, all others are on s0.
@@ -48,7 +52,9 @@ impl Sharded {
         });
         Sharded {
             others: others.collect(),
+            replicas: Vec::new(),
             nodes: Vec::new(),
+            head: None,
             first,
         }
     }
@@ -56,7 +62,53 @@ impl Sharded {
     /// The first on the shared server, each other one on a server of its own, with the same verifiers.
     #[track_caller]
     pub fn servers(count: usize) -> Sharded {
-        let first = cluster::database();
+        let plan = Plan::default();
+        let (others, nodes, first) = Sharded::apart(cluster::database(), count, &plan);
+        Sharded {
+            others,
+            replicas: Vec::new(),
+            nodes,
+            head: None,
+            first,
+        }
+    }
+
+    /// Each on a server of its own that can prepare transactions, with a replica that streams from it and has these settings.
+    #[track_caller]
+    pub fn replicated(count: usize, settings: &[(&str, &str)]) -> Sharded {
+        let plan = Plan {
+            settings: &[("max_prepared_transactions", "50")],
+            ..Plan::default()
+        };
+        let head = cluster::private(&plan);
+        let (others, nodes, first) = Sharded::apart(Cluster::of(&head).database(), count, &plan);
+        let replica = |(at, node): (usize, &Node)| {
+            let name = format!("replica{at}");
+            let settings: Vec<(&str, &str)> = plan.settings.iter().chain(settings).copied().collect();
+            let plan = Plan {
+                name: &name,
+                settings: &settings,
+                ..plan
+            };
+            cluster::replica(node, &plan)
+        };
+        let replicas = std::iter::once(&head).chain(&nodes).enumerate().map(replica);
+        Sharded {
+            replicas: replicas.collect(),
+            others,
+            nodes,
+            head: Some(head),
+            first,
+        }
+    }
+
+    /// The shards behind the first, each on a server of its own with the same verifiers.
+    #[track_caller]
+    fn apart(
+        first: Database,
+        count: usize,
+        plan: &Plan<'_>,
+    ) -> (Vec<(Cluster, String)>, Vec<Node>, Database) {
         let verifiers = first.cluster.superuser().psql(
             "SELECT string_agg(format('CREATE ROLE %I LOGIN PASSWORD %L;', rolname, rolpassword), '') FROM pg_authid \
              WHERE rolname LIKE 't\\_%'",
@@ -64,7 +116,7 @@ impl Sharded {
         let own = first.cluster.superuser().psql(
             "SELECT format('ALTER ROLE postgres PASSWORD %L', rolpassword) FROM pg_authid WHERE rolname = 'postgres'",
         );
-        let nodes: Vec<Node> = (1..count).map(|_| cluster::private(&Plan::default())).collect();
+        let nodes: Vec<Node> = (1..count).map(|_| cluster::private(plan)).collect();
         let shard = |node: &Node| {
             let cluster = Cluster::of(node);
             let superuser = cluster.superuser();
@@ -73,11 +125,7 @@ impl Sharded {
             superuser.psql(&format!("CREATE DATABASE {0} OWNER {0}", first.name));
             (cluster, first.name.clone())
         };
-        Sharded {
-            others: nodes.iter().map(shard).collect(),
-            nodes,
-            first,
-        }
+        (nodes.iter().map(shard).collect(), nodes, first)
     }
 
     /// How many there are.
@@ -118,10 +166,6 @@ impl Sharded {
                 &format!("postgres://postgres@127.0.0.1:{}/{}", door.port, door.database),
             ]);
         }
-        // Roles are the whole cluster's, which other tests share: two setups at once would change them under each other.
-        let place = std::env::temp_dir().join("pgshunt-tests-setup.lock");
-        let turn = std::fs::File::create(place).expect("a file");
-        turn.lock().expect("a turn");
         let made = setup
             .env("PGSHUNT_CONTROL_PASSWORD", PASSWORD)
             .output()
@@ -154,9 +198,12 @@ impl Sharded {
     /// pgshunt in front of all of them, with these rules.
     pub fn config(&self, rules: &str) -> Config {
         let config = Config::new(&self.first).shard("name = \"s0\"").rules(rules);
+        let config = config.replicas(self.replicas.first());
         let shard = |config: Config, (at, (cluster, name)): (usize, &(Cluster, String))| {
+            let replica = self.replicas.get(at + 1);
+            let replica = replica.map_or(String::new(), |node| format!(", \"127.0.0.1:{}\"", node.port()));
             config.section(&format!(
-                "[[database.shard]]\nname = \"s{}\"\nservers = [\"127.0.0.1:{}\"]\ndbname = \"{name}\"\n",
+                "[[database.shard]]\nname = \"s{}\"\nservers = [\"127.0.0.1:{}\"{replica}]\ndbname = \"{name}\"\n",
                 at + 1,
                 cluster.port
             ))

@@ -298,6 +298,23 @@ fn a_read_only_transaction_is_a_transaction_wherever_it_is() {
         .map(|frame| frame.to_string())
         .collect();
     assert!(heard.contains(&"D 3".to_owned()), "{heard:?}");
+    // Nor does what is behind its end in one batch, or in one text.
+    on_replica(&mut wire, "BEGIN READ ONLY");
+    let m = Messages::new;
+    let batch = m()
+        .parse("", "COMMIT")
+        .run("", &[])
+        .parse("", "INSERT INTO t VALUES (4)")
+        .run("", &[]);
+    let heard = wire.exchange(&batch.sync());
+    assert!(heard.contains(&"C INSERT 0 1".to_owned()), "{heard:?}");
+    // One that has failed stays so, whatever is said in it.
+    on_replica(&mut wire, "BEGIN READ ONLY");
+    assert_eq!(wire.sqlstate("SELECT 1/0"), "22012");
+    assert_eq!(wire.sqlstate("LISTEN somebody"), "25P02");
+    assert_eq!(wire.sqlstate("INSERT INTO t VALUES (5)"), "25P02");
+    wire.run("ROLLBACK; INSERT INTO t VALUES (6)");
+    assert_eq!(wire.value("SELECT max(x) FROM t"), "6");
     let mut serializable = door.wire();
     serializable.run("BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY");
     assert_eq!(serializable.value(WHERE), primary);

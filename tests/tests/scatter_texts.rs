@@ -15,6 +15,13 @@ fn a_text_is_one_transaction() {
             "SELECT 'äöü'; UPDATE orders SET amount = 1 / (tenant_id - 3); SELECT 2",
             "SELECT 'äöü'; SELECT nothing FROM orders WHERE tenant_id = 3; SELECT count(*) FROM orders",
             "COPY (SELECT * FROM items WHERE tenant_id = 2 ORDER BY 2) TO STDOUT; SELECT count(*) FROM items",
+            // What can't be read at all is told of before anything is run.
+            "SELECT count(*) FROM orders; DELETE FROM orders; CREATE TABL x ()",
+            "SELECT 'äöü'; SELECT count(*) FROM orders; SELECT count(*) FROM orders ORDER BY ,",
+            "SELECT count(*) FROM orders; SELECT oops FROM orders WHERE tenant_id = 1",
+            "SELECT count(*) FROM orders ORDER BY ,",
+            "SELECT 'without an end FROM orders",
+            "SELEC 1; SELECT 'without an end FROM orders",
         ],
     );
 }
@@ -63,6 +70,31 @@ fn settings_of_a_text_that_fails_are_taken_back() {
         "SHOW work_mem",
         "SELECT count(*), current_setting('work_mem') FROM orders GROUP BY 2",
     ]);
+}
+
+#[test]
+fn a_mistake_in_a_transaction_fails_it_and_one_that_is_prepared_is_told_of() {
+    let world = Beside::new();
+    world.assert_same(&[
+        "BEGIN",
+        "INSERT INTO orders (id, tenant_id) VALUES (40, 1)",
+        "SELECT count(*) FROM orders ORDER BY ,",
+        "SELECT 1",
+        "ROLLBACK",
+        "SELECT count(*) FROM orders",
+    ]);
+    let (mut direct, mut through) = world.wires();
+    // Longer than what is looked at to find a statement's first words, with a quote over that end.
+    let long = format!(
+        "SELECT count(*) FROM orders WHERE note <> '{}' AND id = $1",
+        "x".repeat(9000)
+    );
+    for (sql, values) in [
+        ("SELECT count(*) FROM orders ORDER BY ,", &[][..]),
+        (&long, &["1"]),
+    ] {
+        assert_eq!(direct.extended(sql, values), through.extended(sql, values));
+    }
 }
 
 #[test]

@@ -255,6 +255,91 @@ fn a_transaction_goes_from_shard_to_shard() {
     }
 }
 
+/// They meet on the first shard, or their tenant's, wherever the transaction is.
+#[test]
+fn notifications_and_locks_of_a_transaction_meet_others() {
+    let world = World::new();
+    let (mut listener, mut wire, mut other) = (world.wire(), world.wire(), world.wire());
+    listener.run("LISTEN news");
+    let mut hears = |what: &str| {
+        let heard = listener.until(b'A');
+        let heard = heard.last().map(ToString::to_string).unwrap_or_default();
+        assert!(heard.contains(what), "{heard}");
+    };
+    let insert = |wire: &mut Wire, id: i32, tenant: i32| {
+        wire.run(&format!(
+            "INSERT INTO orders (id, tenant_id) VALUES ({id}, {tenant})"
+        ));
+    };
+    // Behind a write on another shard, in front of one, and among several.
+    wire.run("BEGIN");
+    insert(&mut wire, 30, 1);
+    wire.run("NOTIFY news, 'behind'");
+    wire.run("COMMIT");
+    hears("behind");
+    wire.run("BEGIN");
+    wire.run("NOTIFY news, 'in front'");
+    insert(&mut wire, 31, 1);
+    insert(&mut wire, 31, 2);
+    wire.run("COMMIT");
+    hears("in front");
+    wire.run("BEGIN");
+    insert(&mut wire, 32, 1);
+    wire.run("SELECT pg_notify('news', 'among')");
+    insert(&mut wire, 32, 2);
+    insert(&mut wire, 32, 4);
+    wire.run("COMMIT");
+    hears("among");
+    // One that is rolled back tells nobody.
+    wire.run("BEGIN");
+    insert(&mut wire, 33, 1);
+    wire.run("NOTIFY news, 'never'");
+    wire.run("ROLLBACK");
+    wire.run("INSERT INTO orders (id, tenant_id) VALUES (34, 1); NOTIFY news, 'of a text'");
+    hears("of a text");
+    assert_eq!(wire.value("SELECT count(*) FROM orders WHERE id > 29"), "7");
+    // Locks.
+    let tries = |wire: &mut Wire| wire.value("SELECT pg_try_advisory_xact_lock(5)");
+    wire.run("BEGIN");
+    insert(&mut wire, 35, 1);
+    assert_eq!(tries(&mut wire), "t");
+    assert_eq!(tries(&mut other), "f");
+    insert(&mut wire, 35, 2);
+    wire.run("COMMIT");
+    assert_eq!(tries(&mut other), "t");
+    wire.run("BEGIN");
+    insert(&mut wire, 36, 1);
+    wire.run("SELECT pg_advisory_lock(5)");
+    wire.run("COMMIT");
+    assert_eq!(tries(&mut other), "f");
+    assert_eq!(wire.value("SELECT pg_advisory_unlock(5)"), "t");
+    assert_eq!(tries(&mut other), "t");
+    // A tenant's own.
+    for wire in [&mut listener, &mut wire] {
+        wire.run("UNLISTEN *");
+        wire.run("SET pgshunt.tenant = '2'");
+    }
+    listener.run("LISTEN news");
+    wire.run("BEGIN");
+    insert(&mut wire, 37, 2);
+    wire.run("UPDATE currency SET name = name");
+    wire.run("NOTIFY news, 'of two'");
+    wire.run("COMMIT");
+    let heard = listener.until(b'A');
+    assert!(
+        heard
+            .last()
+            .is_some_and(|frame| frame.to_string().contains("of two"))
+    );
+    // Nobody could hear what is listened to among shards.
+    wire.run("RESET pgshunt.tenant");
+    wire.run("BEGIN");
+    insert(&mut wire, 38, 1);
+    assert_eq!(wire.sqlstate("LISTEN news"), "0A000");
+    wire.run("ROLLBACK");
+    world.assert_settled();
+}
+
 #[test]
 fn a_commit_that_fails_on_one_shard_fails_on_all() {
     let world = World::new();

@@ -134,6 +134,28 @@ fn verifiers_become_equal_on_all_shards() {
     }
 }
 
+#[test]
+fn several_setups_at_once_on_one_cluster_all_succeed() {
+    let ((node, one), (_other_node, far)) = (server(), server());
+    let another = Cluster::of(&node).database();
+    far.superuser().psql("CREATE ROLE shared LOGIN PASSWORD 'pw'");
+    one.superuser().psql("CREATE ROLE shared LOGIN PASSWORD 'pw'");
+    for round in 0..5 {
+        // So that there is something to be made each time, and a verifier to be copied.
+        for database in [&one, &another] {
+            let superuser = database.superuser();
+            superuser.psql("DROP SCHEMA IF EXISTS pgshunt CASCADE");
+        }
+        far.superuser()
+            .psql(&format!("ALTER ROLE shared PASSWORD 'pw {round}'"));
+        std::thread::scope(|scope| {
+            for databases in [[&far, &one], [&far, &another], [&far, &one], [&far, &another]] {
+                scope.spawn(move || said(&setup(&databases)));
+            }
+        });
+    }
+}
+
 /// `check` compares them, as the control role may read them, and names the roles.
 #[test]
 fn check_says_which_verifiers_differ() {

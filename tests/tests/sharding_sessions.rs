@@ -255,6 +255,48 @@ fn the_guard_ties_statements_to_the_tenant() {
     assert_eq!(wire.sqlstate("SELECT * FROM orders WHERE tenant_id = 5"), "42501");
 }
 
+/// What a server says of the text it was sent points into the client's.
+#[test]
+fn mistakes_are_where_the_client_has_made_them() {
+    let (sharded, proxy) = four(&guarded("rewrite"));
+    let options = [("options", "-c pgshunt.tenant=4")];
+    let (mut direct, mut through) = (
+        sharded.shard(0).wire(),
+        proxy.door(&sharded.first).wire_with(&options),
+    );
+    let position = |wire: &mut Wire, messages: &Messages| {
+        wire.send(messages);
+        let answer = wire.until_ready();
+        let error = answer.iter().find(|frame| frame.kind == b'E').expect("an error");
+        (error.sqlstate(), error.field(b'P'))
+    };
+    for sql in [
+        "SELECT oops FROM orders",
+        "SELECT 'äöü', note FROM orders ORDER BY oops",
+        "SELECT o.note FROM orders o JOIN accounts a ON a.tenant_id = o.tenant_id WHERE a.oops = 1",
+        "UPDATE orders SET note = oops WHERE id = 1 OR id = 2",
+        "DELETE FROM orders o WHERE o.id = 1 RETURNING oops",
+        "SELECT 1; SELECT note FROM orders WHERE oops > 1",
+        "SELECT oops FROM orders WHERE tenant_id = 4",
+        "SELECT oops",
+    ] {
+        for messages in [Messages::new().query(sql), Messages::new().parse("", sql).sync()] {
+            let (wanted, told) = (
+                position(&mut direct, &messages),
+                position(&mut through, &messages),
+            );
+            assert_eq!(wanted, told, "{sql}");
+        }
+    }
+    // Which of several texts it is about is not known: it points nowhere rather than somewhere else.
+    let both = Messages::new()
+        .parse("a", "SELECT note FROM orders")
+        .parse("b", "SELECT oops FROM orders")
+        .sync();
+    let (code, place) = position(&mut through, &both);
+    assert_eq!((&*code, &*place), ("42703", ""));
+}
+
 #[test]
 fn a_bound_tenant_is_not_changed() {
     let sharded = Sharded::databases(4).filled();

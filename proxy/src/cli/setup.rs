@@ -114,6 +114,8 @@ fn script(verifier: Option<&str>) -> String {
 const ROLE: &str = "\
 DO $setup$
 BEGIN
+    -- One setup at a time, whatever its database: roles are the whole cluster's, as is this lock.
+    LOCK TABLE pg_catalog.pg_authid IN SHARE ROW EXCLUSIVE MODE;
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'pgshunt') THEN
         CREATE ROLE pgshunt LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
         COMMENT ON ROLE pgshunt IS 'pgshunt itself: probes, replication lag, password verifiers by function';
@@ -265,9 +267,10 @@ async fn make_equal(asker: &mut Asker, first: &[Known], here: &[Known]) -> Resul
     Ok(format!("{} copied{missing}", counted(copied, "verifier")))
 }
 
-/// PostgreSQL itself quotes what it shall run.
-const QUOTED: &str =
-    "SELECT pg_catalog.format('ALTER ROLE %I PASSWORD %L', $1::pg_catalog.text, $2::pg_catalog.text)";
+/// PostgreSQL itself quotes what it shall run: in turn with other setups, who may be altering the same role.
+const QUOTED: &str = "SELECT pg_catalog.format('DO %L', pg_catalog.format(\
+    'BEGIN LOCK TABLE pg_catalog.pg_authid IN SHARE ROW EXCLUSIVE MODE; ALTER ROLE %I PASSWORD %L; END', \
+    $1::pg_catalog.text, $2::pg_catalog.text))";
 
 #[cfg(test)]
 mod tests {

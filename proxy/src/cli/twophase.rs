@@ -8,10 +8,11 @@ use crate::twophase::door::Door;
 /// The same file an operator can run by hand.
 const SCRIPT: &str = include_str!("../../../deploy/postgres/twophase.sql");
 
-/// The statements of [`SCRIPT`], as one.
+/// The statements of [`SCRIPT`], as one, in turn with other setups.
 pub(super) fn script() -> String {
     // A dollar quote of its own, as the file has some within.
-    format!("DO $all$\nBEGIN\nEXECUTE $twophase$\n{SCRIPT}\n$twophase$;\nEND\n$all$")
+    const TURN: &str = "LOCK TABLE pg_catalog.pg_authid IN SHARE ROW EXCLUSIVE MODE";
+    format!("DO $all$\nBEGIN\n{TURN};\nEXECUTE $twophase$\n{SCRIPT}\n$twophase$;\nEND\n$all$")
 }
 
 /// Makes it in one shard's database; what the operator should know.

@@ -67,9 +67,10 @@ impl Client {
         };
         row.server = told.server;
         row.cache = self.cache_word();
-        if !told.note.is_empty() {
+        let gathered = if told.is_gathered { told.gathered } else { "" };
+        for note in [told.note, gathered].into_iter().filter(|note| !note.is_empty()) {
             row.because += "; ";
-            row.because += told.note;
+            row.because += note;
         }
         if is_pinned {
             let pins: Vec<&str> = self.session.pins.iter().map(|pin| pin.reason()).collect();
@@ -82,9 +83,18 @@ impl Client {
     /// Where this text would go as the session's next statement.
     fn would_go(&mut self, text: &[u8]) -> RouteRow {
         let reads = self.handle.pool.reads();
+        let foretold = self.foretell(text);
+        let has_replicas = match &foretold {
+            Some(Foretold::Shard(shard, _)) => {
+                let here = reads.clusters.iter().find(|cluster| *cluster.name == **shard);
+                here.is_some_and(|cluster| cluster.has_replicas())
+            }
+            Some(_) => reads.clusters.iter().any(|cluster| cluster.has_replicas()),
+            None => reads.cluster.has_replicas(),
+        };
         let found = reads.catalogued.current();
         let empty = Names::default();
-        let names = match reads.cluster.has_replicas() {
+        let names = match has_replicas {
             true => found.as_ref().map(|found| &found.names),
             false => Some(&empty),
         };
@@ -95,13 +105,13 @@ impl Client {
             transaction: self.session.transaction(),
             wanted,
             consistency,
-            has_replicas: reads.cluster.has_replicas(),
+            has_replicas,
             is_pinned: !self.session.pins.is_empty(),
             batch_is_open: false,
         };
         let mut row = row(&reads.rules, &facts, &reads);
         row.cache = self.would_be_cached(text);
-        match self.foretell(text) {
+        match foretold {
             None => row,
             Some(foretold) => on_shards(row, foretold),
         }
@@ -141,7 +151,14 @@ impl Client {
 fn on_shards(row: RouteRow, foretold: Foretold) -> RouteRow {
     let (target, shard, because) = match foretold {
         Foretold::Shard(shard, placed) => (row.target, shard, format!("{}; {}", placed.words(), row.because)),
-        Foretold::Shards(shards) => ("shards".into(), shards, why_several()),
+        Foretold::Shards(shards) if row.target == "replica" => {
+            let because = format!("{}, from replicas; {}", why_several(), row.because);
+            ("shards".into(), shards, because)
+        }
+        Foretold::Shards(shards) => {
+            let because = format!("{}; {}", why_several(), row.because);
+            ("shards".into(), shards, because)
+        }
         Foretold::Bound => (
             row.target,
             String::new(),

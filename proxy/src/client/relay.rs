@@ -492,9 +492,8 @@ impl Client {
                 return false;
             }
             Pick::Later => return false,
-            Pick::Gather => {
-                let lease = self.gathering(None);
-                if let Some(lease) = lease {
+            Pick::Gather(replicas) => {
+                if let Some(lease) = self.gathering(None, &replicas) {
                     self.attach(cx, lease, at);
                 }
                 return true;

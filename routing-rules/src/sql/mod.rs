@@ -28,6 +28,16 @@ pub enum Unread {
     Syntax(Box<str>),
 }
 
+impl Unread {
+    /// May it be a mistake that PostgreSQL would tell of?
+    pub fn may_be_mistake(&self) -> bool {
+        match self {
+            Unread::Lexical(_) | Unread::Syntax(_) => true,
+            Unread::Encoding | Unread::TooLong => false,
+        }
+    }
+}
+
 /// The tree of one statement, that stands in these pieces.
 pub fn parse(pieces: &Pieces<'_>, range: Range<usize>) -> Result<Statement, Unread> {
     let tokens = tokens::tokens(pieces, range)?;

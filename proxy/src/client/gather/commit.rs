@@ -13,7 +13,8 @@ impl Gather {
             let unproven = self.open(|part| part.is_unproven && !part.writes);
             self.ask_what_wrote(&unproven).await?;
         }
-        let (writers, readers) = (self.open(|part| part.writes), self.open(|part| !part.writes));
+        let writers = self.open(|part| part.writes || part.notifies);
+        let readers = self.open(|part| !part.writes && !part.notifies && !part.locks);
         let mut commit = Vec::new();
         reply::query(&mut commit, b"COMMIT");
         // First those that have nothing to lose: what fails here leaves nothing committed.
@@ -25,10 +26,17 @@ impl Gather {
             }
             return Err(halt);
         }
-        match writers[..] {
+        let done = match writers[..] {
             [] => Ok(()),
             [only] => self.ends(&[only], &commit).await,
             [_, _, ..] => self.commit_in_two_phases(&writers).await,
+        };
+        // What they have locked is free once the others' work is seen, or undone.
+        let lockers = self.open(|part| part.locks);
+        match self.ends(&lockers, &commit).await {
+            Err(Halt::Gone) => Err(Halt::Gone),
+            // They have only locked: nothing is lost.
+            Ok(()) | Err(Halt::Failed(_)) => done,
         }
     }
 
@@ -67,18 +75,26 @@ impl Gather {
         }
         let doors = self.terms.doors();
         let buffers = &self.terms.worker.buffers;
-        let (mut participants, mut places) = (Vec::new(), Vec::new());
+        let mut open: Vec<(usize, &mut Part)> = Vec::new();
         for (at, part) in self.parts.iter_mut().enumerate() {
-            if let Some(part) = part.as_mut().filter(|_| writers.contains(&at)) {
-                // What it prepares is no session's from then on.
-                part.end_block();
-                places.push(at);
-                participants.push(Participant {
-                    shard: &self.terms.shards[at].name,
-                    server: &mut part.lease,
-                });
-            }
+            open.extend(
+                part.as_mut()
+                    .filter(|_| writers.contains(&at))
+                    .map(|part| (at, part)),
+            );
         }
+        // The last one is not prepared, which who notifies can't be.
+        open.sort_by_key(|(_, part)| part.notifies);
+        let places: Vec<usize> = open.iter().map(|(at, _)| *at).collect();
+        let participants = open.into_iter().map(|(at, part)| {
+            // What it prepares is no session's from then on.
+            part.end_block();
+            Participant {
+                shard: &self.terms.shards[at].name,
+                server: &mut part.lease,
+            }
+        });
+        let participants = participants.collect();
         let commit = match Commit::new(participants) {
             Ok(commit) => commit,
             Err(fault) => {

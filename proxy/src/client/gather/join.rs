@@ -1,13 +1,15 @@
 //! Shards come to take part: a server of each, with what the session has set and what its transaction has said so far.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::Poll;
 
 use super::block::Block;
 use super::part::Part;
-use super::{Begun, Gather, Halt};
+use super::{Begun, Gather, Halt, Seat};
 use crate::fault::Fault;
 use crate::pool::lease::{Answer, Lease, Ticket};
+use crate::pool::{Pool, Role};
 use crate::protocol::session::settings::change;
 use crate::protocol::{reply, sqlstate};
 
@@ -27,6 +29,7 @@ impl Gather {
             let mut syncs = 0;
             if self.parts[at].is_none() {
                 let lease = self.borrow(at).await?;
+                self.takes_part(at, &lease);
                 self.parts[at] = Some(self.with_settings(lease, &mut greeting, &mut syncs));
             }
             let has_begun = self.parts[at].as_ref().is_some_and(|part| part.in_block);
@@ -77,7 +80,11 @@ impl Gather {
 
     /// A server that is about to hear what the session has set.
     fn with_settings(&self, lease: Lease, greeting: &mut Vec<u8>, syncs: &mut u32) -> Part {
+        let replica = replica(lease.pool());
         let mut part = Part::new(lease);
+        if let Some(replica) = replica {
+            part.counts_at(replica);
+        }
         let backend = &mut part.lease.backend;
         backend.unnamed = 0;
         // What it remembers of sequences is no session's from here on.
@@ -163,9 +170,45 @@ impl Gather {
         Ok(())
     }
 
-    /// A server of the shard's pool; waits for one as any client does.
+    /// Says where the shard is read.
+    fn takes_part(&self, at: usize, lease: &Lease) {
+        let place = &lease.pool().plan.key.place;
+        self.terms.course.takes_part(Seat {
+            at,
+            shard: place.shard.clone(),
+            replica: replica(lease.pool()),
+            server: lease.facts.target.clone(),
+        });
+    }
+
+    /// A server of the shard: of its replica, if it is read there. What a replica could have done, the primary can.
     async fn borrow(&mut self, at: usize) -> Result<Lease, Halt> {
-        let pool = self.terms.shards[at].pool.clone();
+        if let Some(replica) = self.terms.shards[at].replica.clone() {
+            match self.borrow_from(&replica).await? {
+                Ok(lease) => return Ok(lease),
+                Err(_) if self.terms.course.may_mix => self.terms.shards[at].replica = None,
+                Err(_) => {
+                    let text = "a replica can't be had";
+                    return Err(Halt::of(&Fault::error(sqlstate::CONNECTION_FAILURE, text)));
+                }
+            }
+        }
+        let primary = self.terms.shards[at].primary.clone();
+        self.borrow_from(&primary).await?.map_err(|fault| {
+            let shard = format!(
+                "It was to be a server of shard \"{}\".",
+                self.terms.shards[at].name
+            );
+            let detail = match &fault.detail {
+                Some(detail) => format!("{detail} {shard}"),
+                None => shard,
+            };
+            Halt::of(&fault.detail(detail))
+        })
+    }
+
+    /// A server of this pool, or why there is none; waits for one as any client does.
+    async fn borrow_from(&mut self, pool: &Rc<Pool>) -> Result<Result<Lease, Fault>, Halt> {
         let mut ticket: Option<Ticket> = None;
         let lent = poll_fn(|cx| {
             if ticket.is_none() {
@@ -180,26 +223,15 @@ impl Gather {
                 None => Poll::Pending,
             }
         });
-        let outcome = tokio::select! {
+        tokio::select! {
             biased;
-            outcome = lent => outcome,
+            outcome = lent => Ok(outcome),
             // Cancel safe.
             () = self.hail.called() => {
                 let text = "canceling statement due to user request";
-                return Err(Halt::of(&Fault::error(sqlstate::QUERY_CANCELED, text)));
+                Err(Halt::of(&Fault::error(sqlstate::QUERY_CANCELED, text)))
             }
-        };
-        outcome.map_err(|fault| {
-            let shard = format!(
-                "It was to be a server of shard \"{}\".",
-                self.terms.shards[at].name
-            );
-            let detail = match &fault.detail {
-                Some(detail) => format!("{detail} {shard}"),
-                None => shard,
-            };
-            Halt::of(&fault.detail(detail))
-        })
+        }
     }
 
     /// Takes over a transaction that has begun on one shard.
@@ -208,11 +240,13 @@ impl Gather {
             self.note_cursor(text, begun.at);
             self.note_forms(text);
         }
+        self.takes_part(begun.at, &begun.lease);
         self.block = Some(Block::begun(begun.said));
         self.status = b'T';
         let mut part = Part::new(begun.lease);
         // What the session has set in it is not known here, nor what it has done.
         (part.in_block, part.writes, part.is_dirty) = (true, true, true);
+        part.notifies = begun.notifies;
         part.lease.backend.unnamed = 0;
         part.lease.backend.last_session = u64::MAX;
         self.parts[begun.at] = Some(part);
@@ -238,5 +272,13 @@ impl Gather {
                 tokio::task::spawn_local(async move { part.release(&buffers).await });
             }
         }
+    }
+}
+
+/// Which of its shard's replicas a pool's servers are.
+fn replica(pool: &Pool) -> Option<usize> {
+    match pool.plan.key.place.role {
+        Role::Replica(at) => Some(at),
+        Role::Primary | Role::Coordinator => None,
     }
 }

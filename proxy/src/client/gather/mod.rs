@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use block::Block;
-pub(super) use course::Course;
+pub(super) use course::{Course, Seat};
 use cursors::Cursor;
 use line::{Line, PIPE_BYTES, Said};
 use part::Part;
@@ -91,6 +91,8 @@ struct Gather {
     keeps_position: bool,
     /// Characters that stand before the statement in the client's text.
     before: usize,
+    /// The shard where it last locked something that others meet at.
+    met: Option<usize>,
     /// The last notice passed on.
     notice: Vec<u8>,
     turn: usize,
@@ -146,6 +148,8 @@ pub(super) struct Begun {
     /// What has been said in it that a server must hear before it can take part, in order: savepoints and their ends, settings,
     /// cursors.
     pub said: Vec<Vec<u8>>,
+    /// It may have notified others.
+    pub notifies: bool,
 }
 
 /// Lends a gathering server.
@@ -179,6 +183,7 @@ pub(super) fn lend(own: &Rc<Pool>, terms: Terms, begun: Option<Begun>, reported:
         deadline: None,
         keeps_position: false,
         before: 0,
+        met: None,
         notice: Vec::new(),
         turn: 0,
         kept: None,

@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::leave::send_cancel;
 use crate::client::worker::Worker;
+use crate::cluster::Outstanding;
 use crate::net::buffer::Buffers;
 use crate::pool::lease::Lease;
 use crate::protocol::frame::{self, HEADER, Header};
@@ -23,12 +24,18 @@ pub(super) struct Part {
     pub writes: bool,
     /// It has run what is not proven to only read: it is asked at its end whether it wrote.
     pub is_unproven: bool,
+    /// Its transaction notifies others, and can't be prepared.
+    pub notifies: bool,
+    /// Its transaction has locked what others meet at: it ends last.
+    pub locks: bool,
     /// It reads the rows of a COPY until it is told that there are no more.
     pub is_copying: bool,
     /// It may hold something of the session.
     pub is_dirty: bool,
     /// A cancel request on its way to it.
     cancel: Option<JoinHandle<()>>,
+    /// It is counted among what its replica has to do.
+    outstanding: Option<Outstanding>,
 }
 
 /// Why no frame can come.
@@ -48,10 +55,19 @@ impl Part {
             in_block: false,
             writes: false,
             is_unproven: false,
+            notifies: false,
+            locks: false,
             is_copying: false,
             is_dirty: false,
             cancel: None,
+            outstanding: None,
         }
+    }
+
+    /// It is this replica of its shard.
+    pub(super) fn counts_at(&mut self, replica: usize) {
+        let cluster = self.lease.pool().reads().cluster.clone();
+        self.outstanding = Some(Outstanding::new(&cluster, replica));
     }
 
     /// Sends messages with so many Syncs or Queries among them. They are short, or the server reads them to their end before
@@ -120,6 +136,7 @@ impl Part {
     /// Its transaction is over.
     pub(super) fn end_block(&mut self) {
         (self.in_block, self.writes, self.is_unproven) = (false, false, false);
+        (self.notifies, self.locks) = (false, false);
     }
 
     /// Has its statement cancelled, once.

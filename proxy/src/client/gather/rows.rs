@@ -5,6 +5,7 @@ use super::part::NoFrame;
 use super::run::Job;
 use super::source::Source;
 use super::{Gather, Halt};
+use crate::client::route::meeting::Meets;
 use crate::fault::Fault;
 use crate::protocol::frame::{self, Header};
 use crate::protocol::merge::rows::Description;
@@ -232,11 +233,17 @@ impl Gather {
         let begins = (job.writes || job.is_unproven) && !job.is_simple;
         self.join(&[at], begins).await?;
         self.note_job(at, job);
+        let text = &job.statement.text[..];
+        let meets = Meets::of(text);
         if let Some(part) = &mut self.parts[at] {
             // Who knows what it leaves.
-            part.is_dirty |= job.writes;
+            part.is_dirty |= job.writes || meets.are_any();
+            part.notifies |= part.in_block && meets.notifies;
+            part.locks |= part.in_block && meets.locks;
         }
-        let text = &job.statement.text[..];
+        if meets.locks {
+            self.met = Some(at);
+        }
         let messages = match job.is_simple {
             true => {
                 let mut query = Vec::new();

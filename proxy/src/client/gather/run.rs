@@ -14,6 +14,7 @@ use super::statement::{self, Bound, Statement, Told};
 use super::texts::is_sessions_own;
 use super::{Gather, Halt, Portal};
 use crate::catalog::Found;
+use crate::client::route::meeting::{self, Meets};
 use crate::fault::Fault;
 use crate::protocol::frame::HEADER;
 use crate::protocol::merge::rows::Description;
@@ -81,7 +82,9 @@ impl Gather {
             is_unproven: false,
         };
         if is_simple && text.starts_with(probe::QUESTION) {
-            let home = self.home();
+            // Locks that outlive the transaction are where it has locked.
+            let met = self.met.filter(|&at| self.parts[at].is_some());
+            let home = met.unwrap_or_else(|| self.home());
             let tag = self.relay(home, job).await?;
             if self.has_kept_cursors() {
                 probe::has_cursors(&mut self.line.out);
@@ -152,6 +155,7 @@ impl Gather {
                 let tag = self.set(text).await?;
                 return Ok(tag);
             }
+            Shards::Any | Shards::Home if Meets::of(text).are_any() => vec![self.meeting(text)?],
             Shards::Any | Shards::Home => vec![self.home_of(text)],
             Shards::One(name) => vec![self.shard(&name)?],
             Shards::Some(names) => {
@@ -262,7 +266,7 @@ impl Gather {
     }
 
     /// The database's tables; waits until they have been looked up again.
-    async fn found(&self) -> Result<Arc<Found>, Halt> {
+    pub(super) async fn found(&self) -> Result<Arc<Found>, Halt> {
         let catalogued = &self.terms.catalogued;
         let until = tokio::time::Instant::now() + TABLES_WITHIN;
         loop {
@@ -322,22 +326,11 @@ impl Gather {
         statement: &Statement,
         reason: ShardReason,
     ) -> Result<Vec<u8>, Halt> {
-        if read(&statement.text, self.terms.lex).statements == 1 {
-            self.tell(statement).await?;
+        match read(&statement.text, self.terms.lex).statements {
+            1 => self.tell(statement).await?,
+            _ => self.check_syntax(&statement.text).await?,
         }
-        let code = reason
-            .sqlstate()
-            .as_bytes()
-            .try_into()
-            .map_or(sqlstate::FEATURE_NOT_SUPPORTED, SqlState);
-        let fault = Fault::error(
-            code,
-            format!("this statement can't be run on several shards: {reason}"),
-        );
-        Err(Halt::of(&match reason.hint() {
-            Some(hint) => fault.hint(hint),
-            None => fault,
-        }))
+        Err(not_here(&reason))
     }
 
     /// Has a shard say what the statement's parameters and rows are.
@@ -347,10 +340,13 @@ impl Gather {
         }
         let words = super::block::names(&statement.text);
         let first = words.first().map_or("", String::as_str);
-        if matches!(
-            first,
-            "" | "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release"
-        ) {
+        let is_empty = first.is_empty() && read(&statement.text, self.terms.lex).statements == 0;
+        if is_empty
+            || matches!(
+                first,
+                "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release"
+            )
+        {
             *statement.told.borrow_mut() = Some(Told::default());
             return Ok(());
         }
@@ -471,6 +467,23 @@ impl Gather {
         cursor.copied().unwrap_or_else(|| self.home())
     }
 
+    /// The shard where sessions meet.
+    fn meeting(&self, text: &[u8]) -> Result<usize, Halt> {
+        if super::block::names(text)
+            .first()
+            .is_some_and(|word| word == "listen")
+        {
+            let text = "LISTEN in a transaction over several shards";
+            let fault = Fault::error(sqlstate::FEATURE_NOT_SUPPORTED, text);
+            return Err(Halt::of(
+                &fault.hint("Run it before the transaction, or after it."),
+            ));
+        }
+        let tenant = self.terms.course.tenant.borrow();
+        let shard = meeting::of_tenant(&self.terms.sharding, tenant.as_ref());
+        shard.map_or(Ok(0), |shard| self.shard(shard))
+    }
+
     /// Remembers where a cursor is.
     pub(super) fn note_cursor(&mut self, text: &[u8], at: usize) {
         if let [declare, name, ..] = &super::block::names(text)[..]
@@ -490,6 +503,20 @@ impl Told {
             _ => {}
         }
     }
+}
+
+/// Why a statement can't be run.
+pub(super) fn not_here(reason: &ShardReason) -> Halt {
+    let code = reason.sqlstate().as_bytes().try_into();
+    let code = code.map_or(sqlstate::FEATURE_NOT_SUPPORTED, SqlState);
+    let fault = Fault::error(
+        code,
+        format!("this statement can't be run on several shards: {reason}"),
+    );
+    Halt::of(&match reason.hint() {
+        Some(hint) => fault.hint(hint),
+        None => fault,
+    })
 }
 
 /// Does a text call what sets a setting?

@@ -22,7 +22,9 @@ pub(in crate::client) struct Site {
     /// Its name.
     pub name: Box<str>,
     /// The pool of its primary, for the session's role.
-    pub pool: Rc<Pool>,
+    pub primary: Rc<Pool>,
+    /// That of the replica it is read on, if it is.
+    pub replica: Option<Rc<Pool>>,
 }
 
 /// Everything it is given.

@@ -5,9 +5,10 @@ use std::future::poll_fn;
 use std::ops::Range;
 use std::rc::Rc;
 
-use routing_rules::{cut, read};
+use routing_rules::{ShardReason, cut, read};
 
-use super::block::{Block, names};
+use super::block::Block;
+use super::run::not_here;
 use super::statement::{Statement, write_parse};
 use super::wait::{PATIENCE, named};
 use super::{Gather, Halt};
@@ -60,12 +61,8 @@ impl Gather {
         text: &[u8],
         statements: &[Range<usize>],
     ) -> Result<Vec<u8>, Halt> {
-        if statements
-            .iter()
-            .any(|range| is_about_transactions(&text[range.clone()]))
-        {
-            self.check_syntax(text).await?;
-        }
+        self.check_syntax(text).await?;
+        self.check_readable(text, statements).await?;
         let (mut before, mut at) = (0, 0);
         let mut last = Vec::new();
         for range in statements {
@@ -88,9 +85,9 @@ impl Gather {
         Ok(last)
     }
 
-    /// PostgreSQL reads the whole of a text before it runs any of it. So does a shard here, where something would be committed
-    /// before a mistake is come to: it may not be prepared as one statement, but that is said after it was read.
-    async fn check_syntax(&mut self, text: &[u8]) -> Result<(), Halt> {
+    /// PostgreSQL reads the whole of a text before it runs any of it. So does a shard here: it may not be prepared as one
+    /// statement, but that is said after it was read.
+    pub(super) async fn check_syntax(&mut self, text: &[u8]) -> Result<(), Halt> {
         let home = self.home();
         let is_failed = self.status == b'E';
         if !is_failed {
@@ -123,6 +120,23 @@ impl Gather {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// What pgshunt can't read is refused before any of the text is run.
+    async fn check_readable(&mut self, text: &[u8], statements: &[Range<usize>]) -> Result<(), Halt> {
+        let found = self.found().await?;
+        let (sharding, readings) = (self.terms.sharding.clone(), self.terms.readings.clone());
+        for range in statements {
+            match readings.read(&text[range.clone()], &sharding, &found, &[]) {
+                Ok(read) => {
+                    if let Some(reason @ ShardReason::Unread(_)) = &read.reading.refused {
+                        return Err(not_here(reason));
+                    }
+                }
+                Err(unread) => return Err(not_here(&unread.into())),
+            }
+        }
+        Ok(())
     }
 
     /// Hears a shard out, and gives the first error it has told of.
@@ -159,16 +173,6 @@ fn statement(text: &[u8]) -> Rc<Statement> {
 /// What the session itself says of its settings: see `protocol::session::settings::change`.
 pub(super) fn is_sessions_own(text: &[u8]) -> bool {
     text.starts_with(b"RESET ") || text.starts_with(b"SELECT pg_catalog.set_config(E'")
-}
-
-/// Does it begin or end a transaction?
-fn is_about_transactions(text: &[u8]) -> bool {
-    let words = names(text);
-    match words.first().map_or("", String::as_str) {
-        "begin" | "start" | "commit" | "end" | "abort" | "prepare" => true,
-        "rollback" => !words.iter().any(|word| word == "to"),
-        _ => false,
-    }
 }
 
 /// How many characters these bytes are, in UTF-8.

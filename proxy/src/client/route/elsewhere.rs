@@ -10,6 +10,7 @@ use super::super::handle::Doing;
 use super::super::relay::{Client, Then};
 use super::super::worker::Worker;
 use crate::fault::Fault;
+use crate::pool::Reads;
 use crate::pool::lease::Lease;
 use crate::protocol::session::Cannot;
 use crate::protocol::sqlstate;
@@ -53,7 +54,10 @@ impl Client {
             // There is no other one.
             self.routing.lost_beyond = true;
         } else if let Some(lease) = &self.lease {
-            let address = &lease.facts.target.address;
+            let address = match self.is_gathered() {
+                true => "several shards".to_owned(),
+                false => lease.facts.target.address.to_string(),
+            };
             tracing::info!(%address, why, "a statement is run again at the primary");
             self.handle.pool.totals.borrow_mut().retry_count += 1;
         }
@@ -78,12 +82,32 @@ impl Client {
         if self.is_at_coordinator() {
             return self.steer_at_coordinator(cx, &reads);
         }
+        let has_failed = |lease: &Lease| lease.backend.status == b'E';
+        if self.lease.as_ref().is_some_and(has_failed) {
+            let Some(asked) = self.ask_unit(&reads, true) else {
+                return Steer::More;
+            };
+            let ends = matches!(&asked.access, Access::Write(Why::Begins(word)) if ENDS.contains(&&**word));
+            if asked.is_single && !(ends && asked.is_among_others) {
+                // It is refused, or ends the transaction.
+                return Steer::On;
+            }
+            self.routing.asked = Some(asked);
+        }
+        if self.is_gathered() {
+            return self.steer_gathered(cx, &reads);
+        }
         if reads.sharding.is_some()
             && let Some(steer) = self.steer_on_shard(cx)
         {
             return steer;
         }
-        let Some(asked) = self.ask_unit(&reads, true) else {
+        self.steer_by_access(cx, &reads)
+    }
+
+    /// The same, by what it does to data.
+    pub(super) fn steer_by_access(&mut self, cx: &mut Context<'_>, reads: &Reads) -> Steer {
+        let Some(asked) = self.ask_unit(reads, true) else {
             return Steer::More;
         };
         let why = match &asked.access {
@@ -95,7 +119,9 @@ impl Client {
             Some(Why::Begins(word)) => &**word,
             _ => "",
         };
-        if ENDS.contains(&word) && asked.is_single {
+        let ends = ENDS.contains(&word) && asked.is_single;
+        // What is behind the end of a transaction may be nothing for its server.
+        if ends && !asked.is_among_others {
             return Steer::On;
         }
         if self.session.can_begin_again() {
@@ -106,7 +132,7 @@ impl Client {
             self.session.stays();
             return Steer::On;
         }
-        if REFUSED.contains(&word) && asked.is_single {
+        if ends || REFUSED.contains(&word) && asked.is_single {
             return Steer::On;
         }
         let why = why.map(ToString::to_string).unwrap_or_default();

@@ -41,7 +41,7 @@ impl Client {
             prepares: Vec::new(),
             calls: false,
         };
-        let mut noted = Noted::default();
+        let mut noted = Noted::of_nobody();
         let verdict = self.judge_stretch(&stretch, &reads, &sharding, &mut noted);
         let home = || self.home(&reads).unwrap_or_else(|| (*reads.cluster.name).into());
         let here = self

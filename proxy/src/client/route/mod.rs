@@ -10,6 +10,7 @@ mod foretold;
 mod fresh;
 mod gathered;
 mod looking;
+pub(in crate::client) mod meeting;
 mod place;
 pub mod readings;
 mod refusals;
@@ -39,6 +40,7 @@ use crate::protocol::session::unit::{Asked, Known, Unit};
 use crate::server::address::Target;
 pub(super) use elsewhere::Steer;
 pub(super) use foretold::{Foretold, why_several};
+pub(super) use gathered::Replicas;
 pub(super) use place::Placed;
 use place::Tenant;
 pub(super) use refusals::no_coordinator;
@@ -71,6 +73,10 @@ pub struct Routing {
     shard_now: Option<Option<Box<str>>>,
     /// A temporary table may have been made in the transaction.
     made_temporary: bool,
+    /// The transaction may have notified others.
+    notified: bool,
+    /// The last stretch that was tied to the tenant.
+    tied: Vec<u8>,
     /// Until when it waits for the tables to be looked up.
     looking: Option<Instant>,
     /// Until when it waits for a replica to be fresh enough.
@@ -145,10 +151,19 @@ pub(super) enum Pick {
     More,
     /// A replica may have caught up in a moment.
     Later,
-    /// To several shards at once.
-    Gather,
+    /// To several shards at once, and these servers of theirs.
+    Gather(Replicas),
     /// Nowhere.
     Refused(Fault),
+}
+
+/// What a unit asks for, and where the rules send it.
+struct Ruled {
+    asked: Box<Asked>,
+    facts: Remembered,
+    to: To,
+    /// The kind of the reason.
+    kind: usize,
 }
 
 impl Client {
@@ -170,7 +185,7 @@ impl Client {
                 let reads = primary.reads();
                 self.pick_server(primary, &reads, at)
             }
-            Verdicted::Gather => Pick::Gather,
+            Verdicted::Gather(shards) => self.pick_servers(&shards, &reads, at),
             Verdicted::Coordinator(pool, reason) => {
                 self.remember_beyond(&pool, reason);
                 Pick::Pool(pool)
@@ -187,26 +202,15 @@ impl Client {
             self.remember_alone(&primary);
             return Pick::Pool(primary);
         }
-        let Some(asked) = self.ask_unit(reads, false) else {
+        let Some(ruled) = self.rule(reads) else {
             return Pick::More;
         };
-        let facts = Facts {
-            access: &asked.access,
-            transaction: self.session.transaction(),
-            wanted: self.routing.wishes.wanted,
-            consistency: self.routing.wishes.consistency,
-            has_replicas: true,
-            is_pinned: !self.session.pins.is_empty(),
-            batch_is_open: asked.is_flushed,
-        };
-        let chosen = route(&reads.rules, &facts);
-        let (to, kind) = (chosen.target, chosen.because.first().map(|reason| reason.kind()));
-        let remembered = Remembered {
-            transaction: facts.transaction,
-            wanted: facts.wanted,
-            consistency: facts.consistency,
-            has_replicas: true,
-        };
+        let Ruled {
+            asked,
+            facts,
+            to,
+            kind,
+        } = ruled;
         let picked = match to {
             To::Replica(freshness) if !self.routing.to_primary => {
                 let wish = self.wish(freshness, reads, at);
@@ -223,20 +227,15 @@ impl Client {
         };
         self.routing.catching = None;
         let is_replica = picked.is_some();
-        let note = match to {
-            To::Replica(_) if self.routing.to_primary => "a replica could not do it",
-            To::Replica(_) if !is_replica => "no replica is fresh enough",
-            To::Replica(_) | To::Primary => "",
-        };
-        primary
-            .totals
-            .borrow_mut()
-            .routes
-            .count(kind.unwrap_or_default(), is_replica, !note.is_empty());
+        let note = self.note(to, is_replica);
+        let is_fallback = !note.is_empty();
+        let mut totals = primary.totals.borrow_mut();
+        totals.routes.count(kind, is_replica, is_fallback);
+        drop(totals);
         self.routing.last = Last {
             asked: Some(asked),
             text: Vec::new(),
-            facts: Some(remembered),
+            facts: Some(facts),
             note,
             server: None,
             shard: Some(primary.plan.key.place.shard.clone()),
@@ -249,6 +248,44 @@ impl Client {
             self.place(shard, Role::Replica(at))
         });
         Pick::Pool(pool.unwrap_or(primary))
+    }
+
+    /// What the unit asks for, and where the rules send it; `None`: it must come whole first.
+    fn rule(&mut self, reads: &Reads) -> Option<Ruled> {
+        let asked = self.ask_unit(reads, false)?;
+        let facts = Facts {
+            access: &asked.access,
+            transaction: self.session.transaction(),
+            wanted: self.routing.wishes.wanted,
+            consistency: self.routing.wishes.consistency,
+            has_replicas: true,
+            is_pinned: !self.session.pins.is_empty(),
+            batch_is_open: asked.is_flushed,
+        };
+        let chosen = route(&reads.rules, &facts);
+        let (to, first) = (chosen.target, chosen.because.first());
+        let kind = first.map(|reason| reason.kind()).unwrap_or_default();
+        let facts = Remembered {
+            transaction: facts.transaction,
+            wanted: facts.wanted,
+            consistency: facts.consistency,
+            has_replicas: true,
+        };
+        Some(Ruled {
+            asked,
+            facts,
+            to,
+            kind,
+        })
+    }
+
+    /// Why a unit that the rules send to a replica goes to none, if it does.
+    fn note(&self, to: To, is_replica: bool) -> &'static str {
+        match to {
+            To::Replica(_) if self.routing.to_primary => "a replica could not do it",
+            To::Replica(_) if !is_replica => "no replica is fresh enough",
+            To::Replica(_) | To::Primary => "",
+        }
     }
 
     /// The pool of the session's role at a place.
@@ -281,8 +318,7 @@ impl Client {
         self.routing.last.server = Some(lease.facts.target.clone());
         let pool = lease.pool().clone();
         if lease.cancel.hail.is_some() {
-            self.session.attach_shard(&mut lease.backend, back);
-            return;
+            return self.gathered(lease, back);
         }
         let place = &pool.plan.key.place;
         if place.role == Role::Coordinator {
@@ -308,7 +344,10 @@ impl Client {
 
     /// The server has done all it was sent.
     pub(super) fn done(&mut self, at: Instant) {
-        if self.is_gathered() || self.is_at_coordinator() {
+        if self.is_gathered() {
+            return self.seen_there(at);
+        }
+        if self.is_at_coordinator() {
             return self.seen_everywhere(at);
         }
         if self.session.is_on_replica() {
@@ -332,7 +371,7 @@ impl Client {
         self.routing.tenant_now = None;
         self.routing.shard_now = None;
         self.routing.said = Vec::new();
-        self.routing.made_temporary = false;
+        (self.routing.made_temporary, self.routing.notified) = (false, false);
     }
 
     /// The unit at hand goes to the primary, whatever it asks for.

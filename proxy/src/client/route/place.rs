@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use routing_rules::{
-    Guard, Key, Lex, NotAKey, Parameter, Reading, ShardReason, Sharding, Shards, TextKind, Values, rewrite,
+    Guard, Key, Lex, NotAKey, Parameter, Reading, Rewritten, ShardReason, Sharding, Shards, TextKind, Values,
+    rewrite,
 };
 
+use super::meeting;
 use super::readings::{Read, Remembered};
 use super::refusals::refusal;
 use crate::catalog::Found;
@@ -88,6 +90,8 @@ pub(super) struct Ground<'a> {
     pub found: &'a Found,
     pub readings: &'a Remembered,
     pub tenant: Option<&'a Tenant>,
+    /// The first shard.
+    pub first: Option<&'a str>,
     /// `pgshunt.target` says where.
     pub is_targeted: bool,
 }
@@ -146,7 +150,7 @@ impl Ground<'_> {
     }
 
     /// The text tied to the tenant, if it has to be and can be. Its parameters are looked at when they are bound.
-    pub fn tied(&self, text: &[u8], lex: Lex) -> Result<Option<String>, Fault> {
+    pub fn tied(&self, text: &[u8], lex: Lex) -> Result<Option<Rewritten>, Fault> {
         let (Guard::Rewrite, Some(Tenant::Key(tenant))) = (self.sharding.guard, self.tenant) else {
             return Ok(None);
         };
@@ -164,6 +168,16 @@ impl Ground<'_> {
             rewrite(&read.reading, &values, lex, context, tenant)
         });
         tied.map_err(|reason| refusal(&reason))
+    }
+
+    /// Where sessions meet: on their tenant's shard, else on the first.
+    pub fn meeting(&self) -> Place {
+        let tenant = match self.tenant {
+            Some(Tenant::Key(key)) => Some(key),
+            Some(Tenant::Wrong(_)) | None => None,
+        };
+        let shard = meeting::of_tenant(self.sharding, tenant).or(self.first);
+        shard.map_or(Place::Anywhere, |shard| Place::Shard(shard.into()))
     }
 
     /// Is there certainly no table of this name?

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Instant;
 
-use routing_rules::{Guard, PieceKind, ShardReason, Sharding, TextKind};
+use routing_rules::{Guard, ShardReason, Sharding, TextKind, Unread};
 
 use super::super::relay::{Client, Then};
 use super::beyond::Asks;
 use super::elsewhere::Steer;
+use super::meeting::Meets;
 use super::place::{Ground, Place, Placed, Tenant, is_of_session};
 use super::readings::Read;
 use super::refusals::{
     elsewhere, no_such_shard, not_looked_up, other_characters, refusal, sets_among_others, several, too_long,
 };
 use super::sets::{Set, mentions};
-use super::texts::Heard;
+use super::texts::{Heard, named_by_definition};
 use crate::catalog::Found;
 use crate::fault::Fault;
 use crate::pool::{Pool, Reads, Role};
@@ -61,12 +62,26 @@ pub(super) struct Noted {
     pub calls: bool,
     /// It sets something of pgshunt's own.
     sets: bool,
+    /// It notifies others.
+    notifies: bool,
+    /// Nothing will be sent: somebody asks where it would go.
+    pub only_asks: bool,
     /// What another shard would have to hear, should the transaction go on there.
     heard: Heard,
     /// The tenant it sets.
     tenant: Option<Option<Tenant>>,
     /// The shard it asks for.
     shard: Option<Option<Box<str>>>,
+}
+
+impl Noted {
+    /// For a stretch that nobody sends.
+    pub fn of_nobody() -> Self {
+        Noted {
+            only_asks: true,
+            ..Noted::default()
+        }
+    }
 }
 
 /// What becomes of the next stretch of a session that holds a server.
@@ -97,7 +112,7 @@ impl Client {
             Verdict::More => return Verdicted::More,
             Verdict::Later if self.waits_for_tables(reads, at) => return Verdicted::Later,
             Verdict::Later => return self.nowhere(own, reads, not_looked_up()),
-            Verdict::Several(_) => return self.gathers(noted),
+            Verdict::Several(shards) => return self.gathers(shards, noted),
             Verdict::Beyond(reason) => return self.goes_beyond(own, reads, &reason, noted, at),
             Verdict::Refused(fault) => return self.nowhere(own, reads, fault),
         };
@@ -190,7 +205,9 @@ impl Client {
             Verdict::Anywhere => return None,
             Verdict::Shard(shard) if *shard == *here => return None,
             // What was read there was committed; so will be what is read elsewhere.
-            Verdict::Shard(_) if self.session.can_begin_again() => return Some(self.begin_again()),
+            Verdict::Shard(_) | Verdict::Several(_) if self.session.can_begin_again() => {
+                return Some(self.begin_again());
+            }
             Verdict::Shard(other) => elsewhere(&here, &other, self.is_in_transaction()),
             Verdict::Several(shards) => several(&shards),
             // Likewise.
@@ -277,6 +294,7 @@ impl Client {
         }
         self.routing.said.extend(noted.heard.said);
         self.routing.made_temporary |= noted.makes_temporary;
+        self.routing.notified |= noted.notifies;
         if noted.tenant.is_some() {
             self.routing.tenant_now = noted.tenant;
         }
@@ -350,6 +368,7 @@ impl Client {
             found,
             readings,
             tenant: self.tenant(),
+            first: reads.clusters.first().map(|cluster| &*cluster.name),
             is_targeted: self.target().is_some(),
         };
         let mut verdict = Verdict::Anywhere;
@@ -380,7 +399,16 @@ impl Client {
         if self.session.asks_us(spoken.text) {
             return Ok(Place::Anywhere);
         }
-        let read = self.read_whole(spoken, ground).map_err(Verdict::Refused)?;
+        let may_be_gathered = !noted.only_asks && self.may_be_gathered(reads);
+        let read = match self.read_whole(spoken, ground) {
+            Ok(read) => read,
+            // Is it a mistake? A shard says so, in PostgreSQL's words.
+            Err(NotRead::Unread(unread)) if may_be_gathered && unread.may_be_mistake() => {
+                return Ok(Place::Several(Vec::new()));
+            }
+            Err(NotRead::Unread(unread)) => return Ok(Place::Refused(refusal(&unread.into()))),
+            Err(NotRead::Characters) => return Ok(Place::Refused(other_characters())),
+        };
         let is_of_session = is_of_session(&read.reading);
         if ground.found.tables.is_none() && !is_of_session {
             return Err(Verdict::Later);
@@ -419,30 +447,28 @@ impl Client {
                 return Ok(place);
             }
         }
-        let place = ground.place_text(&read, &parameters);
+        let place = match (ground.place_text(&read, &parameters), &read.reading.refused) {
+            // Likewise.
+            (Place::Refused(_), Some(ShardReason::Unread(unread)))
+                if may_be_gathered && unread.may_be_mistake() =>
+            {
+                Place::Several(Vec::new())
+            }
+            (place, _) => place,
+        };
         let (place, placed) = match (self.target(), place) {
             (Some(target), Place::Anywhere) if !is_of_session => {
                 (Place::Shard(target.into()), Placed::Target)
             }
-            (None, Place::Anywhere) if meets_others(spoken.text) => self.meeting(reads),
+            (None, Place::Anywhere) if Meets::of(spoken.text).are_any() => {
+                noted.notifies |= Meets::of(spoken.text).notifies;
+                (ground.meeting(), Placed::Meeting)
+            }
             (_, Place::Anywhere) => (Place::Anywhere, Placed::Home),
             (_, place) => (place, Placed::by(&read.reading)),
         };
         noted.placed = placed;
         Ok(place)
-    }
-
-    /// Where sessions meet: on their tenant's shard, else on the first.
-    fn meeting(&self, reads: &Reads) -> (Place, Placed) {
-        let of_tenant = match (&reads.sharding, self.tenant()) {
-            (Some(sharding), Some(Tenant::Key(key))) => sharding.placement.shard(key).ok(),
-            (_, _) => None,
-        };
-        let first = reads.clusters.first().map(|cluster| &*cluster.name);
-        let place = of_tenant
-            .or(first)
-            .map_or(Place::Anywhere, |shard| Place::Shard(shard.into()));
-        (place, Placed::Meeting)
     }
 
     /// A function called by its number may read anything: only a tenant can say where.
@@ -463,7 +489,7 @@ impl Client {
     }
 
     /// Reads a statement; tables nobody knows are temporary ones, if the session has some.
-    fn read_whole<'s>(&self, spoken: &Spoken<'s>, ground: &Ground<'_>) -> Result<Read<'s>, Fault> {
+    fn read_whole<'s>(&self, spoken: &Spoken<'s>, ground: &Ground<'_>) -> Result<Read<'s>, NotRead> {
         let mut read = self.read(spoken, ground)?;
         let has_temporary = self.session.pins.contains(Pin::TemporaryTables) || self.routing.made_temporary;
         let mut temporary: Vec<Box<str>> = Vec::new();
@@ -476,7 +502,7 @@ impl Client {
             let again = ground
                 .readings
                 .read(spoken.text, ground.sharding, ground.found, &temporary);
-            read = again.map_err(|unread| refusal(&unread.into()))?;
+            read = again.map_err(NotRead::Unread)?;
         }
         if has_temporary && read.reading.kind == TextKind::Everywhere {
             let named = named_by_definition(&read);
@@ -484,15 +510,15 @@ impl Client {
                 let again = ground
                     .readings
                     .read(spoken.text, ground.sharding, ground.found, &named);
-                read = again.map_err(|unread| refusal(&unread.into()))?;
+                read = again.map_err(NotRead::Unread)?;
             }
         }
         Ok(read)
     }
 
-    fn read<'s>(&self, spoken: &Spoken<'s>, ground: &Ground<'_>) -> Result<Read<'s>, Fault> {
+    fn read<'s>(&self, spoken: &Spoken<'s>, ground: &Ground<'_>) -> Result<Read<'s>, NotRead> {
         if self.session.speaks_otherwise() && !spoken.text.is_ascii() {
-            return Err(other_characters());
+            return Err(NotRead::Characters);
         }
         let (sharding, found) = (ground.sharding, ground.found);
         let read = match spoken.statement {
@@ -503,16 +529,35 @@ impl Client {
             }
             _ => ground.readings.read(spoken.text, sharding, found, &[]),
         };
-        read.map_err(|unread| refusal(&unread.into()))
+        read.map_err(NotRead::Unread)
     }
+
+    /// Could the next stretch be a gathering server's, and is nobody kept from anything by its text?
+    fn may_be_gathered(&self, reads: &Reads) -> bool {
+        let is_guarded = reads.tenant.is_some()
+            || reads
+                .sharding
+                .as_ref()
+                .is_some_and(|rules| rules.guard != Guard::Off);
+        let is_on_shard = self.session.is_on_shard() && self.can_go_on();
+        !is_guarded && (self.lease.is_none() || self.is_gathered() || is_on_shard)
+    }
+}
+
+/// Why a text was not read.
+enum NotRead {
+    /// Its characters can't be.
+    Characters,
+    /// What it says could not be.
+    Unread(Unread),
 }
 
 /// What came of looking for a shard.
 pub(super) enum Verdicted {
     /// The pool of its primary.
     Pool(Rc<Pool>),
-    /// To several shards at once.
-    Gather,
+    /// To these shards at once (none named: all).
+    Gather(Vec<Box<str>>),
     /// The coordinator's, since the shards can't answer it together.
     Coordinator(Rc<Pool>, ShardReason),
     /// Nowhere.
@@ -525,38 +570,6 @@ pub(super) enum Verdicted {
 
 fn is_known(shard: &str, reads: &Reads) -> bool {
     reads.clusters.iter().any(|cluster| *cluster.name == *shard)
-}
-
-/// Does a statement without a table lock or tell something that sessions on other shards must meet?
-fn meets_others(text: &[u8]) -> bool {
-    let word = text.trim_ascii_start();
-    let begins = |verb: &[u8]| {
-        word.get(..verb.len())
-            .is_some_and(|first| first.eq_ignore_ascii_case(verb))
-    };
-    begins(b"listen") || begins(b"unlisten") || mentions(text, b"notify") || mentions(text, b"advisory")
-}
-
-/// Names that a change of the schema may be about: what stands behind the words that introduce them, or a comma.
-fn named_by_definition(read: &Read<'_>) -> Vec<Box<str>> {
-    let pieces = &read.pieces;
-    let introduces = |place: usize| {
-        let word = pieces.text(place).to_ascii_lowercase();
-        matches!(
-            word.as_str(),
-            "table" | "exists" | "index" | "view" | "sequence" | "on" | "only" | "truncate" | "analyze" | ","
-        )
-    };
-    let names = (1..pieces.all.len()).filter(|&place| introduces(place - 1));
-    let names = names.filter_map(|place| {
-        let text = pieces.text(place);
-        match pieces.all.get(place)?.2 {
-            PieceKind::Word => Some(text.to_ascii_lowercase()),
-            PieceKind::Quoted => Some(text.trim_matches('"').to_owned()),
-            _ => None,
-        }
-    });
-    names.map(Into::into).collect()
 }
 
 /// Where two statements of one stretch go together.

@@ -1,8 +1,9 @@
 //! A text of several statements that one shard can't run whole: each of them finds its place, and what of a text is heard by
 //! shards that come to its transaction later.
 
-use routing_rules::{Lex, Parameter, cut};
+use routing_rules::{Lex, Parameter, PieceKind, cut};
 
+use super::meeting::Meets;
 use super::place::{Ground, Place};
 use super::readings::Read;
 use super::refusals::refusal;
@@ -22,8 +23,16 @@ impl Ground<'_> {
             {
                 self.each(read, whole)
             }
+            whole @ Place::Shard(_) if read.reading.statements > 1 && self.meets(read) => {
+                self.each(read, whole)
+            }
             place => place,
         }
+    }
+
+    /// Does something in it meet what other sessions do?
+    fn meets(&self, read: &Read<'_>) -> bool {
+        !self.is_targeted && Meets::of(read.pieces.text.as_bytes()).are_any()
     }
 
     /// `whole` is where all of it goes, if it is one statement after all.
@@ -48,7 +57,11 @@ impl Ground<'_> {
                 Ok(read) => read,
                 Err(unread) => return Place::Refused(refusal(&unread.into())),
             };
-            all = match (all, self.place(&read, &[])) {
+            let place = match self.place(&read, &[]) {
+                Place::Anywhere if self.meets(&read) => self.meeting(),
+                place => place,
+            };
+            all = match (all, place) {
                 (_, Place::Refused(fault)) => return Place::Refused(fault),
                 // Whoever has the rows of all shards must run all of it.
                 (_, Place::Beyond(reason)) | (Place::Beyond(reason), _) => return Place::Beyond(reason),
@@ -62,6 +75,28 @@ impl Ground<'_> {
         }
         all
     }
+}
+
+/// Names that a change of the schema may be about: what stands behind the words that introduce them, or a comma.
+pub(super) fn named_by_definition(read: &Read<'_>) -> Vec<Box<str>> {
+    let pieces = &read.pieces;
+    let introduces = |place: usize| {
+        let word = pieces.text(place).to_ascii_lowercase();
+        matches!(
+            word.as_str(),
+            "table" | "exists" | "index" | "view" | "sequence" | "on" | "only" | "truncate" | "analyze" | ","
+        )
+    };
+    let names = (1..pieces.all.len()).filter(|&place| introduces(place - 1));
+    let names = names.filter_map(|place| {
+        let text = pieces.text(place);
+        match pieces.all.get(place)?.2 {
+            PieceKind::Word => Some(text.to_ascii_lowercase()),
+            PieceKind::Quoted => Some(text.trim_matches('"').to_owned()),
+            _ => None,
+        }
+    });
+    names.map(Into::into).collect()
 }
 
 fn refused(why: &str) -> Fault {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use routing_rules::{Access, Consistency, Names, Transaction, Wanted, Why};
 
+use super::super::gather::Seat;
 use super::super::relay::Client;
 use super::Remembered;
 use super::place::Placed;
@@ -27,6 +28,8 @@ pub(in crate::client) struct Told {
     pub is_replica: bool,
     /// Several shards have answered together.
     pub is_gathered: bool,
+    /// How, in words.
+    pub gathered: &'static str,
     /// The coordinator has, because of this.
     pub beyond: Option<String>,
     /// The shard's name, unless there is only one.
@@ -79,7 +82,13 @@ impl Client {
             }
         };
         let last = &self.routing.last;
-        let server = last.server.as_ref();
+        let seats = if last.is_gathered {
+            self.seats()
+        } else {
+            Vec::new()
+        };
+        let (servers, shards) = named(&seats);
+        let server = last.server.as_ref().filter(|_| !last.is_gathered);
         Some(Told {
             access,
             is_flushed,
@@ -88,14 +97,31 @@ impl Client {
             consistency: facts.consistency,
             has_replicas: facts.has_replicas,
             note: last.note,
-            server: server
-                .map(|server| server.address.to_string())
-                .unwrap_or_default(),
+            server: server.map_or(servers, |server| server.address.to_string()),
             is_replica: last.is_replica,
             is_gathered: last.is_gathered,
+            gathered: how(&seats),
             beyond: last.beyond.as_ref().map(ToString::to_string),
-            shard: last.shard.clone(),
+            shard: shards.or_else(|| last.shard.clone()),
             placed: self.routing.placed,
         })
+    }
+}
+
+/// The servers that took part, and their shards; `None`: nobody has yet.
+fn named(seats: &[Seat]) -> (String, Option<Arc<str>>) {
+    let servers: Vec<String> = seats.iter().map(|seat| seat.server.address.to_string()).collect();
+    let shards: Vec<&str> = seats.iter().map(|seat| &*seat.shard).collect();
+    let shards = shards.join(", ");
+    (servers.join(", "), (!shards.is_empty()).then(|| shards.into()))
+}
+
+/// How they have answered together.
+fn how(seats: &[Seat]) -> &'static str {
+    let replicas = seats.iter().filter(|seat| seat.replica.is_some()).count();
+    match replicas {
+        0 => "several shards answer together",
+        all if all == seats.len() => "several shards answer together, from replicas",
+        _ => "several shards answer together, some of them from replicas",
     }
 }

@@ -47,18 +47,29 @@ impl Tracks {
 
     /// The session has written, or seen on this shard's primary, what was committed before this.
     pub fn need(&mut self, shard: &Arc<str>, at: Instant) {
+        self.track(shard).needed = Some(at);
+    }
+
+    /// What the session has seen on this replica of the shard was committed before this.
+    pub fn saw(&mut self, shard: &Arc<str>, replica: usize, at: Instant) {
+        let track = self.track(shard);
+        (track.seen, track.own) = (Some(at), Some(replica));
+    }
+
+    fn track(&mut self, shard: &Arc<str>) -> &mut Track {
         let is_it = |track: &Track| track.shard.as_ref().is_some_and(|own| own == shard);
-        let known = std::iter::once(&mut self.here)
-            .chain(&mut self.others)
-            .find(|track| is_it(track));
-        match known {
-            Some(track) => track.needed = Some(at),
-            None => self.others.push(Track {
-                shard: Some(shard.clone()),
-                needed: Some(at),
-                ..Track::default()
-            }),
+        if is_it(&self.here) {
+            return &mut self.here;
         }
+        let known = self.others.iter().position(is_it);
+        let at = known.unwrap_or_else(|| {
+            self.others.push(Track {
+                shard: Some(shard.clone()),
+                ..Track::default()
+            });
+            self.others.len() - 1
+        });
+        &mut self.others[at]
     }
 
     /// What is remembered of a shard; `None`: nothing.
@@ -93,6 +104,11 @@ mod tests {
         assert_eq!(
             tracks.of("s1").map(|track| (track.own, track.needed)),
             Some((Some(2), Some(now)))
+        );
+        tracks.saw(&two, 0, now);
+        assert_eq!(
+            tracks.of("s1").map(|track| (track.own, track.seen)),
+            Some((Some(0), Some(now)))
         );
     }
 }

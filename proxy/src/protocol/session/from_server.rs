@@ -242,6 +242,9 @@ impl Session {
             Some(Expect::Fails(instead)) => Some(instead.to_vec()),
             _ => self.in_clients_words(body, backend),
         };
+        let is_whole = body.len() + HEADER == frame.header.total;
+        let moved = is_whole.then(|| self.at_clients_position(renamed.as_deref().unwrap_or(body)));
+        let renamed = moved.flatten().or(renamed);
         // Nobody asked but us: what it means is seen when the client's own message comes.
         let is_ours = backend.pipeline.is_own_batch() && !is_fatal(body);
         match backend.pipeline.head() {

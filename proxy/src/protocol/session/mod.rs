@@ -19,6 +19,7 @@ pub mod ours;
 mod own_names;
 pub mod pin;
 pub mod pipeline;
+pub mod positions;
 pub mod prepared;
 pub mod probe;
 pub mod question;
@@ -289,6 +290,7 @@ pub struct Session {
     unseen: firsts::Unseen,
     /// The portal of a DEALLOCATE ALL or DISCARD ALL that was bound.
     ends_all: Option<Box<[u8]>>,
+    positions: positions::Positions,
 }
 
 /// A client's prepared statements by its own names.
@@ -345,6 +347,7 @@ impl Session {
             touched: Touched::default(),
             unseen: firsts::Unseen::default(),
             ends_all: None,
+            positions: Default::default(),
         }
     }
 

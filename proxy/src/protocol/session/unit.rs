@@ -41,6 +41,8 @@ pub struct Asked {
     pub bytes: usize,
     /// It is one statement, as far as it was read.
     pub is_single: bool,
+    /// Its batch, in a transaction, executes more than that.
+    pub is_among_others: bool,
 }
 
 /// A unit longer than this goes to the primary unread.
@@ -73,6 +75,7 @@ impl Session {
             is_flushed: false,
             bytes: 0,
             is_single: true,
+            is_among_others: false,
         };
         loop {
             let rest = &input[asked.bytes..];
@@ -91,6 +94,13 @@ impl Session {
             let body = &rest[HEADER..header.total];
             let frame = self.read_frame(header.kind, body, &mut reader, &mut asked);
             let ends = matches!(header.kind, b'Q' | b'S' | b'H');
+            if frame.is_err() && !ends && in_transaction {
+                match executes(input) {
+                    Some(count) => asked.is_among_others = count > 1,
+                    None if input.len() < UNIT_MAX => return Unit::Open,
+                    None => asked.is_among_others = true,
+                }
+            }
             if ends || frame.is_err() {
                 return told(asked, frame);
             }
@@ -290,6 +300,22 @@ impl Session {
             _ => Transaction::ReadWrite,
         }
     }
+}
+
+/// How many Executes a batch has, up to its Sync or Flush; `None`: that has not come.
+fn executes(input: &[u8]) -> Option<usize> {
+    let (mut at, mut count) = (0, 0);
+    while let Ok(Some(header)) = frame::header(&input[at..])
+        && at + header.total <= input.len()
+    {
+        at += header.total;
+        match header.kind {
+            b'S' | b'H' => return Some(count),
+            b'E' => count += 1,
+            _ => {}
+        }
+    }
+    None
 }
 
 fn as_result(access: Access) -> Result<(), Why> {
