@@ -16,12 +16,14 @@ pub mod fuzzing;
 pub mod load;
 pub mod messages;
 pub mod parity;
+mod parity_beyond;
 pub mod programs;
 pub mod proxy;
 pub mod redis;
 pub mod shard;
 pub mod sharded;
 pub mod span;
+pub mod twins;
 pub mod ways;
 pub mod wire;
 
