@@ -16,6 +16,7 @@ pub mod fuzzing;
 pub mod load;
 pub mod messages;
 pub mod parity;
+mod parity_beyond;
 pub mod programs;
 pub mod proxy;
 pub mod redis;
@@ -24,6 +25,7 @@ pub mod shard;
 pub mod sharded;
 pub mod sharing;
 pub mod span;
+pub mod twins;
 pub mod ways;
 pub mod wire;
 

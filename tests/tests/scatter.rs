@@ -1,53 +1,14 @@
 //! Several shards answer as one PostgreSQL with all the rows does, byte for byte, or not at all: through the real proxy, by both
 //! protocols, in text and binary.
 
-use pgshunt_tests::parity::{self, FILL, RULES, Tally, WRITTEN, keep, statement};
+use pgshunt_tests::parity::{self, Tally, WRITTEN, statement};
 use pgshunt_tests::programs::resident_bytes_max;
-use pgshunt_tests::sharded::Sharded;
+use pgshunt_tests::twins::{Twins, assert_same};
 use pgshunt_tests::ways::{Way, frames, messages, refusal, seen};
-use pgshunt_tests::{Database, Messages, Proxy, Wire, cluster};
+use pgshunt_tests::{Messages, Wire};
 
 /// How many statements are made up, beside the ones written down. `PGSHUNT_PARITY=20000` makes more.
 const STATEMENTS: usize = 300;
-
-/// Four shards behind pgshunt, and one database with all their rows.
-struct Twins {
-    whole: Database,
-    sharded: Sharded,
-    proxy: Proxy,
-}
-
-impl Twins {
-    fn new() -> Twins {
-        Twins::with("", "")
-    }
-
-    /// With a line of `[pool]`, and more to be run on the whole and on the shards.
-    fn with(pool: &str, more: &str) -> Twins {
-        let (whole, sharded) = (cluster::database(), Sharded::databases(4));
-        whole.door().psql(FILL);
-        whole.door().psql(more);
-        for number in 0..4 {
-            let shard = sharded.shard(number);
-            shard.psql(FILL);
-            shard.psql(&keep(number));
-            shard.psql(more);
-        }
-        let proxy = sharded.config(RULES).pool(pool).start();
-        Twins {
-            whole,
-            sharded,
-            proxy,
-        }
-    }
-
-    fn wires(&self) -> (Wire, Wire) {
-        (
-            self.whole.door().wire(),
-            self.proxy.door(&self.sharded.first).wire(),
-        )
-    }
-}
 
 #[test]
 fn four_shards_answer_as_one_server_or_not_at_all() {
@@ -79,49 +40,10 @@ fn four_shards_answer_as_one_server_or_not_at_all() {
     tally.judge(count);
 }
 
-/// One of these, by both protocols and in text and binary, must look the same through both doors.
-#[track_caller]
-fn assert_same(twins: &Twins, texts: &[&str]) {
-    let (mut direct, mut through) = twins.wires();
-    for text in texts {
-        for way in Way::ALL {
-            let messages = messages(way, text);
-            let is_sorted = text.to_ascii_lowercase().contains("order by");
-            let expected = seen(&frames(&mut direct, &messages), is_sorted);
-            let got = seen(&frames(&mut through, &messages), is_sorted);
-            assert_eq!(
-                expected, got,
-                "{way:?} {text}; left: PostgreSQL itself, right: four shards"
-            );
-        }
-    }
-}
-
-const TYPED: &str = "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');\
-    CREATE TABLE typed (id int, tenant_id bigint, t text, c char(6), v varchar, n numeric, f real, d double precision, s smallint, \
-        b bigint, o oid, bo bool, da date, ts timestamp, tz timestamptz, ti time, i interval, u uuid, by bytea, j jsonb, ip inet, \
-        m mood, a int[], na name, bi bit(4));\
-    INSERT INTO typed SELECT k, k % 11, CASE WHEN k % 5 > 0 THEN chr(65 + k % 50) || k END, chr(97 + k % 7), 'v' || k % 13, \
-        CASE k % 9 WHEN 0 THEN 'NaN' WHEN 1 THEN NULL ELSE (k - 40) * 1.25 END, (k - 30) / 3.0, CASE k % 17 WHEN 0 THEN 'Infinity' \
-        ELSE (k - 50) / 7.0 END, k - 60, (k - 60)::bigint * 3000000000, (4294967200 + k % 90)::bigint::oid, CASE k % 3 WHEN 0 THEN true \
-        WHEN 1 THEN false END, CASE k % 19 WHEN 0 THEN 'infinity' WHEN 1 THEN '0044-03-15 BC' ELSE date '1999-12-20' + k END, \
-        timestamp '2024-02-28 23:59:59.5' + k * interval '1 hour 1 microsecond', timestamptz '2024-10-26 20:00+00' + k * interval \
-        '17 min', time '00:00' + k * interval '13 min', k % 40 * interval '1 day' - k * interval '5 hours', \
-        md5(k::text)::uuid, decode(md5(k::text), 'hex'), jsonb_build_object('k', k % 20), ('10.0.' || k % 7 || '.' || k)::inet, \
-        (ARRAY['sad', 'ok', 'happy'])[1 + k % 3]::mood, ARRAY[k % 6, k], 'n' || k % 21, (k % 16)::bit(4) FROM generate_series(1, 120) k;";
-
-const KEEP_TYPED: &str = "CREATE TABLE placed (k bigint) PARTITION BY HASH (k);\
-    DELETE FROM typed WHERE NOT satisfies_hash_partition('placed'::regclass, 4, current_setting('app.number')::int, tenant_id);\
-    DROP TABLE placed;";
-
 #[test]
 fn every_type_sorts_as_postgresql_sorts_it() {
     let twins = Twins::new();
-    twins.whole.door().psql(TYPED);
-    for number in 0..4 {
-        let keep = KEEP_TYPED.replace("current_setting('app.number')::int", &number.to_string());
-        twins.sharded.shard(number).psql(&format!("{TYPED}{keep}"));
-    }
+    twins.typed();
     let columns = "t c v n f d s b o bo da ts tz ti i u by j ip m na bi";
     let mut texts: Vec<String> = Vec::new();
     for column in columns.split(' ') {

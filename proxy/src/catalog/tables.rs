@@ -25,7 +25,8 @@ SELECT s.oid, s.nspname, s.relname, s.relkind, (
         SELECT pg_catalog.string_agg(pg_catalog.concat(a.attname, E'\x01', COALESCE((
                 SELECT b.based_on FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.based_on
                     WHERE b.type = a.atttypid AND t.typtype <> 'd'), a.atttypid), E'\x01',
-                CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation THEN 't' ELSE 'f' END, E'\x01',
+                CASE WHEN a.attcollation <> 0 AND (a.attcollation <> t.typcollation
+                    OR t.typtype = 'd' AND a.attcollation <> 100) THEN 't' ELSE 'f' END, E'\x01',
                 CASE WHEN a.attgenerated <> '' THEN 't' ELSE 'f' END),
                 E'\x02' ORDER BY a.attnum)
             FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid

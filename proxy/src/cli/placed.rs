@@ -13,6 +13,8 @@ pub(super) struct Offline {
     pub shards: Option<String>,
     /// Why.
     pub because: String,
+    /// Why several would give their rows as they are.
+    pub ships: Option<String>,
     /// What was assumed.
     pub notes: Vec<String>,
 }
@@ -99,6 +101,9 @@ pub(super) fn place(sharding: &Sharding, sql: &str, tenant: Option<&str>) -> Res
         (Shards::All, _) => "rows of all shards matter",
     };
     let all = || sharding.shards.join(", ");
+    let is_several = matches!(shards, Shards::Some(_) | Shards::All);
+    let ships = reading.ships().filter(|_| is_several);
+    let ships = ships.map(|operator| ShardReason::Operator(operator.into()).to_string());
     let (shard, shards) = match shards {
         Shards::Any | Shards::Home => (None, None),
         Shards::One(shard) => (Some(shard.into()), None),
@@ -109,6 +114,7 @@ pub(super) fn place(sharding: &Sharding, sql: &str, tenant: Option<&str>) -> Res
         shard,
         shards,
         because: because.to_owned(),
+        ships,
         notes,
     })
 }

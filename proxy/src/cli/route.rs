@@ -67,8 +67,12 @@ fn explain(database: &Database, args: &Args) -> ExitCode {
         println!("target   pgshunt\nbecause  an empty statement needs no server");
         return ExitCode::SUCCESS;
     }
+    let beyond = |placed: Offline| match placed.ships {
+        Some(why) if database.coordinator.is_some() => Err(Nowhere::Beyond(why)),
+        ships => Ok(Offline { ships, ..placed }),
+    };
     let placed = match &database.sharding {
-        Some(sharding) => match place(sharding, &args.sql, args.tenant.as_deref()) {
+        Some(sharding) => match place(sharding, &args.sql, args.tenant.as_deref()).and_then(beyond) {
             Ok(placed) => Some(placed),
             Err(Nowhere::Beyond(why)) if is_for_coordinator(database, &args.sql) => {
                 let name = database

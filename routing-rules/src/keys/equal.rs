@@ -41,11 +41,17 @@ impl Reader<'_> {
                     let (outputs, node) = self.query(subquery, env)?;
                     handled.push(std::ptr::from_ref(&**subquery).addr());
                     nodes.push(node);
-                    let column = env
-                        .column(expr)
-                        .filter(|column| column.is_own && bound.contains(&column.entry));
-                    if let (Some(column), Some(output)) = (column, outputs.at(0)) {
-                        self.classes.unite(column.class, output);
+                    let columns = match strip(expr) {
+                        Expr::Tuple(columns) => &columns[..],
+                        column => std::slice::from_ref(column),
+                    };
+                    for (place, column) in columns.iter().enumerate() {
+                        let column = env
+                            .column(column)
+                            .filter(|column| column.is_own && bound.contains(&column.entry));
+                        if let (Some(column), Some(output)) = (column, outputs.at(place)) {
+                            self.classes.unite(column.class, output);
+                        }
                     }
                     continue;
                 }

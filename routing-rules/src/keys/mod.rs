@@ -7,6 +7,7 @@
 
 mod arrays;
 mod classes;
+mod collation;
 mod equal;
 mod from;
 pub(crate) mod functions;

@@ -6,6 +6,7 @@ use super::reason::Reason;
 use super::slot::{Slot, Values};
 use super::{Bound, InsertRows, Kind, Reading};
 use crate::place::{Key, Placement};
+use crate::scatter::Plan;
 use crate::sharding::{NoKey, Sharding};
 
 /// Which shards a statement is for.
@@ -112,6 +113,14 @@ impl Reading {
                 Err(Reason::Operator(operator.clone()))
             }
             Some(_) | None => Ok(shards),
+        }
+    }
+
+    /// Why several shards would give their rows as they are to answer it: the operator.
+    pub fn ships(&self) -> Option<&str> {
+        match &self.plan {
+            Some(Ok(Plan::Finish(finish))) => finish.ships.as_deref(),
+            Some(_) | None => None,
         }
     }
 

@@ -16,6 +16,10 @@ pub type Read = Result<(Outputs, Node), Reason>;
 
 /// An aggregate in a subquery that runs over the rows around it.
 const OF_OUTER: &str = "an aggregate of the query around";
+/// What needs all rows at once.
+pub const SETS: &str = "GROUPING SETS, ROLLUP or CUBE";
+/// So does this.
+pub const ON: &str = "DISTINCT ON";
 /// How deep queries may be nested, uses of WITH queries included.
 const DEPTH_MAX: usize = 64;
 
@@ -23,6 +27,9 @@ impl Reader<'_> {
     /// Reads a query that sees `outer`.
     pub fn query(&mut self, query: &Query, outer: &Env<'_>) -> Read {
         self.enter(query)?;
+        if let Some(outputs) = self.answered.get(&std::ptr::from_ref(query).addr()) {
+            return Ok((outputs.clone(), Node::Same));
+        }
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err(Reason::Construct("a query nested so deep"));
@@ -279,15 +286,13 @@ impl Reader<'_> {
         }
         let (by, mut whole) = match &select.group_by {
             GroupByExpr::Expressions(list, modifiers) if modifiers.is_empty() => (&list[..], None),
-            GroupByExpr::Expressions(..) | GroupByExpr::All(_) => {
-                (&[][..], Some("GROUPING SETS, ROLLUP or CUBE"))
-            }
+            GroupByExpr::Expressions(..) | GroupByExpr::All(_) => (&[][..], Some(SETS)),
         };
         if by
             .iter()
             .any(|expr| matches!(expr, Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_)))
         {
-            whole = Some("GROUPING SETS, ROLLUP or CUBE");
+            whole = Some(SETS);
         }
         let mut groups = Vec::new();
         for expr in by {
@@ -308,7 +313,7 @@ impl Reader<'_> {
                 Some(outputs.columns.iter().filter_map(|(_, class)| *class).collect())
             }
             Some(Distinct::On(list)) => {
-                whole = Some("DISTINCT ON");
+                whole = Some(ON);
                 Some(list.iter().filter_map(class).collect::<Vec<Class>>())
             }
         };

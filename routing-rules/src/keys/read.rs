@@ -1,7 +1,7 @@
 //! Reads a tree: finds every table in it and what its key is tied to. Queries are read here; equalities in `equal`, what
 //! writes in `write`, whole statements in `statement`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{Expr, ObjectName, Query, Visit, Visitor, WindowType};
@@ -45,14 +45,16 @@ pub struct Reader<'c> {
     pub writes_reference: bool,
     /// Constants whose value was looked at.
     pub looked_at: Vec<u32>,
-    /// May a column have a collation that is not the database's?
-    pub has_collation: bool,
+    /// Names of columns that have a collation of their own.
+    pub collated: HashSet<String>,
     /// The FROM of the outermost SELECT.
     pub top: Level,
     /// The rows of the last INSERT … VALUES.
     pub rows: Option<InsertRows>,
     /// How many INSERTs from arrays there were.
     pub from_arrays: usize,
+    /// Queries that are answered beforehand, and what they give.
+    pub answered: HashMap<usize, Outputs>,
     /// How deep the query is that is being read.
     pub depth: usize,
     relations: HashSet<usize>,
@@ -76,10 +78,11 @@ impl<'c> Reader<'c> {
             reads_reference: false,
             writes_reference: false,
             looked_at: Vec::new(),
-            has_collation: false,
+            collated: HashSet::new(),
             top: Level::default(),
             rows: None,
             from_arrays: 0,
+            answered: HashMap::new(),
             depth: 0,
             relations: HashSet::new(),
             queries: HashSet::new(),
@@ -126,6 +129,7 @@ impl<'c> Reader<'c> {
             Found::System | Found::Temporary => return Ok(found),
             Found::Keyed(_, table) | Found::Reference(table) | Found::Home(_, table) => table,
         };
+        self.note_collations(table);
         let named = Named {
             schema: table.map(|table| &*table.schema).or(schema).map(Into::into),
             name: name.value.as_str().into(),

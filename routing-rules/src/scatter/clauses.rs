@@ -9,12 +9,18 @@ use crate::sql::{Kind, Pieces};
 pub struct Clauses {
     /// All of it.
     pub range: Range<usize>,
+    /// Behind SELECT.
+    pub head: usize,
+    /// The expressions of DISTINCT ON.
+    pub distinct_on: Vec<Range<usize>>,
     /// The first piece behind SELECT, DISTINCT or ALL.
     pub items_at: usize,
     /// The items of the select list.
     pub items: Vec<Range<usize>>,
     /// Where FROM and WHERE begin, or where they would.
     pub from: usize,
+    /// WHERE's condition.
+    pub condition: Option<Range<usize>>,
     /// Where they end.
     pub body_end: usize,
     /// The expressions of GROUP BY.
@@ -31,8 +37,8 @@ pub struct Clauses {
     pub offset: Option<Range<usize>>,
     /// Is there FOR, or a FETCH that is more than LIMIT?
     pub has_more: bool,
-    /// Is there WINDOW?
-    pub has_window: bool,
+    /// What WINDOW defines.
+    pub window: Option<Range<usize>>,
     /// Is it several SELECTs?
     pub is_union: bool,
 }
@@ -61,7 +67,7 @@ pub fn clauses(pieces: &Pieces<'_>, range: Range<usize>) -> Option<Clauses> {
     };
     let content = |at: usize, skip: usize| (at + skip..end_of(at)).start.min(end_of(at))..end_of(at);
     clauses.has_more = find("for").is_some();
-    clauses.has_window = find("window").is_some();
+    clauses.window = find("window").map(|at| content(at, 1));
     clauses.order = find("order").map_or_else(Vec::new, |at| split(pieces, content(at, 2)));
     clauses.limit = find("limit").map(|at| content(at, 1));
     clauses.offset = find("offset").map(|at| {
@@ -83,8 +89,14 @@ pub fn clauses(pieces: &Pieces<'_>, range: Range<usize>) -> Option<Clauses> {
     }
     let select = find("select")?;
     let mut items = content(select, 1);
+    clauses.head = items.start;
     if matches!(&*lower(pieces, items.start), "distinct" | "all") {
         items.start += 1;
+    }
+    if items.start > clauses.head && lower(pieces, items.start) == "on" {
+        let close = closing(pieces, items.start + 1)?;
+        clauses.distinct_on = split(pieces, items.start + 2..close);
+        items.start = close + 1;
     }
     clauses.items_at = items.start;
     clauses.items = split(pieces, items.clone());
@@ -93,6 +105,7 @@ pub fn clauses(pieces: &Pieces<'_>, range: Range<usize>) -> Option<Clauses> {
     clauses.body_end = after.min().unwrap_or(clauses.tail).min(clauses.tail);
     clauses.groups = find("group").map_or_else(Vec::new, |at| split(pieces, content(at, 2)));
     clauses.having = find("having").map(|at| content(at, 1));
+    clauses.condition = find("where").map(|at| content(at, 1));
     Some(clauses)
 }
 
@@ -175,8 +188,52 @@ const WORDS: [&str; 14] = [
     "for",
 ];
 
+/// The piece that closes the parenthesis at `open`.
+pub fn closing(pieces: &Pieces<'_>, open: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    for place in open..pieces.all.len() {
+        match pieces.text(place) {
+            "(" => depth += 1,
+            ")" => depth = depth.checked_sub(1)?,
+            _ if depth == 0 => return None,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(place);
+        }
+    }
+    None
+}
+
+/// What AND joins in a condition; all of it, where that is not certain.
+pub fn conjuncts(pieces: &Pieces<'_>, range: Range<usize>) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    let (mut start, mut depth, mut cases, mut betweens) = (range.start, 0_usize, 0_usize, 0_usize);
+    for place in range.clone() {
+        let is_word = pieces.all[place].2 == Kind::Word;
+        match &*lower(pieces, place) {
+            "(" | "[" => depth += 1,
+            ")" | "]" => depth = depth.saturating_sub(1),
+            _ if depth > 0 || !is_word => {}
+            "case" => cases += 1,
+            "end" => cases = cases.saturating_sub(1),
+            _ if cases > 0 => {}
+            "or" => return vec![range],
+            "between" => betweens += 1,
+            "and" if betweens > 0 => betweens -= 1,
+            "and" => {
+                parts.push(start..place);
+                start = place + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(start..range.end);
+    parts
+}
+
 /// Splits at commas outside of parentheses.
-fn split(pieces: &Pieces<'_>, range: Range<usize>) -> Vec<Range<usize>> {
+pub fn split(pieces: &Pieces<'_>, range: Range<usize>) -> Vec<Range<usize>> {
     let mut parts = Vec::new();
     let (mut start, mut depth) = (range.start, 0_usize);
     for place in range.clone() {

@@ -2,7 +2,7 @@
 //! sum and the sum of squares of each shard, in numeric. Of `real` and `double precision` they are not: PostgreSQL adds those up
 //! in another way.
 
-use super::finish::column;
+use super::template::column;
 
 /// Is it one of these aggregates?
 pub fn is_deviation(name: &str) -> bool {

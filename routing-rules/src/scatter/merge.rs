@@ -1,11 +1,9 @@
 //! ORDER BY, LIMIT and OFFSET over rows that only have to be brought together: each shard sorts and cuts, sort keys that are no
 //! output are added to its answer.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
-use sqlparser::ast::{
-    Expr, OrderByExpr, OrderByKind, OrderBySort, Query, Select, SelectItem, SetExpr, visit_expressions,
-};
+use sqlparser::ast::{Expr, OrderByExpr, OrderByKind, OrderBySort, Query, Select, SelectItem, SetExpr};
 
 use super::clauses::{Clauses, clauses, lower};
 use super::template::Template;
@@ -282,17 +280,12 @@ fn sort_key(
         Some(OrderBySort::Desc) => true,
         Some(OrderBySort::Using(_)) => return Err("ORDER BY … USING".into()),
     };
-    // An output or a subquery may have a collation that its name does not show.
-    let mut has_collate = false;
-    let _: ControlFlow<()> = visit_expressions(query, |expr| {
-        has_collate |= matches!(expr, Expr::Collate { .. });
-        ControlFlow::Continue(())
-    });
     let text = match strip(&key.expr) {
         Expr::Collate { collation, .. } if matches!(&*collation.to_string(), "\"C\"" | "\"POSIX\"") => {
             TextOrder::C
         }
-        _ if has_collate || reader.has_collation => TextOrder::Unknown,
+        // An output or a subquery may have a collation that its name does not show.
+        _ if reader.is_collated(query) => TextOrder::Unknown,
         _ => TextOrder::Database,
     };
     Ok(SortKey {
@@ -343,7 +336,7 @@ pub fn is_wildcard(item: &SelectItem) -> bool {
 }
 
 /// The name of an output that is a column or has an alias.
-fn item_name(item: &SelectItem) -> Option<String> {
+pub fn item_name(item: &SelectItem) -> Option<String> {
     match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
         SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.value.clone()),

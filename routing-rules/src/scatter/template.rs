@@ -14,8 +14,10 @@ enum Part {
     Text(Box<str>),
     /// The type of a column of partial results, as a cast.
     Cast(usize),
-    /// A parameter, by its place among those the text uses.
-    Parameter(usize),
+    /// A parameter of the statement, by its number.
+    Parameter(u16),
+    /// FROM the columns from one to another, without the other; of the rows only those where this column is true.
+    From(usize, usize, Option<usize>),
 }
 
 impl Template {
@@ -39,10 +41,25 @@ impl Template {
         self
     }
 
-    /// Adds a parameter.
-    pub fn parameter(&mut self, place: usize) -> &mut Self {
-        self.0.push(Part::Parameter(place));
+    /// Adds a parameter of the statement.
+    pub fn parameter(&mut self, number: u16) -> &mut Self {
+        self.0.push(Part::Parameter(number));
         self
+    }
+
+    /// Adds FROM these columns of the shards' rows, each an array.
+    pub fn from(&mut self, columns: std::ops::Range<usize>) -> &mut Self {
+        self.0.push(Part::From(columns.start, columns.end, None));
+        self
+    }
+
+    /// Says which column marks the rows of those whose first column is this.
+    pub fn mark(&mut self, marker: &dyn Fn(usize) -> Option<usize>) {
+        for part in &mut self.0 {
+            if let Part::From(first, _, own) = part {
+                *own = marker(*first);
+            }
+        }
     }
 
     /// Adds all of another.
@@ -51,13 +68,27 @@ impl Template {
         self
     }
 
-    /// The text, for one that needs neither types nor parameters of its own.
-    pub fn render(&self, pieces: &Pieces<'_>) -> String {
-        self.render_with(pieces, &[], 0)
+    /// The numbers of its parameters, each once.
+    pub fn parameters(&self) -> Vec<u16> {
+        let mut numbers = Vec::new();
+        for part in &self.0 {
+            if let Part::Parameter(number) = part
+                && !numbers.contains(number)
+            {
+                numbers.push(*number);
+            }
+        }
+        numbers
     }
 
-    /// The text with the columns' types; parameters begin behind `before` others.
-    pub fn render_with(&self, pieces: &Pieces<'_>, types: &[&str], before: usize) -> String {
+    /// The text, for one that has neither types nor parameters of its own.
+    pub fn render(&self, pieces: &Pieces<'_>) -> String {
+        self.render_with(pieces, &[], &[])
+    }
+
+    /// The text with the columns' types: their arrays are its first parameters, behind them come these of the statement.
+    pub fn render_with(&self, pieces: &Pieces<'_>, types: &[&str], parameters: &[u16]) -> String {
+        let type_of = |column: usize| types.get(column).copied().unwrap_or("text");
         let mut out = String::new();
         for part in &self.0 {
             if !out.is_empty() {
@@ -68,11 +99,34 @@ impl Template {
                 Part::Text(text) => out.push_str(text),
                 Part::Cast(column) => {
                     out.push_str("::");
-                    out.push_str(types.get(*column).copied().unwrap_or("text"));
+                    out.push_str(type_of(*column));
                 }
-                Part::Parameter(place) => out.push_str(&format!("${}", before + place + 1)),
+                Part::Parameter(number) => {
+                    let place = parameters.iter().position(|own| own == number);
+                    out.push_str(&format!("${}", types.len() + place.unwrap_or(0) + 1));
+                }
+                Part::From(first, end, marker) => {
+                    let array = |place: usize| format!("${}::{}[]", place + 1, type_of(place));
+                    let places = || (*first..*end).chain(*marker);
+                    let arrays: Vec<String> = places().map(array).collect();
+                    let columns: Vec<String> = places().map(column).collect();
+                    let (arrays, columns) = (arrays.join(", "), columns.join(", "));
+                    let from = format!("FROM unnest({arrays}) AS pgshunt_partial ({columns})");
+                    match marker {
+                        None => out.push_str(&from),
+                        Some(marker) => out.push_str(&format!(
+                            "FROM (SELECT * {from} WHERE {}) AS pgshunt_partial",
+                            column(*marker)
+                        )),
+                    }
+                }
             }
         }
         out
     }
+}
+
+/// What a column of the shards' rows is called.
+pub fn column(place: usize) -> String {
+    format!("pgshunt_{place}")
 }

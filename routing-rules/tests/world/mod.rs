@@ -44,7 +44,7 @@ pub fn tables() -> Tables {
         let columns = columns.iter().map(|&(name, type_oid)| Column {
             name: name.into(),
             type_oid,
-            has_own_collation: false,
+            has_own_collation: name == "collated",
             is_generated: false,
         });
         tables.add(Table {
@@ -77,6 +77,12 @@ pub fn tables() -> Tables {
     add("public", "audit_log", table, &[("id", INT8), ("note", TEXT)]);
     add("public", "s2_log", table, &[("id", INT8)]);
     add("public", "keyless", table, &[("id", INT8)]);
+    add(
+        "public",
+        "words",
+        table,
+        &[("tenant_id", INT8), ("collated", TEXT), ("word", TEXT)],
+    );
     add("public", "texty", table, &[("tenant_id", TEXT)]);
     add("public", "v_orders", TableKind::View, &orders);
     add("public", "v_declared", TableKind::View, &orders);

@@ -37,7 +37,9 @@ impl Gather {
             }
             self.send(at, &messages, 1).await?;
         }
-        let (partial, arrays) = self.partials(on, job, is_told, finish.columns).await?;
+        let (partial, arrays) = self
+            .partials(on, job, is_told, (finish.columns, finish.ships.is_some()))
+            .await?;
         let oids: Vec<u32> = partial.columns.iter().map(|column| column.type_oid).collect();
         let names = self.type_names(leader, &oids).await?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -62,7 +64,7 @@ impl Gather {
         on: &[usize],
         job: Job<'_>,
         is_told: bool,
-        columns: usize,
+        (columns, ships): (usize, bool),
     ) -> Result<(Description, Arrays), Halt> {
         let mut arrays = Arrays::new(columns, self.terms.merge_memory);
         let mut first: Option<Description> = None;
@@ -92,10 +94,16 @@ impl Gather {
                 b'D' => {
                     let body = self.parts[at].as_ref().map_or(&b""[..], |part| part.body(header));
                     if arrays.add(row_values(body)).is_err() {
-                        return Err(too_much(
-                            "partial results of the shards take more than merge_memory",
-                            "Group by less, or raise merge_memory.",
-                        ));
+                        return Err(match ships {
+                            true => too_much(
+                                "rows that shards give as they are take more than merge_memory",
+                                "Ask for fewer of them, raise merge_memory, or configure a coordinator.",
+                            ),
+                            false => too_much(
+                                "partial results of the shards take more than merge_memory",
+                                "Group by less, or raise merge_memory.",
+                            ),
+                        });
                     }
                 }
                 _ => {}

@@ -94,6 +94,8 @@ pub(super) struct Ground<'a> {
     pub first: Option<&'a str>,
     /// `pgshunt.target` says where.
     pub is_targeted: bool,
+    /// There is a coordinator.
+    pub has_coordinator: bool,
 }
 
 impl Tenant {
@@ -142,8 +144,14 @@ impl Ground<'_> {
             Ok(Shards::Any | Shards::Home) => Place::Anywhere,
             Ok(Shards::One(shard)) => Place::Shard(shard),
             Ok(Shards::Some(_) | Shards::All) if self.sharding.shards.len() == 1 => Place::Anywhere,
-            Ok(Shards::Some(shards)) => Place::Several(shards),
-            Ok(Shards::All) => Place::Several(Vec::new()),
+            Ok(several @ (Shards::Some(_) | Shards::All)) => match (several, reading.ships()) {
+                // It need not hold their rows in memory.
+                (_, Some(operator)) if self.has_coordinator => {
+                    Place::Beyond(ShardReason::Operator(operator.into()))
+                }
+                (Shards::Some(shards), _) => Place::Several(shards),
+                (_, _) => Place::Several(Vec::new()),
+            },
             Err(reason) if reason.is_for_coordinator() => Place::Beyond(reason),
             Err(reason) => Place::Refused(self.told(&reason)),
         }

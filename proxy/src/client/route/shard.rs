@@ -370,6 +370,7 @@ impl Client {
             tenant: self.tenant(),
             first: reads.clusters.first().map(|cluster| &*cluster.name),
             is_targeted: self.target().is_some(),
+            has_coordinator: reads.coordinator.is_some(),
         };
         let mut verdict = Verdict::Anywhere;
         for spoken in &stretch.statements {

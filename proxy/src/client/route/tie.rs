@@ -44,6 +44,7 @@ impl Client {
             tenant: self.tenant(),
             first: None,
             is_targeted: false,
+            has_coordinator: reads.coordinator.is_some(),
         };
         let frames = &self.inbox.bytes()[..bytes];
         let tied = tied(&ground, frames)?;
