@@ -136,3 +136,17 @@ fn a_commit_behind_a_failure_in_one_write_where_strangers_used_sequences() {
         );
     }
 }
+
+/// The server skips them, and what is sent in front of them likewise.
+#[test]
+fn queries_behind_a_batch_that_fails_where_strangers_used_sequences() {
+    let mut stage = Stage::new();
+    same_on(&mut stage, &[&[q("SELECT nextval('s'), lastval()")]]);
+    for text in ["SELECT lastval()", "INSERT INTO t (a) VALUES (1)"] {
+        same_on(
+            &mut stage,
+            &[&[e("p"), q("SELECT 1"), q(text), q("SELECT 2"), s()]],
+        );
+        same_on(&mut stage, &[&[p("", "SELECT 1"), q("SELECT 1"), q(text), s()]]);
+    }
+}

@@ -214,6 +214,13 @@ impl Pipeline {
         matches!(end, Some(Expect::Own(_))) && self.head().and_then(opens) == Some(true)
     }
 
+    /// May a batch that no Sync has ended yet fail, and have the server skip what is sent now?
+    pub fn may_skip(&self) -> bool {
+        let last = self.queue.iter().rev();
+        let mut unended = last.take_while(|expect| !matches!(expect, Expect::Sync | Expect::Own(_)));
+        self.open || unended.any(|expect| opens(expect) == Some(true))
+    }
+
     /// The client's name for a statement of this number that it gives up further on.
     pub fn closed(&self, id: u64) -> Option<&[u8]> {
         self.queue.iter().find_map(|expect| match expect {

@@ -86,7 +86,7 @@ impl Session {
             return;
         }
         backend.remembers = Remembers::Own;
-        if backend.pipeline.is_open() {
+        if backend.pipeline.may_skip() {
             return discard_in_batch(input, backend, sink);
         }
         reply::query(sink.forward.made(input), DISCARD);
@@ -115,7 +115,8 @@ impl Session {
 const DISCARD: &[u8] = b"DISCARD SEQUENCES";
 const NAME: &[u8] = b"pgshunt:sequences";
 
-/// By the extended protocol, as a simple query would end the client's implicit transaction.
+/// By the extended protocol: a simple query would end the client's implicit transaction, and of one that the server skips with
+/// the client's own nobody would know.
 fn discard_in_batch(input: &[u8], backend: &mut Backend, sink: &mut Sink) {
     let out = sink.forward.made(input);
     reply::frame(out, b'P', |out| {
