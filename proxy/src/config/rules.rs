@@ -196,7 +196,10 @@ mod tests {
             let name = file.file_name().expect("a name").to_string_lossy().into_owned();
             if name == "app.toml" {
                 assert_eq!(rules, Said::default(), "it shows the defaults");
-                let cache = keys::CACHE.known.iter().filter(|key| **key != "class");
+                let cache = keys::CACHE
+                    .known
+                    .iter()
+                    .filter(|key| !["class", "warm"].contains(*key));
                 for key in keys::SPLIT.known.iter().chain(cache) {
                     let shown = |line: &str| line.starts_with(&format!("{key} = "));
                     assert!(text.lines().any(shown), "app.toml does not show {key}");
@@ -231,10 +234,14 @@ mod tests {
     #[test]
     fn the_examples_in_the_text_have_no_mistakes() {
         let text = std::fs::read_to_string(Path::new(SHIPPED).join("README.md")).expect("a text");
-        // A catalog that an example names stands beside it.
+        // A catalog and a password that an example names stand beside it.
         let folder = std::env::temp_dir().join(format!("pgshunt-examples-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         std::fs::write(folder.join("app.tenants"), "epoch = 0\nentries = 0\n").expect("a catalog");
+        let password = folder.join("app.password");
+        std::fs::write(&password, "secret\n").expect("a password");
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&password, private).expect("a mode");
         let file = folder.join("README.md");
         let begins = |part: &&str| {
             ["    [s", "    [cache", "    [[cache"]

@@ -255,8 +255,8 @@ fn columns_are_those_of_pgbouncer() {
         (Show::Routes, "ssqs", "database,target,count,about"),
         (
             Show::Cache,
-            "sssqqNqqqqqqqqqqqsqqq",
-            "database,class,about,hits,misses,hit_rate,stale_hits,waits,fills,dropped,invalidated,expired,entries,bytes,max_bytes,evictions,changes,redis,redis_hits,redis_stored,redis_foreign",
+            "sssqqNqqqqqqqqqqqsqqqqq",
+            "database,class,about,hits,misses,hit_rate,stale_hits,waits,fills,dropped,invalidated,expired,entries,bytes,max_bytes,evictions,changes,redis,redis_hits,redis_stored,redis_foreign,warmed,unwarmed",
         ),
         (Show::Reasons, "ssq", "database,reason,count"),
         (Show::Pins, "ssqis", "database,user,client_id,server_pid,reason"),
