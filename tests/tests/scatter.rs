@@ -1,44 +1,10 @@
 //! Several shards answer as one PostgreSQL with all the rows does, byte for byte, or not at all: through the real proxy, by both
 //! protocols, in text and binary.
 
-use pgshunt_tests::parity::{self, Tally, WRITTEN, statement};
 use pgshunt_tests::programs::resident_bytes_max;
 use pgshunt_tests::twins::{Twins, assert_same};
 use pgshunt_tests::ways::{Way, frames, messages, refusal, seen};
 use pgshunt_tests::{Messages, Wire};
-
-/// How many statements are made up, beside the ones written down. `PGSHUNT_PARITY=20000` makes more.
-const STATEMENTS: usize = 300;
-
-#[test]
-fn four_shards_answer_as_one_server_or_not_at_all() {
-    let twins = Twins::new();
-    let (mut direct, mut through) = twins.wires();
-    let count = parity::statements(STATEMENTS);
-    let mut seed = 20_26;
-    let made_up = std::iter::repeat_with(|| statement(&mut seed)).take(count);
-    let mut tally = Tally::default();
-    for (turn, text) in WRITTEN
-        .iter()
-        .map(|text| (*text).to_owned())
-        .chain(made_up)
-        .enumerate()
-    {
-        let way = Way::ALL[turn % 3];
-        let messages = messages(way, &text);
-        let got = frames(&mut through, &messages);
-        if let Some(reason) = refusal(&got) {
-            tally.refuse(reason);
-            continue;
-        }
-        let expected = frames(&mut direct, &messages);
-        let is_sorted = parity::is_sorted(&text);
-        tally.answer(seen(&got, is_sorted) == seen(&expected, is_sorted), || {
-            format!("{way:?} {text}\n  expected {expected:?}\n  got      {got:?}")
-        });
-    }
-    tally.judge(count);
-}
 
 #[test]
 fn every_type_sorts_as_postgresql_sorts_it() {
