@@ -1,6 +1,6 @@
 //! What ends a session, a portal or a statement, or only seems to, gets byte for byte the answers PostgreSQL gives.
 
-use pgshunt_tests::differential::script::{b, e, p, q, s, same_on};
+use pgshunt_tests::differential::script::{b, e, p, q, s, same, same_on};
 use pgshunt_tests::differential::{Message, Stage};
 
 #[test]
@@ -149,4 +149,21 @@ fn queries_behind_a_batch_that_fails_where_strangers_used_sequences() {
         );
         same_on(&mut stage, &[&[p("", "SELECT 1"), q("SELECT 1"), q(text), s()]]);
     }
+}
+
+#[test]
+fn a_portal_that_began_a_transaction_is_there_to_its_end() {
+    let begin = [
+        p("", "BEGIN READ ONLY"),
+        b("p", ""),
+        Message::describe(b'P', "p"),
+        e("p"),
+        s(),
+    ];
+    same(&[
+        &begin,
+        &[Message::describe(b'P', "p"), s()],
+        &[q("COMMIT")],
+        &[Message::describe(b'P', "p"), s()],
+    ]);
 }

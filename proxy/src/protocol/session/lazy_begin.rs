@@ -60,6 +60,8 @@ impl Session {
         };
         let body = frames.next(b'B')?;
         let bind = Bind::read(body)?;
+        // A portal with a name is there as long as the transaction.
+        bind.portal.is_empty().then_some(())?;
         // No parameter formats, no parameters.
         body[bind.names_len..].starts_with(&[0; 4]).then_some(())?;
         let (text, tag) = match (parse, bind.statement) {
