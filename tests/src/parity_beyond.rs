@@ -142,11 +142,9 @@ fn within(by: &str, body: &str, filter: &str, pick: &mut dyn FnMut(&[&str]) -> S
             "select x.id, y.qty from (select o.id, o.kind {body} and o.id < 60) x join (select order_id, qty from items) y on \
              y.order_id = x.id order by 1, 2"
         ),
-        "reference" => {
-            format!(
-                "select k.name, x.n from kinds k left join (select kind, count(*) as n from orders o where o.id < 90 group by kind) x on x.kind = k.kind order by 1"
-            )
-        }
+        "reference" => "select k.name, x.n from kinds k left join (select kind, count(*) as n from orders o where o.id < 90 \
+             group by kind) x on x.kind = k.kind order by 1"
+            .to_owned(),
         "limited" => format!(
             "select sum(x.small), count(*) from (select o.small {body} order by o.amount desc, o.id, o.small limit 20) x"
         ),

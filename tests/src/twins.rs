@@ -15,6 +15,12 @@ pub struct Twins {
     pub proxy: Proxy,
 }
 
+impl Default for Twins {
+    fn default() -> Twins {
+        Twins::new()
+    }
+}
+
 impl Twins {
     /// The tables of [`crate::parity`].
     pub fn new() -> Twins {
