@@ -3,7 +3,7 @@
 
 use pgshunt_tests::programs::resident_bytes_max;
 use pgshunt_tests::twins::{Twins, assert_same};
-use pgshunt_tests::ways::{Way, frames, messages, refusal, seen};
+use pgshunt_tests::ways::{Way, frames, messages, refusal};
 use pgshunt_tests::{Messages, Wire};
 
 #[test]
