@@ -4,13 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-
 use crate::net::inbox::Inbox;
 use crate::net::stream::Stream;
 use crate::net::tls::ToServer;
 use crate::protocol::auth::Secret;
-use crate::protocol::message::row_values;
+use crate::protocol::message::row_texts;
 use crate::protocol::reply;
 use crate::protocol::server_error::ServerError;
 use crate::server::address::{Address, Target};
@@ -59,9 +57,7 @@ impl Visit {
     /// The server's, or that of the line, in words.
     pub async fn query(&mut self, sql: &str) -> Result<Vec<Vec<String>>, String> {
         let mut rows = Vec::new();
-        let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
-        self.each_row(sql, |row| rows.push(row_values(row).map(text).collect()))
-            .await?;
+        self.each_row(sql, |row| rows.push(row_texts(row))).await?;
         Ok(rows)
     }
 
@@ -94,11 +90,8 @@ impl Visit {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let sent = async {
-            self.stream.write_all(bytes).await?;
-            self.stream.flush().await
-        };
-        sent.await.map_err(|error| error.to_string())
+        let sent = self.stream.send(bytes).await;
+        sent.map_err(|error| error.to_string())
     }
 }
 

@@ -113,10 +113,7 @@ impl Ear {
                 false => self.catalogued.outdate(),
             }
             let marks = &self.cache.shared.marks;
-            match marks.must_tell_sum() {
-                true => self.cache.generations.all_changed(),
-                false => self.cache.generations.all_changed_here(),
-            }
+            self.cache.makes_all_old(marks.must_tell_sum());
             // INVARIANT: it is told before it may be marked.
             marks.sum_is(&number);
             *known = Some((epoch, number));

@@ -89,6 +89,14 @@ impl Cache {
         })
     }
 
+    /// Anything may have changed. `is_told`: to those who share answers too.
+    pub fn makes_all_old(&self, is_told: bool) {
+        match is_told {
+            true => self.generations.all_changed(),
+            false => self.generations.all_changed_here(),
+        }
+    }
+
     /// Forgets every answer.
     pub fn clear(&self) {
         self.generations.all_changed();

@@ -9,14 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use routing_rules::cache::Name;
-use tokio::io::AsyncWriteExt;
 
 use super::follow::Ear;
 use super::stream_text::{Change, Snapshot, change, values};
 use crate::cluster::lag::{Lsn, Samples};
 use crate::net::inbox::Inbox;
 use crate::net::stream::Stream;
-use crate::protocol::message::row_values;
+use crate::protocol::message::row_texts;
 use crate::protocol::reply::frame;
 use crate::protocol::server_error::ServerError;
 use crate::protocol::session::touched::Rows;
@@ -107,16 +106,9 @@ async fn begin<'a>(ear: &'a Ear, target: &Target) -> Result<Hearing<'a>, String>
     let timeline = system.into_iter().nth(1).ok_or(NONSENSE)?;
     let from = made.get(1).and_then(|from| Lsn::parse(from.as_bytes()));
     // Whatever was written before the slot was made is seen by whoever asks from here on.
-    let generations = &ear.cache.generations;
-    match ear
-        .cache
-        .shared
-        .marks
-        .stream_begins(timeline, from.ok_or(NONSENSE)?)
-    {
-        true => generations.all_changed(),
-        false => generations.all_changed_here(),
-    }
+    let marks = &ear.cache.shared.marks;
+    let is_told = marks.stream_begins(timeline, from.ok_or(NONSENSE)?);
+    ear.cache.makes_all_old(is_told);
     let start =
         format!("START_REPLICATION SLOT {slot} LOGICAL 0/0 (\"include-xids\" '1', \"skip-empty-xacts\" '1')");
     let started = hearing.command(&start, b'W');
@@ -156,12 +148,7 @@ impl Hearing<'_> {
             let (kind, body) = self.message().await?;
             match kind {
                 b'E' => refused = Some(ServerError::parse(&body).to_string()),
-                b'D' => {
-                    let text = |value: Option<&[u8]>| {
-                        String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
-                    };
-                    row = row_values(&body).map(text).collect();
-                }
+                b'D' => row = row_texts(&body),
                 kind if kind == until && refused.is_none() => return Ok(row),
                 b'Z' => return Err(refused.unwrap_or_else(|| NONSENSE.into())),
                 _ => {}
@@ -170,11 +157,8 @@ impl Hearing<'_> {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let sent = async {
-            self.stream.write_all(bytes).await?;
-            self.stream.flush().await
-        };
-        sent.await.map_err(|error| error.to_string())
+        let sent = self.stream.send(bytes).await;
+        sent.map_err(|error| error.to_string())
     }
 
     async fn message(&mut self) -> Result<(u8, Vec<u8>), String> {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use routing_rules::{Rules, Sharding};
+use routing_rules::{Guard, Rules, Sharding};
 
 use crate::catalog::Catalogued;
 use crate::catalog::coordinator::Coordinator;
@@ -87,6 +87,14 @@ pub struct Reads {
     pub catalogued: Arc<Catalogued>,
     /// Where reads go.
     pub rules: Rules,
+}
+
+impl Reads {
+    /// Must each statement be looked at for whose rows it may see?
+    pub fn is_guarded(&self) -> bool {
+        let guards = |rules: &Arc<Sharding>| rules.guard != Guard::Off;
+        self.tenant.is_some() || self.sharding.as_ref().is_some_and(guards)
+    }
 }
 
 /// One worker's part of a pool.

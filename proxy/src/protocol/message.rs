@@ -96,6 +96,12 @@ pub fn row_values(body: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
     })
 }
 
+/// The same as text, NULL as an empty one.
+pub fn row_texts(body: &[u8]) -> Vec<String> {
+    let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+    row_values(body).map(text).collect()
+}
+
 /// One field of an ErrorResponse or NoticeResponse body, by its tag (`C` SQLSTATE, `M` message, `V` severity …).
 pub fn error_field(body: &[u8], tag: u8) -> Option<&[u8]> {
     let mut rest = body;

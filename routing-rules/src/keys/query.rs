@@ -10,6 +10,7 @@ use super::read::{Calls, Over, Reader};
 use super::reason::Reason;
 use super::scope::{Env, Level, NOTHING, Outputs, names, strip};
 use super::spread::{LevelNode, Node, Side};
+use crate::sql::address;
 
 /// What a query gives and how it spreads.
 pub type Read = Result<(Outputs, Node), Reason>;
@@ -27,7 +28,7 @@ impl Reader<'_> {
     /// Reads a query that sees `outer`.
     pub fn query(&mut self, query: &Query, outer: &Env<'_>) -> Read {
         self.enter(query)?;
-        if let Some(outputs) = self.answered.get(&std::ptr::from_ref(query).addr()) {
+        if let Some(outputs) = self.answered.get(&address(query)) {
             return Ok((outputs.clone(), Node::Same));
         }
         self.depth += 1;

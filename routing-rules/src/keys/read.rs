@@ -13,7 +13,7 @@ use super::spread::Node;
 use super::{Bound, Context, InsertRows, Use};
 use crate::place::KeyType;
 use crate::sharding::{Named, Role};
-use crate::sql::{Pieces, piece};
+use crate::sql::{Pieces, address, piece};
 use crate::tables::{Table, TableKind};
 
 /// What a name in FROM, INTO or the like is.
@@ -96,7 +96,7 @@ impl<'c> Reader<'c> {
 
     /// Notes that a query is read.
     pub fn enter(&mut self, query: &Query) -> Result<(), Reason> {
-        self.queries.insert(std::ptr::from_ref(query).addr());
+        self.queries.insert(address(query));
         self.step()
     }
 
@@ -109,7 +109,7 @@ impl<'c> Reader<'c> {
     }
 
     pub fn has_read(&self, query: &Query) -> bool {
-        self.queries.contains(&std::ptr::from_ref(query).addr())
+        self.queries.contains(&address(query))
     }
 
     /// Notes that a table's name is accounted for.
@@ -331,7 +331,7 @@ impl Visitor for Subqueries<'_, '_, '_> {
     type Break = Reason;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Reason> {
-        let is_handled = self.handled.contains(&std::ptr::from_ref(query).addr());
+        let is_handled = self.handled.contains(&address(query));
         if self.depth == 0 && !is_handled {
             match self.reader.query(query, self.env) {
                 Ok((_, node)) => self.nodes.push(node),
@@ -359,7 +359,7 @@ impl Visitor for All {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        self.queries.insert(std::ptr::from_ref(query).addr());
+        self.queries.insert(address(query));
         ControlFlow::Continue(())
     }
 

@@ -10,6 +10,7 @@ use sqlparser::ast::{
 use super::deviation::is_deviation;
 use crate::keys::functions;
 use crate::keys::scope::{names, strip};
+use crate::sql::{address, outcome};
 
 /// Collects them; ends at the first that can't be put together, with its name.
 #[derive(Default)]
@@ -34,10 +35,7 @@ impl<'i> Aggregates<'i> {
 
     /// Adds those in this.
     pub fn find<T: Visit>(&mut self, within: &T) -> Result<(), Box<str>> {
-        match within.visit(self) {
-            ControlFlow::Break(operator) => Err(operator),
-            ControlFlow::Continue(()) => Ok(()),
-        }
+        outcome(within.visit(self))
     }
 }
 
@@ -45,7 +43,7 @@ impl Visitor for Aggregates<'_> {
     type Break = Box<str>;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Box<str>> {
-        if self.depth == 0 && !self.known.contains(&std::ptr::from_ref(query).addr()) {
+        if self.depth == 0 && !self.known.contains(&address(query)) {
             return ControlFlow::Break("a subquery beside an aggregate".into());
         }
         self.depth += 1;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::template::Template;
 use crate::sql::{Kind, Pieces};
 
 /// The clauses of the outermost query.
@@ -41,6 +42,20 @@ pub struct Clauses {
     pub window: Option<Range<usize>>,
     /// Is it several SELECTs?
     pub is_union: bool,
+}
+
+/// Writes those of two clauses that there are, each behind its word.
+pub fn behind_words(
+    two: [(&str, &Option<Range<usize>>); 2],
+    text: &mut Template,
+    mut write: impl FnMut(Range<usize>) -> Result<Template, Box<str>>,
+) -> Result<(), Box<str>> {
+    for (word, range) in two {
+        if let Some(range) = range {
+            text.text(word).append(write(range.clone())?);
+        }
+    }
+    Ok(())
 }
 
 /// Finds the clauses of the query in this range.

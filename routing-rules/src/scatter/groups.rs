@@ -7,7 +7,7 @@ use sqlparser::ast::{Distinct, Expr, Function, GroupByExpr, Query, Select, Selec
 
 use super::Place;
 use super::aggregates::{Aggregates, argument, is_distinct, last_name};
-use super::clauses::{Clauses, clauses, closing, lower, split};
+use super::clauses::{Clauses, behind_words, clauses, closing, lower, split};
 use super::deviation::{self, is_deviation};
 use super::finish::Part;
 use super::merge::{UNCLEAR, direction_off, is_wildcard, item_range, order_of, same_text};
@@ -460,24 +460,16 @@ impl Planner<'_, '_> {
                 .collect();
             text.text(format!("GROUP BY {}", columns.join(", ")));
         }
-        for (word, range) in [("HAVING", &found.having), ("WINDOW", &found.window)] {
-            if let Some(range) = range {
-                let rewritten = self.rewritten(range.clone())?;
-                text.text(word).append(rewritten);
-            }
-        }
+        let two = [("HAVING", &found.having), ("WINDOW", &found.window)];
+        behind_words(two, &mut text, |range| self.rewritten(range))?;
         for (place, range) in found.order.iter().enumerate() {
             text.text(if place == 0 { "ORDER BY" } else { "," });
             let expr = direction_off(self.reader.pieces, range.clone());
             let key = self.order_key(expr.clone(), select, found, &outputs, is_distinct)?;
             text.append(key).pieces(expr.end..range.end);
         }
-        for (word, range) in [("LIMIT", &found.limit), ("OFFSET", &found.offset)] {
-            if let Some(range) = range {
-                let count = self.rewritten(range.clone())?;
-                text.text(word).append(count);
-            }
-        }
+        let two = [("LIMIT", &found.limit), ("OFFSET", &found.offset)];
+        behind_words(two, &mut text, |range| self.rewritten(range))?;
         Ok(text)
     }
 

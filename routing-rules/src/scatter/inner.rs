@@ -17,7 +17,7 @@ use crate::keys::query::is_limited;
 use crate::keys::read::Reader;
 use crate::keys::scope::{Env, Outputs, names};
 use crate::keys::spread::{Node, Spread, spread};
-use crate::sql::{Kind, Pieces, piece};
+use crate::sql::{Kind, Pieces, address, piece};
 
 /// Plans the queries within it; `None`: that is not enough.
 pub fn inner(reader: &mut Reader<'_>, query: &Query, range: Range<usize>) -> Option<Finish> {
@@ -182,7 +182,7 @@ impl<'r, 'c, 'q> Search<'r, 'c, 'q> {
 
     /// A query that is read as a table: it is put together, or those in it are.
     fn table(&mut self, query: &Query, visible: usize) -> Option<()> {
-        let address = std::ptr::from_ref(query).addr();
+        let address = address(query);
         match self.plan(query, address, visible, false) {
             Ok(()) => Some(()),
             // What can be seen in it would have to be known too.
@@ -285,10 +285,7 @@ impl<'r, 'c, 'q> Search<'r, 'c, 'q> {
         let part = part(&mut own, query, range, &node, WITHIN, place)
             .ok_or(())?
             .map_err(|_| ())?;
-        match is_inner {
-            true => self.add(query, part, &own, visible),
-            false => self.add(query, part, &own, 0),
-        }
+        self.add(query, part, &own, if is_inner { visible } else { 0 })
     }
 
     /// Adds a part; its text over the shards' columns.
@@ -431,7 +428,7 @@ impl Visitor for Subqueries {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         if self.depth == 0 {
-            self.found.push((std::ptr::from_ref(query).addr(), query.clone()));
+            self.found.push((address(query), query.clone()));
         }
         self.depth += 1;
         ControlFlow::Continue(())

@@ -9,7 +9,7 @@ use sqlparser::ast::{
 };
 
 use super::Place;
-use super::clauses::{Clauses, clauses, conjuncts, lower};
+use super::clauses::{Clauses, behind_words, clauses, conjuncts, lower};
 use super::finish::Part;
 use super::groups::{Known, NAMELESS, check};
 use super::merge::{UNCLEAR, direction_off, is_wildcard, item_name, item_range, same_text};
@@ -177,24 +177,16 @@ impl Rows<'_, '_> {
             let group = self.group(range.clone(), select)?;
             text.append(group);
         }
-        for (word, range) in [("HAVING", &found.having), ("WINDOW", &found.window)] {
-            if let Some(range) = range {
-                let replaced = self.replaced(range.clone())?;
-                text.text(word).append(replaced);
-            }
-        }
+        let two = [("HAVING", &found.having), ("WINDOW", &found.window)];
+        behind_words(two, text, |range| self.replaced(range))?;
         for (place, range) in found.order.iter().enumerate() {
             text.text(if place == 0 { "ORDER BY" } else { "," });
             let expr = direction_off(self.reader.pieces, range.clone());
             let key = self.key(expr.clone(), select, found)?;
             text.append(key).pieces(expr.end..range.end);
         }
-        for (word, range) in [("LIMIT", &found.limit), ("OFFSET", &found.offset)] {
-            if let Some(range) = range {
-                let count = self.replaced(range.clone())?;
-                text.text(word).append(count);
-            }
-        }
+        let two = [("LIMIT", &found.limit), ("OFFSET", &found.offset)];
+        behind_words(two, text, |range| self.replaced(range))?;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use sqlparser::ast::{
 use super::aggregates::{is_distinct, last_name};
 use super::merge::UNCLEAR;
 use crate::keys::functions;
-use crate::sql::piece;
+use crate::sql::{address, outcome, piece};
 
 /// Finds the columns that are used; ends at what depends on more than the rows.
 #[derive(Default)]
@@ -37,10 +37,7 @@ impl<'k> Uses<'k> {
 
     /// Looks through this.
     pub fn find<T: Visit>(&mut self, within: &T) -> Result<(), Box<str>> {
-        match within.visit(self) {
-            ControlFlow::Break(operator) => Err(operator),
-            ControlFlow::Continue(()) => Ok(()),
-        }
+        outcome(within.visit(self))
     }
 
     /// Looks through a condition, of which part is for the shards: subqueries are left out.
@@ -56,7 +53,7 @@ impl Visitor for Uses<'_> {
     type Break = Box<str>;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Box<str>> {
-        let is_known = self.known.contains(&std::ptr::from_ref(query).addr());
+        let is_known = self.known.contains(&address(query));
         if self.depth == 0 && !is_known && !self.is_condition {
             return ControlFlow::Break("a subquery beside an aggregate or a window".into());
         }
@@ -110,7 +107,7 @@ impl Visitor for Free<'_> {
     type Break = Box<str>;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Box<str>> {
-        let is_known = self.known.contains(&std::ptr::from_ref(query).addr());
+        let is_known = self.known.contains(&address(query));
         self.depth += usize::from(self.depth > 0 || is_known);
         ControlFlow::Continue(())
     }

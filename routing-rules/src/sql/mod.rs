@@ -6,9 +6,9 @@ mod pieces;
 mod tokens;
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
-use sqlparser::ast::Statement;
+use sqlparser::ast::{Query, Statement};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Span;
@@ -55,6 +55,19 @@ pub fn parse(pieces: &Pieces<'_>, range: Range<usize>) -> Result<Statement, Unre
 /// The piece a place in the tree stands for; `None` for a node without a place.
 pub fn piece(span: Span) -> Option<usize> {
     (span.start.column as usize).checked_sub(1)
+}
+
+/// A query's place in a tree that stays where it is: what tells it from all others there.
+pub fn address(query: &Query) -> usize {
+    std::ptr::from_ref(query).addr()
+}
+
+/// What came of a visit: what it broke at is the mistake.
+pub fn outcome<B>(visited: ControlFlow<B>) -> Result<(), B> {
+    match visited {
+        ControlFlow::Break(why) => Err(why),
+        ControlFlow::Continue(()) => Ok(()),
+    }
 }
 
 /// How deep expressions and queries may be nested.

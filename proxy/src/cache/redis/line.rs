@@ -1,6 +1,6 @@
 //! A connection to Redis: commands out, replies in, nothing decided. It says what a reply may be at most.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 use super::resp::{self, Reply};
 use crate::net::stream::Stream;
@@ -53,11 +53,8 @@ impl Line {
     }
 
     pub(super) async fn send(&mut self, out: &[u8]) -> Result<(), String> {
-        let sent = async {
-            self.stream.write_all(out).await?;
-            self.stream.flush().await
-        };
-        sent.await.map_err(|error| error.to_string())
+        let sent = self.stream.send(out).await;
+        sent.map_err(|error| error.to_string())
     }
 
     pub(super) async fn reply(&mut self) -> Result<Reply, String> {

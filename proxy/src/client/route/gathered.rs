@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::Context;
 use std::time::Instant;
 
-use routing_rules::{Freshness, Guard, Target as To, Transaction};
+use routing_rules::{Freshness, Target as To, Transaction};
 
 use super::super::gather::{self, Begun, Course, Seat, Site, Terms};
 use super::super::relay::Client;
@@ -100,15 +100,11 @@ impl Client {
     ) -> Option<Vec<Option<usize>>> {
         let mut chosen = Vec::with_capacity(reads.clusters.len());
         for cluster in reads.clusters.iter() {
-            let there = Rc::new(Reads {
-                cluster: cluster.clone(),
-                ..Reads::clone(reads)
-            });
-            let wish = self.wish(freshness, &there, at);
+            let wish = self.wish(freshness, cluster, &reads.rules, at);
             let replica = cluster.choose(&wish).filter(|_| cluster.has_replicas());
             let takes_part = shards.is_empty() || shards.iter().any(|shard| **shard == *cluster.name);
             let may_wait = replica.is_none() && takes_part && cluster.has_replicas();
-            if may_wait && self.waits_for_replica(&there, at) {
+            if may_wait && self.waits_for_replica(cluster, &reads.rules, at) {
                 return None;
             }
             chosen.push(replica);
@@ -278,15 +274,7 @@ impl Client {
             Verdict::Later if self.waits_for_tables(reads, Instant::now()) => return None,
             Verdict::Later => Some(not_looked_up()),
             // What has no place is for the server to say; what the tenant may not see is not.
-            Verdict::Refused(fault)
-                if reads.tenant.is_some()
-                    || reads
-                        .sharding
-                        .as_ref()
-                        .is_some_and(|rules| rules.guard != Guard::Off) =>
-            {
-                Some(fault)
-            }
+            Verdict::Refused(fault) if reads.is_guarded() => Some(fault),
             Verdict::Beyond(reason) => Some(beyond_here(&reason, reads, self.is_in_transaction())),
             Verdict::Refused(_)
             | Verdict::Anywhere

@@ -213,10 +213,10 @@ impl Client {
         } = ruled;
         let picked = match to {
             To::Replica(freshness) if !self.routing.to_primary => {
-                let wish = self.wish(freshness, reads, at);
+                let wish = self.wish(freshness, &reads.cluster, &reads.rules, at);
                 match reads.cluster.choose(&wish) {
                     Some(replica) => Some(replica),
-                    None if self.waits_for_replica(reads, at) => {
+                    None if self.waits_for_replica(&reads.cluster, &reads.rules, at) => {
                         self.routing.asked = Some(asked);
                         return Pick::Later;
                     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Instant;
 
-use routing_rules::{Guard, ShardReason, Sharding, TextKind, Unread};
+use routing_rules::{ShardReason, Sharding, TextKind, Unread};
 
 use super::super::relay::{Client, Then};
 use super::beyond::Asks;
@@ -308,10 +308,9 @@ impl Client {
         let Some(sharding) = &reads.sharding else {
             return (Verdict::Anywhere, Noted::default());
         };
-        let is_free = sharding.guard == Guard::Off && reads.tenant.is_none();
         let placed = Placed::Target;
         let sets_ours = || mentions(self.inbox.bytes(), b"pgshunt.");
-        if is_free
+        if !reads.is_guarded()
             && self.target().is_some()
             && self.lease.is_none()
             && !self.session.has_begun()
@@ -461,9 +460,13 @@ impl Client {
             (Some(target), Place::Anywhere) if !is_of_session => {
                 (Place::Shard(target.into()), Placed::Target)
             }
-            (None, Place::Anywhere) if Meets::of(spoken.text).are_any() => {
-                noted.notifies |= Meets::of(spoken.text).notifies;
-                (ground.meeting(), Placed::Meeting)
+            (None, Place::Anywhere) => {
+                let meets = Meets::of(spoken.text);
+                noted.notifies |= meets.notifies;
+                match meets.are_any() {
+                    true => (ground.meeting(), Placed::Meeting),
+                    false => (Place::Anywhere, Placed::Home),
+                }
             }
             (_, Place::Anywhere) => (Place::Anywhere, Placed::Home),
             (_, place) => (place, Placed::by(&read.reading)),
@@ -535,13 +538,8 @@ impl Client {
 
     /// Could the next stretch be a gathering server's, and is nobody kept from anything by its text?
     fn may_be_gathered(&self, reads: &Reads) -> bool {
-        let is_guarded = reads.tenant.is_some()
-            || reads
-                .sharding
-                .as_ref()
-                .is_some_and(|rules| rules.guard != Guard::Off);
         let is_on_shard = self.session.is_on_shard() && self.can_go_on();
-        !is_guarded && (self.lease.is_none() || self.is_gathered() || is_on_shard)
+        !reads.is_guarded() && (self.lease.is_none() || self.is_gathered() || is_on_shard)
     }
 }
 
