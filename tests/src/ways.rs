@@ -1,5 +1,9 @@
 //! A statement sent by either protocol, with results in either format, and what of its answer there is to compare.
 
+use pgshunt::protocol::merge::order::FLOAT8;
+use pgshunt::protocol::merge::rows::Description;
+use pgshunt::protocol::message::row_values;
+
 use crate::frame::Frame;
 use crate::messages::Messages;
 use crate::wire::Wire;
@@ -66,6 +70,62 @@ pub fn seen(frames: &[Frame], is_sorted: bool) -> (Vec<Vec<u8>>, Vec<String>) {
             .map(|frame| without_own_types(&frame.to_string()))
             .collect(),
     )
+}
+
+/// Is there the same to compare, `float8` within rounding? Its last digits depend on the order PostgreSQL adds up in.
+pub fn is_close(got: &[Frame], expected: &[Frame], is_sorted: bool) -> bool {
+    let others = |frames: &[Frame]| seen(frames, is_sorted).1;
+    let rows = |frames: &[Frame]| -> Vec<Vec<Option<Vec<u8>>>> {
+        let rows = frames.iter().filter(|frame| frame.kind == b'D');
+        rows.map(|frame| {
+            row_values(&frame.body)
+                .map(|value| value.map(<[u8]>::to_vec))
+                .collect()
+        })
+        .collect()
+    };
+    let described = expected.iter().find(|frame| frame.kind == b'T');
+    let types: Vec<u32> = described
+        .and_then(|frame| Description::read(&frame.body))
+        .map_or_else(Vec::new, |rows| {
+            rows.columns.iter().map(|column| column.type_oid).collect()
+        });
+    let (mut left, expected_rows) = (rows(got), rows(expected));
+    if others(got) != others(expected) || left.len() != expected_rows.len() {
+        return false;
+    }
+    expected_rows.iter().all(|row| {
+        let place = left.iter().position(|one| is_close_row(one, row, &types));
+        match place {
+            Some(0) => drop(left.remove(0)),
+            Some(place) if !is_sorted => drop(left.swap_remove(place)),
+            Some(_) | None => return false,
+        }
+        true
+    })
+}
+
+fn is_close_row(one: &[Option<Vec<u8>>], other: &[Option<Vec<u8>>], types: &[u32]) -> bool {
+    let value = |bytes: &[u8]| -> Option<f64> {
+        match <[u8; 8]>::try_from(bytes) {
+            // A text of eight bytes begins with a digit or a sign, and as bytes would be a number like no other.
+            Ok(binary) if !bytes.iter().all(u8::is_ascii_graphic) => Some(f64::from_be_bytes(binary)),
+            Ok(_) | Err(_) => std::str::from_utf8(bytes).ok()?.parse().ok(),
+        }
+    };
+    let is_close = |(place, (one, other)): (usize, (&Option<Vec<u8>>, &Option<Vec<u8>>))| {
+        if one == other {
+            return true;
+        }
+        let (Some(one), Some(other), Some(&FLOAT8)) = (one, other, types.get(place)) else {
+            return false;
+        };
+        match (value(one), value(other)) {
+            (Some(one), Some(other)) => (one - other).abs() <= 1e-9 * one.abs().max(other.abs()),
+            (_, _) => false,
+        }
+    };
+    one.len() == other.len() && one.iter().zip(other).enumerate().all(is_close)
 }
 
 /// Types that users made have other numbers in other databases.

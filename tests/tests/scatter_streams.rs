@@ -373,8 +373,50 @@ fn what_is_written_otherwise_from_now_on_is_sorted_all_the_same() {
         "DECLARE c CURSOR FOR SELECT decode(lpad(to_hex(id * 50 + tenant_id * 9), 2, '0'), 'hex') AS b FROM orders ORDER BY b",
         "FETCH 4 c",
         "FETCH ALL c",
-        "SET LOCAL extra_float_digits = -14",
-        "SELECT (id * 1.04 + tenant_id * 0.001)::float8 AS f FROM orders ORDER BY f",
         "ROLLBACK",
     ]);
+}
+
+/// What a database's sessions begin with, nobody reports; it is asked for.
+#[test]
+fn a_database_may_begin_its_sessions_with_values_written_otherwise() {
+    let own = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET bytea_output = escape', current_database()); \
+        EXECUTE format('ALTER DATABASE %I SET extra_float_digits = 0', current_database()); END $$";
+    let beside = Beside::with(own, |config| config);
+    let bytes =
+        "SELECT decode(lpad(to_hex(id * 50 + tenant_id * 9), 2, '0'), 'hex') AS b FROM orders ORDER BY b";
+    // Written rounded they are all alike.
+    let floats = "SELECT id, tenant_id FROM orders ORDER BY (0.1 + tenant_id * id * 1e-16)::float8, id";
+    let shown =
+        "SELECT (0.1 + tenant_id * id * 1e-16)::float8 AS f, id, tenant_id FROM orders ORDER BY f DESC, id";
+    beside.assert_same(&[
+        "SHOW bytea_output",
+        "SHOW extra_float_digits",
+        bytes,
+        "SET bytea_output = hex",
+        bytes,
+        "SET extra_float_digits = 1",
+        floats,
+        shown,
+        "BEGIN",
+        &format!("DECLARE c CURSOR FOR {shown}"),
+        "FETCH 3 c",
+        "FETCH ALL c",
+        "COMMIT",
+    ]);
+    let (_, mut through) = beside.wires();
+    let refused =
+        "E ERROR 0A000 rows of several shards can't be sorted by floating point that is written rounded";
+    for text in [floats, shown] {
+        assert_eq!(through.query(text)[1..], [refused, "Z I"], "{text}");
+        through.run("BEGIN; SET LOCAL extra_float_digits = 3");
+        assert_eq!(through.rows(text).len(), 10, "{text}");
+        through.run("ROLLBACK");
+    }
+    through.run("SET extra_float_digits = 1");
+    through.run("BEGIN");
+    assert_eq!(through.rows("SELECT count(*) FROM orders"), ["10"]);
+    through.run("SET LOCAL extra_float_digits = -14");
+    assert_eq!(through.query(shown)[1..], [refused, "Z E"]);
+    through.run("ROLLBACK");
 }

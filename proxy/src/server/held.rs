@@ -79,6 +79,8 @@ pub struct Server {
     pub idle_since: Instant,
     /// What its limits of time are multiplied by, so that servers don't close together: 0.8 to 1.2.
     pub jitter: f64,
+    /// It writes floating point exactly while nobody sets otherwise, and when it said so.
+    pub writes_exactly: Option<(Instant, bool)>,
 }
 
 /// The line to a server broke, or the server broke the protocol.
@@ -125,6 +127,7 @@ impl Server {
             facts: Rc::new(facts),
             idle_since: now,
             jitter: 0.8 + 0.4 * ((id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64 / f64::from(1 << 24)),
+            writes_exactly: None,
         }
     }
 

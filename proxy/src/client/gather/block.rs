@@ -5,7 +5,6 @@ use routing_rules::{Control, Script};
 
 use super::{Gather, Halt};
 use crate::fault::Fault;
-use crate::protocol::merge::order::Ways;
 use crate::protocol::{reply, sqlstate};
 
 /// The client's transaction.
@@ -317,7 +316,6 @@ impl Gather {
     /// SET and its kin: for every shard that takes part, and for those that will.
     pub(super) async fn set(&mut self, text: &[u8]) -> Result<Vec<u8>, Halt> {
         let tag = self.everywhere(text).await?;
-        self.note_forms(text);
         match &mut self.block {
             Some(block) => block.say(Say::Set(text.into()))?,
             None if self.sets.len() < SAID_MAX => self.sets.push(text.into()),
@@ -327,23 +325,6 @@ impl Gather {
             }
         }
         Ok(tag)
-    }
-
-    /// A setting may have been changed that says how values are written, and that no server reports.
-    pub(super) fn note_forms(&mut self, text: &[u8]) {
-        let text = text.to_ascii_lowercase();
-        let names = |name: &&str| text.windows(name.len()).any(|window| window == name.as_bytes());
-        self.has_other_forms |= ["bytea_output", "extra_float_digits", "all"].iter().any(names);
-    }
-
-    /// How values compare.
-    pub(super) fn ways(&self, text_is_c: bool) -> Ways {
-        let ways = self.terms.ways(&self.reported, text_is_c);
-        Ways {
-            floats_are_exact: ways.floats_are_exact && !self.has_other_forms,
-            bytea_is_hex: ways.bytea_is_hex && !self.has_other_forms,
-            ..ways
-        }
     }
 
     /// Runs a text on every shard in hand, or on one if there is none; its answer is the first one's.

@@ -238,7 +238,6 @@ impl Gather {
     pub(super) fn take_over(&mut self, begun: Begun) {
         for text in &begun.said {
             self.note_cursor(text, begun.at);
-            self.note_forms(text);
         }
         self.takes_part(begun.at, &begun.lease);
         self.block = Some(Block::begun(begun.said));

@@ -15,7 +15,7 @@ use crate::protocol::merge::order::{self, Key, Misread, Order};
 use crate::protocol::merge::rows::{Description, Formats, columns, write_first};
 use crate::protocol::merge::sorted::{Asked, Held};
 use crate::protocol::merge::ways::Ways;
-use crate::protocol::{reply, sqlstate};
+use crate::protocol::sqlstate;
 
 /// A shard's first row that is not passed yet.
 #[derive(Default)]
@@ -67,7 +67,7 @@ impl Gather {
             (None, _) => job.bound.results.clone(),
         };
         self.keeps_position = false;
-        self.learn_collation_for(on, merge).await?;
+        self.learn_ways(on, &merge.keys, job.told().as_ref()).await?;
         let text = merge.shard.render(pieces);
         let messages = job
             .bound
@@ -86,33 +86,6 @@ impl Gather {
         };
         let count = self.merge_rows(on, &mut merging).await?;
         Ok(complete(format!("SELECT {count}").as_bytes()))
-    }
-
-    /// Asks whether texts compare byte by byte, once, if the order of these rows depends on that.
-    pub(super) async fn learn_collation_for(&mut self, on: &[usize], merge: &Merge) -> Result<(), Halt> {
-        let depends = merge.keys.iter().any(|key| key.text == TextOrder::Database);
-        if !depends || self.terms.is_c.get().is_some() {
-            return Ok(());
-        }
-        let mut question = Vec::new();
-        reply::query(&mut question, IS_C);
-        for &at in on {
-            self.send(at, &question, 1).await?;
-        }
-        let mut among = on.to_vec();
-        let mut count = 0;
-        while let Some((at, header)) = self.next(&mut among).await? {
-            if header.kind == b'D'
-                && let Some(part) = &self.parts[at]
-            {
-                count += usize::from(part.body(header).ends_with(b"t"));
-            }
-            self.consume(at, header);
-        }
-        if on.len() == self.parts.len() {
-            self.terms.is_c.set(Some(count == on.len()));
-        }
-        Ok(())
     }
 
     async fn merge_rows(&mut self, on: &[usize], merging: &mut Merging<'_>) -> Result<u64, Halt> {
@@ -240,6 +213,9 @@ impl Gather {
             let is_c = key.text == TextOrder::C;
             let ways = self.ways(is_c || database_is_c);
             let format = formats.of(column);
+            if format == 0 && !ways.floats_are_exact && !order::is_written_whole(described.type_oid) {
+                return Err(rounded());
+            }
             exact.extend(Order::of(described.type_oid, format, ways).map(|order| Key {
                 column,
                 order,
@@ -436,11 +412,11 @@ impl Gather {
     }
 }
 
-/// Is the database's own collation C? Before PostgreSQL 15 there is no provider but the system.
-const IS_C: &[u8] =
-    b"SELECT datcollate IN ('C', 'POSIX') AND COALESCE(pg_catalog.to_jsonb(d) OPERATOR(pg_catalog.->>) \
-    'datlocprovider', 'c') OPERATOR(pg_catalog.=) 'c' FROM pg_catalog.pg_database d \
-    WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
+fn rounded() -> Halt {
+    let text = "rows of several shards can't be sorted by floating point that is written rounded";
+    let fault = Fault::error(sqlstate::FEATURE_NOT_SUPPORTED, text);
+    Halt::of(&fault.hint("SET extra_float_digits = 1, or ask for the rows in binary."))
+}
 
 /// A row of one int4 in binary: a place from 1.
 fn place_of(body: &[u8]) -> Option<usize> {

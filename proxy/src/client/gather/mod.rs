@@ -13,6 +13,7 @@ mod copied;
 mod course;
 mod cursors;
 mod finished;
+mod forms;
 mod held;
 mod inserted;
 mod join;
@@ -70,8 +71,8 @@ struct Gather {
     is_doomed: bool,
     /// Texts that have set something for the session, for shards that come later.
     sets: Vec<Vec<u8>>,
-    /// Values may be written otherwise than the session's settings say: what is not reported was set meanwhile.
-    has_other_forms: bool,
+    /// The shards asked last write floating point exactly.
+    floats_are_exact: bool,
     /// Cursors over one shard's rows, and the shards they are on.
     cursors: HashMap<String, usize>,
     /// Cursors over several shards.
@@ -171,7 +172,7 @@ pub(super) fn lend(own: &Rc<Pool>, terms: Terms, begun: Option<Begun>, reported:
         is_implicit: false,
         is_doomed: false,
         sets: Vec::new(),
-        has_other_forms: false,
+        floats_are_exact: true,
         cursors: HashMap::new(),
         held_cursors: HashMap::new(),
         sources: 0,

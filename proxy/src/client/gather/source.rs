@@ -15,7 +15,7 @@ use super::statement::Bound;
 use super::{Gather, Halt};
 use crate::fault::Fault;
 use crate::protocol::frame::{self, HEADER};
-use crate::protocol::merge::order::{Key, Misread, Ways};
+use crate::protocol::merge::order::{Key, Misread, Order, Ways};
 use crate::protocol::merge::rows::{Description, Formats, columns, write_first};
 use crate::protocol::{reply, sqlstate};
 
@@ -221,7 +221,7 @@ impl Gather {
             source.offset = number(merge.offset, job, pieces, "OFFSET")?.unwrap_or(0);
             source.sort = merge.keys.clone();
             source.hidden = merge.hidden;
-            self.learn_collation_for(on, merge).await?;
+            self.learn_ways(on, &merge.keys, None).await?;
             text = merge.shard.render(pieces);
         }
         self.keeps_position = false;
@@ -343,7 +343,7 @@ impl Gather {
 
     /// Fetches from the shards whose rows are given, and from those that will soon come to that.
     async fn fill(&mut self, source: &mut Source, wanted: u64, room: usize) -> Result<(), Halt> {
-        self.check_ways(source)?;
+        self.check_ways(source).await?;
         let wanted = wanted.min(source.limit).saturating_add(source.offset);
         let count = source
             .batch
@@ -394,17 +394,27 @@ impl Gather {
     }
 
     /// Rows that are here compare with those to come only while values are written as they were.
-    fn check_ways(&self, source: &Source) -> Result<(), Halt> {
-        let is_c = self.terms.is_c.get().unwrap_or(false);
-        let is_same = |(_, ways): &(Vec<Key>, Ways)| *ways == self.ways(is_c);
-        if source.keys.as_ref().is_none_or(is_same) {
+    async fn check_ways(&mut self, source: &Source) -> Result<(), Halt> {
+        let Some((keys, then)) = &source.keys else {
+            return Ok(());
+        };
+        let by_floats = keys.iter().any(|key| key.order == Order::FloatText);
+        if by_floats {
+            let on: Vec<usize> = source.feeds.iter().map(|feed| feed.at).collect();
+            self.learn_floats(&on).await?;
+        }
+        let mut now = self.ways(self.terms.is_c.get().unwrap_or(false));
+        if !by_floats {
+            now.floats_are_exact = then.floats_are_exact;
+        }
+        if now == *then {
             return Ok(());
         }
         let text = "the rows of a cursor over several shards are sorted, and a setting that changes how values are written \
             was changed since it was declared";
         let fault = Fault::error(sqlstate::FEATURE_NOT_SUPPORTED, text);
         Err(Halt::of(&fault.hint(
-            "Set DateStyle, client_encoding, extra_float_digits and bytea_output before.",
+            "Set DateStyle, client_encoding and extra_float_digits before.",
         )))
     }
 

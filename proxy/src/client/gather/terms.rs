@@ -12,8 +12,6 @@ use crate::catalog::Catalogued;
 use crate::client::route::readings::Remembered;
 use crate::client::worker::Worker;
 use crate::pool::Pool;
-use crate::protocol::merge::order::Ways;
-use crate::protocol::session::reported::Reported;
 use crate::protocol::session::settings::Shared;
 use crate::twophase::door::Door;
 
@@ -68,20 +66,6 @@ impl Terms {
             return Vec::new();
         };
         control.doors(shards)
-    }
-
-    /// How values compare, `reported` being what the session is told of its server.
-    pub(super) fn ways(&self, reported: &Reported, text_is_c: bool) -> Ways {
-        let value = |name: &[u8]| reported.value(name).unwrap_or_default();
-        let set = |name: &[u8]| self.settings.value(name);
-        let digits = set(b"extra_float_digits");
-        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.trim().parse().ok());
-        Ways {
-            text_is_bytes: text_is_c && value(b"client_encoding") == value(b"server_encoding"),
-            dates_are_iso: value(b"DateStyle").starts_with(b"ISO"),
-            floats_are_exact: digits.unwrap_or(1_i32) > 0,
-            bytea_is_hex: set(b"bytea_output").is_none_or(|output| output.eq_ignore_ascii_case(b"hex")),
-        }
     }
 
     /// The place of a shard.

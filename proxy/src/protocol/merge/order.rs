@@ -5,14 +5,17 @@
 
 use std::cmp::Ordering;
 
+mod bytea;
 mod dates;
 mod numeric;
 
 /// How the values of one key are written, and so how they compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Byte by byte, as they are: text under C, bytea and uuid in both formats, time.
+    /// Byte by byte, as they are: text under C, bytea in binary, uuid in both formats, time.
     Bytes,
+    /// `bytea` in hex or escaped.
+    ByteaText,
     /// Text of a boolean: `f` and `t`; or a byte, 0 and 1.
     Bool,
     /// Whole numbers in decimal.
@@ -46,15 +49,12 @@ pub struct Ways {
     pub dates_are_iso: bool,
     /// `extra_float_digits` is above 0: floating point is written exactly.
     pub floats_are_exact: bool,
-    /// `bytea_output` is hex.
-    pub bytea_is_hex: bool,
 }
 
 impl Order {
     /// How values of this type compare in this format. `None`: only PostgreSQL knows.
     pub fn of(type_oid: u32, format: u16, ways: Ways) -> Option<Order> {
         let is_binary = format == 1;
-        let known = |is_so: bool, order: Order| (is_so || is_binary).then_some(order);
         match (type_oid, is_binary) {
             (BOOL, _) => Some(Order::Bool),
             (INT8 | INT2 | INT4, true) => Some(Order::Whole),
@@ -65,8 +65,8 @@ impl Order {
             (NUMERIC, true) => Some(Order::Numeric),
             (NUMERIC, false) => Some(Order::NumericText),
             (TEXT | VARCHAR, _) => ways.text_is_bytes.then_some(Order::Bytes),
-            (UUID, _) => Some(Order::Bytes),
-            (BYTEA, _) => known(ways.bytea_is_hex, Order::Bytes),
+            (UUID, _) | (BYTEA, true) => Some(Order::Bytes),
+            (BYTEA, false) => Some(Order::ByteaText),
             (DATE | TIMESTAMP | TIMESTAMPTZ | TIME, true) => Some(Order::Whole),
             (DATE | TIMESTAMP | TIMESTAMPTZ, false) => ways.dates_are_iso.then_some(Order::DateText),
             (TIME, false) => Some(Order::Bytes),
@@ -89,6 +89,7 @@ impl Order {
     pub fn compare(self, one: &[u8], other: &[u8]) -> Result<Ordering, Misread> {
         Ok(match self {
             Order::Bytes => one.cmp(other),
+            Order::ByteaText => bytea::compare(one, other)?,
             Order::Bool => bool_of(one)?.cmp(&bool_of(other)?),
             Order::WholeText => whole_text(one)?.cmp(&whole_text(other)?),
             Order::Whole => whole(one)?.cmp(&whole(other)?),
@@ -133,6 +134,32 @@ impl Key {
             }
         })
     }
+}
+
+/// Is text of this type the value itself, whatever `extra_float_digits` says? Of types that users made nobody knows.
+pub fn is_written_whole(type_oid: u32) -> bool {
+    // "char", name, cidr, macaddr8, money, macaddr, inet, interval, timetz, varbit, pg_lsn, tsvector, tsquery, jsonb, xid8
+    const OTHERS: [u32; 15] = [
+        18, 19, 650, 774, 790, 829, 869, 1186, 1266, 1562, 3220, 3614, 3615, 3802, 5069,
+    ];
+    matches!(
+        type_oid,
+        BOOL | BYTEA
+            | INT8
+            | INT2
+            | INT4
+            | TEXT
+            | OID
+            | VARCHAR
+            | BPCHAR
+            | BIT
+            | DATE
+            | TIME
+            | TIMESTAMP
+            | TIMESTAMPTZ
+            | NUMERIC
+            | UUID
+    ) || OTHERS.contains(&type_oid)
 }
 
 /// Types by their OIDs (`pg_type.dat`).
@@ -231,7 +258,6 @@ mod tests {
         text_is_bytes: true,
         dates_are_iso: true,
         floats_are_exact: true,
-        bytea_is_hex: true,
     };
 
     /// Each list in PostgreSQL's order.
