@@ -14,6 +14,7 @@ pub mod fake_server;
 pub mod frame;
 pub mod fuzzing;
 pub mod load;
+pub mod made_up;
 pub mod messages;
 pub mod parity;
 mod parity_beyond;

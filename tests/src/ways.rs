@@ -26,12 +26,23 @@ impl Way {
 
 /// The messages that send a statement that way.
 pub fn messages(way: Way, sql: &str) -> Messages {
+    messages_with(way, sql, &[])
+}
+
+/// The same of a statement with parameters, whose values are texts; as a simple query it has none.
+pub fn messages_with(way: Way, sql: &str, values: &[&str]) -> Messages {
     let format = match way {
         Way::Simple => return Messages::new().query(sql),
         Way::Text => 0_u16,
         Way::Binary => 1,
     };
-    let mut bind = b"\0\0\0\0\0\0\0\x01".to_vec();
+    let mut bind = b"\0\0\0\0".to_vec();
+    bind.extend_from_slice(&(values.len() as u16).to_be_bytes());
+    for value in values {
+        bind.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        bind.extend_from_slice(value.as_bytes());
+    }
+    bind.extend_from_slice(&[0, 1]);
     bind.extend_from_slice(&format.to_be_bytes());
     Messages::new()
         .parse("", sql)

@@ -10,8 +10,8 @@ use std::ops::{ControlFlow, Range};
 
 use sqlparser::ast::{Query, Statement};
 use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::parser::Parser;
-use sqlparser::tokenizer::Span;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Span, TokenWithSpan};
 
 pub use pieces::{Kind, Literal, Pieces, cut};
 
@@ -41,15 +41,23 @@ impl Unread {
 /// The tree of one statement, that stands in these pieces.
 pub fn parse(pieces: &Pieces<'_>, range: Range<usize>) -> Result<Statement, Unread> {
     let tokens = tokens::tokens(pieces, range)?;
-    let mut statements = Parser::new(&PostgreSqlDialect {})
-        .with_recursion_limit(DEPTH_MAX)
-        .with_tokens_with_locations(tokens)
-        .parse_statements()
-        .map_err(|error| Unread::Syntax(error.to_string().into()))?;
+    let known = tokens::with_known_types(&tokens);
+    let parsed = match (statements(tokens), known) {
+        (Err(_), Some(known)) => statements(known),
+        (parsed, _) => parsed,
+    };
+    let mut statements = parsed.map_err(|error| Unread::Syntax(error.to_string().into()))?;
     match (statements.pop(), statements.pop()) {
         (Some(statement), None) => Ok(statement),
         (_, _) => Err(Unread::Syntax("it is no single statement".into())),
     }
+}
+
+fn statements(tokens: Vec<TokenWithSpan>) -> Result<Vec<Statement>, ParserError> {
+    Parser::new(&PostgreSqlDialect {})
+        .with_recursion_limit(DEPTH_MAX)
+        .with_tokens_with_locations(tokens)
+        .parse_statements()
 }
 
 /// The piece a place in the tree stands for; `None` for a node without a place.
