@@ -1,6 +1,7 @@
 //! What is more than sums of the shards' sums, over all of them: windows, values that count once, rows in order, queries within
 //! queries. The same bytes as from one PostgreSQL with all rows.
 
+use pgshunt_tests::beside::Beside;
 use pgshunt_tests::twins::{Twins, assert_same};
 use pgshunt_tests::ways::{Way, frames, messages, refusal};
 
@@ -251,4 +252,33 @@ fn queries_within_one_are_of_one_moment() {
             "{seen:?}"
         );
     });
+}
+
+/// What the parser of trees has no words for is read all the same: nothing else is in it.
+#[test]
+fn forms_that_few_know_are_answered() {
+    let more = "CREATE UNIQUE INDEX ON orders (tenant_id, lower(note)) WHERE id > 5; ALTER TABLE orders ADD COLUMN places inet[]; \
+        ALTER TABLE orders ADD COLUMN data jsonb DEFAULT '{}'; ALTER TABLE orders ADD COLUMN n bigint GENERATED ALWAYS AS IDENTITY;";
+    let beside = Beside::with(more, |config| config);
+    let all = "SELECT id, tenant_id, note, places, data FROM orders ORDER BY tenant_id, id";
+    beside.assert_same(&[
+        "SELECT id, note FROM orders ORDER BY (note || id)::text COLLATE \"C\" DESC, lower(note)::varchar(4) COLLATE \"C\"",
+        "SELECT note::name COLLATE \"C\" FROM orders ORDER BY 1, id",
+        "INSERT INTO orders (id, tenant_id, note) VALUES (7, 1, 'A'), (7, 2, 'B'), (8, 3, 'C')",
+        "INSERT INTO orders (id, tenant_id, note) VALUES (9, 1, 'a'), (9, 2, 'b'), (9, 4, 'd') \
+            ON CONFLICT (tenant_id, lower(note)) WHERE id > 5 DO UPDATE SET note = excluded.note || '!'",
+        "UPDATE orders SET places[2] = inet '10.0.0.1', data['a']['b'] = '1' WHERE note NOT SIMILAR TO '%[cC]%'",
+        all,
+        "SELECT tenant_id, sum(id) OVER (PARTITION BY tenant_id ORDER BY id RANGE BETWEEN '1'::int PRECEDING AND 1::int FOLLOWING \
+            EXCLUDE CURRENT ROW) FROM orders ORDER BY tenant_id, id",
+        "SELECT count(*), sum(count(*)) OVER (ORDER BY tenant_id ROWS 1 PRECEDING EXCLUDE CURRENT ROW) FROM orders \
+            GROUP BY tenant_id ORDER BY tenant_id",
+        "SELECT max(concat(VARIADIC ARRAY[note, '-'])) FROM orders WHERE coalesce(places[2], inet '10.0.0.2') > inet '10.0.0.1'",
+    ]);
+    beside.assert_same(&[
+        "BEGIN",
+        "INSERT INTO orders (id, tenant_id, n) OVERRIDING SYSTEM VALUE VALUES (20, 1, 1000), (20, 2, 1000), (20, 3, 1000)",
+        "SELECT tenant_id, n FROM orders WHERE id = 20 ORDER BY 1",
+        "ROLLBACK",
+    ]);
 }

@@ -2,6 +2,7 @@
 //! parser sees no constant's value, so that a tree holds for all texts of the same shape; every place in a tree is the
 //! number of a piece.
 
+mod forms;
 mod pieces;
 mod tokens;
 
@@ -40,12 +41,14 @@ impl Unread {
 
 /// The tree of one statement, that stands in these pieces.
 pub fn parse(pieces: &Pieces<'_>, range: Range<usize>) -> Result<Statement, Unread> {
-    let tokens = tokens::tokens(pieces, range)?;
-    let known = tokens::with_known_types(&tokens);
-    let parsed = match (statements(tokens), known) {
-        (Err(_), Some(known)) => statements(known),
-        (parsed, _) => parsed,
-    };
+    let first = statements(tokens::tokens(pieces, range.clone())?);
+    let parsed = first.or_else(|error| {
+        let told = tokens::tokens(pieces, range)
+            .ok()
+            .as_deref()
+            .and_then(forms::known);
+        told.and_then(|told| statements(told).ok()).ok_or(error)
+    });
     let mut statements = parsed.map_err(|error| Unread::Syntax(error.to_string().into()))?;
     match (statements.pop(), statements.pop()) {
         (Some(statement), None) => Ok(statement),

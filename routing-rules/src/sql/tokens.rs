@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
 use super::Unread;
@@ -20,41 +19,6 @@ pub fn tokens(pieces: &Pieces<'_>, range: Range<usize>) -> Result<Vec<TokenWithS
         tokens.push(TokenWithSpan::new(token(pieces, place)?, Span::new(at, at)));
     }
     Ok(tokens)
-}
-
-/// The same tokens, but that constants of types the parser does not know (`inet '10.0.0.1'`, `app.mood 'ok'`) are of one it knows and
-/// no key has. `None`: there are none.
-pub fn with_known_types(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
-    let is_string = |at: usize| matches!(tokens.get(at), Some(next) if matches!(next.token, Token::SingleQuotedString(_)));
-    let mut known = Vec::with_capacity(tokens.len());
-    let (mut at, mut count) = (0, 0);
-    while let Some(first) = tokens.get(at) {
-        let end = name_end(tokens, at);
-        if end > at && is_string(end) {
-            known.push(TokenWithSpan::new(Token::make_word("bytea", None), first.span));
-            (at, count) = (end, count + 1);
-        } else {
-            let end = end.max(at + 1);
-            known.extend_from_slice(&tokens[at..end]);
-            at = end;
-        }
-    }
-    (count > 0).then_some(known)
-}
-
-/// Where the name that begins here ends; here, if none does. One word is none if it is a word of the language.
-fn name_end(tokens: &[TokenWithSpan], at: usize) -> usize {
-    let word = |at: usize| match tokens.get(at).map(|token| &token.token) {
-        Some(Token::Word(word)) => Some(word),
-        Some(_) | None => None,
-    };
-    let Some(first) = word(at) else { return at };
-    let mut end = at + 1;
-    while matches!(tokens.get(end), Some(token) if token.token == Token::Period) && word(end + 1).is_some() {
-        end += 2;
-    }
-    let is_name = end > at + 1 || first.quote_style.is_some() || first.keyword == Keyword::NoKeyword;
-    if is_name { end } else { at }
 }
 
 fn token(pieces: &Pieces<'_>, place: usize) -> Result<Token, Unread> {
