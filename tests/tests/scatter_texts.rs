@@ -117,3 +117,60 @@ fn what_can_not_be_right_is_refused() {
     );
     world.assert_settled();
 }
+
+/// A migration: what a transaction makes of the schema is there for the statements behind.
+#[test]
+fn tables_are_there_for_the_transaction_that_makes_them() {
+    let world = Beside::new();
+    world.assert_same(&[
+        "CREATE TABLE fresh (id int, tenant_id bigint); INSERT INTO fresh VALUES (1, 1), (1, 2), (1, 3); SELECT count(*) FROM fresh",
+        "SELECT * FROM fresh ORDER BY tenant_id",
+        "BEGIN",
+        "CREATE TABLE later (id int, tenant_id bigint)",
+        "INSERT INTO later (tenant_id, id) SELECT tenant_id, id FROM orders",
+        "SELECT count(*), sum(tenant_id) FROM later",
+        "SAVEPOINT a",
+        "ALTER TABLE later ADD COLUMN note text; ALTER TABLE later RENAME TO newest",
+        "UPDATE newest SET note = 'x' WHERE tenant_id IN (1, 2)",
+        "SELECT n.note, count(*) FROM newest n JOIN orders o USING (tenant_id, id) GROUP BY n.note ORDER BY 1",
+        "ROLLBACK TO a",
+        "SELECT count(*) FROM later WHERE tenant_id = 2",
+        "DROP TABLE fresh",
+        "CREATE TABLE fresh (tenant_id bigint, other text)",
+        "INSERT INTO fresh VALUES (3, 'c'), (2, 'b')",
+        "SELECT other FROM fresh ORDER BY other",
+        "COMMIT",
+        "SELECT * FROM fresh ORDER BY tenant_id",
+        "SELECT count(*) FROM later",
+        "BEGIN; CREATE TABLE gone (tenant_id bigint); INSERT INTO gone VALUES (1), (2); ROLLBACK; SELECT 1",
+        "SELECT * FROM gone",
+        "SELECT 1; SELECT * FROM gone",
+        "BEGIN",
+        "SET LOCAL search_path = public",
+        "DROP TABLE later",
+        "SELECT * FROM later",
+        "ROLLBACK",
+        "SELECT count(*) FROM later",
+        "TABLE currency",
+        "SELEC 1",
+        "SELECT 1; SELEC 1",
+    ]);
+    // Its own operators are not pgshunt's.
+    let (mut direct, mut through) = world.wires();
+    for wire in [&mut direct, &mut through] {
+        wire.run(
+            "CREATE FUNCTION never(name, name) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT false'; \
+             CREATE OPERATOR <> (LEFTARG = name, RIGHTARG = name, FUNCTION = never)",
+        );
+        wire.run("SET search_path = public, pg_catalog");
+        wire.run("BEGIN; CREATE TABLE own (tenant_id bigint)");
+        wire.run("INSERT INTO own VALUES (1), (2)");
+        assert_eq!(wire.rows("SELECT count(*) FROM own"), ["2"]);
+        assert_eq!(wire.rows("SHOW search_path"), ["public, pg_catalog"]);
+        wire.run("COMMIT");
+    }
+    // What it makes and has no place has none.
+    through.run("BEGIN; CREATE TABLE placeless (id int)");
+    assert_eq!(through.sqlstate("SELECT * FROM placeless"), "0A000");
+    through.run("ROLLBACK");
+}

@@ -52,6 +52,15 @@ pub struct Found {
 }
 
 impl Found {
+    /// The tables of one transaction, whatever its names mean on replicas.
+    pub fn of_transaction(tables: Tables) -> Self {
+        Found {
+            stamp: STAMP.fetch_add(1, Ordering::Relaxed),
+            tables: Some(tables),
+            ..Found::nothing()
+        }
+    }
+
     /// Nothing is known.
     pub fn nothing() -> Self {
         Found {

@@ -4,7 +4,7 @@
 use crate::server::ask::{AskFault, Asker, Row};
 
 /// The most relations that are looked up.
-const TABLES_MAX: usize = 50_000;
+pub(super) const TABLES_MAX: usize = 50_000;
 
 /// Asks for all there is. The question's first parameter is the OID behind which a page begins, its second how many rows there may
 /// be on one; `read` gives a row's OID and what it says, `None` if it is no such row.

@@ -55,6 +55,22 @@ pub async fn ask(asker: &mut Asker) -> Result<Tables, String> {
     Ok(tables)
 }
 
+/// The question for all of them at once, as a text without parameters.
+pub fn whole_query() -> String {
+    TABLES_QUERY
+        .replace("$1::", "'0'::")
+        .replace("$2::", &format!("'{}'::", paged::TABLES_MAX))
+}
+
+/// The tables in an answer to [`whole_query`]; `None`: there are too many, or it is no such answer.
+pub fn of_rows(rows: &[Row]) -> Option<Tables> {
+    let mut tables = Tables::default();
+    for row in rows {
+        tables.add(read(row)?.1);
+    }
+    (rows.len() < paged::TABLES_MAX).then_some(tables)
+}
+
 /// A relation and its OID; `None`: it is no such row.
 fn read(row: &Row) -> Option<(String, Table)> {
     let text = |at: usize| std::str::from_utf8(row.get(at)?.as_deref()?).ok();

@@ -140,7 +140,7 @@ impl Reader<'_> {
             })
         };
         match word.as_str() {
-            "select" | "with" | "insert" | "update" | "delete" | "merge" | "values" | "(" => {
+            "select" | "with" | "insert" | "update" | "delete" | "merge" | "values" | "table" | "(" => {
                 self.parsed(range, reading)
             }
             "explain" => self.explain(range, reading),
@@ -245,7 +245,7 @@ impl Reader<'_> {
         if at >= range.end
             || !matches!(
                 self.word(at).as_str(),
-                "select" | "with" | "insert" | "update" | "delete" | "merge" | "values" | "("
+                "select" | "with" | "insert" | "update" | "delete" | "merge" | "values" | "table" | "("
             )
         {
             return Err(Reason::Statement("EXPLAIN".into()));

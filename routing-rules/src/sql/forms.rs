@@ -37,7 +37,8 @@ struct Told<'t> {
 impl Told<'_> {
     /// Tells what begins here otherwise, and gives where it ends. `None`: it is left as it is.
     fn otherwise(&mut self, at: usize) -> Option<usize> {
-        self.constant(at)
+        self.table(at)
+            .or_else(|| self.constant(at))
             .or_else(|| self.left_out(at))
             .or_else(|| self.conflict(at))
             .or_else(|| self.cast(at))
@@ -56,6 +57,18 @@ impl Told<'_> {
 
     fn push(&mut self, token: Token, at: usize) {
         self.out.push(TokenWithSpan::new(token, self.tokens[at].span));
+    }
+
+    /// `TABLE name` is `SELECT * FROM name`.
+    fn table(&mut self, at: usize) -> Option<usize> {
+        let is_whole = self.tokens.len() > 1 && name_end(self.tokens, 1) == self.tokens.len();
+        if at > 0 || self.word(0) != "table" || !is_whole {
+            return None;
+        }
+        self.push(Token::make_word("select", None), 0);
+        self.push(Token::Mul, 0);
+        self.push(Token::make_word("from", None), 0);
+        Some(1)
     }
 
     /// A constant of a type the parser does not know (`inet '10.0.0.1'`, `app.mood 'ok'`): it gets one that no key has.

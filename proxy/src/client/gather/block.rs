@@ -3,6 +3,7 @@
 
 use routing_rules::{Control, Script};
 
+use super::schema::Changed;
 use super::{Gather, Halt};
 use crate::fault::Fault;
 use crate::protocol::{reply, sqlstate};
@@ -15,6 +16,8 @@ pub(super) struct Block {
     pub is_implicit: bool,
     /// Its isolation was looked at, and allows several shards.
     pub is_checked: bool,
+    /// What it has made of the schema.
+    pub changed: Changed,
     said: Vec<Say>,
 }
 
@@ -41,6 +44,7 @@ impl Block {
             begin: begin.into(),
             is_implicit: false,
             is_checked: false,
+            changed: Changed::default(),
             said: Vec::new(),
         }
     }
@@ -84,6 +88,7 @@ impl Block {
         if let Some(at) = self.savepoint(name) {
             self.said.truncate(at + 1);
         }
+        self.changed.change(false);
     }
 
     /// What was said, in order.
@@ -171,7 +176,10 @@ impl Gather {
         let is_under_way = self.parts.iter().flatten().any(|part| part.in_block);
         match &mut self.block {
             Some(block) if block.is_implicit && !is_under_way && block.said.is_empty() => {
-                *block = Block::new(text);
+                *block = Block {
+                    changed: std::mem::take(&mut block.changed),
+                    ..Block::new(text)
+                };
             }
             Some(block) if block.is_implicit && words > 2 => {
                 return Err(Halt::refused(

@@ -23,6 +23,7 @@ mod moves;
 mod part;
 mod rows;
 mod run;
+mod schema;
 mod source;
 mod statement;
 mod terms;

@@ -112,8 +112,8 @@ impl Gather {
         {
             return Ok(done);
         }
-        let found = self.found().await?;
-        let (sharding, readings) = (self.terms.sharding.clone(), self.terms.readings.clone());
+        let (found, readings) = self.view().await?;
+        let sharding = self.terms.sharding.clone();
         let read = match readings.read(text, &sharding, &found, &[]) {
             Ok(read) => read,
             Err(unread) => return self.refuse(statement, ShardReason::Unread(unread)).await,
@@ -208,7 +208,13 @@ impl Gather {
             return Ok(complete(b"SELECT 0"));
         }
         match (reading.kind, &reading.plan) {
-            (TextKind::Everywhere, _) => self.first_of(on, &job.statement.text).await,
+            (TextKind::Everywhere, _) => {
+                let done = self.first_of(on, &job.statement.text).await;
+                if let Some(block) = &mut self.block {
+                    block.changed.change(true);
+                }
+                done
+            }
             (TextKind::Explain, _) => self.explain(on, job).await,
             (TextKind::CopyOut, _) => self.copy_out(on, job, pieces).await,
             (TextKind::CopyIn, _) => self.copy_from(on, job, reading, pieces).await,

@@ -124,8 +124,8 @@ impl Gather {
 
     /// What pgshunt can't read is refused before any of the text is run.
     async fn check_readable(&mut self, text: &[u8], statements: &[Range<usize>]) -> Result<(), Halt> {
-        let found = self.found().await?;
-        let (sharding, readings) = (self.terms.sharding.clone(), self.terms.readings.clone());
+        let (found, readings) = self.view().await?;
+        let sharding = self.terms.sharding.clone();
         for range in statements {
             match readings.read(&text[range.clone()], &sharding, &found, &[]) {
                 Ok(read) => {

@@ -194,6 +194,16 @@ impl Ground<'_> {
         tables.is_some_and(|tables| tables.named(name).is_empty())
     }
 
+    /// Is it refused for what a shard would call a mistake, or for a table that the statements before it may make?
+    pub fn may_be_mistake(&self, reason: &ShardReason) -> bool {
+        match reason {
+            ShardReason::Unread(unread) => unread.may_be_mistake(),
+            ShardReason::UnknownTable(name) => self.lacks(name),
+            ShardReason::Statement(word) => !word.contains(' '),
+            _ => false,
+        }
+    }
+
     fn tenant(&self) -> Result<Option<&Key>, Fault> {
         match self.tenant {
             None => Ok(None),

@@ -35,6 +35,16 @@ struct State {
     shapes: Shapes,
 }
 
+impl Default for State {
+    fn default() -> Self {
+        State {
+            serial: 0,
+            under: None,
+            shapes: Shapes::new(SHAPES_BYTES),
+        }
+    }
+}
+
 /// A reading, and the text in pieces if its values stand there.
 pub struct Read<'t> {
     /// The reading.
@@ -70,11 +80,7 @@ impl Readings {
             path: path.map(Into::into),
             backslashes,
             names: path.and_then(path_names),
-            state: RefCell::new(State {
-                serial: 0,
-                under: None,
-                shapes: Shapes::new(SHAPES_BYTES),
-            }),
+            state: RefCell::new(State::default()),
             serials: self.serial.clone(),
         });
         all.push(new.clone());
@@ -83,6 +89,18 @@ impl Readings {
 }
 
 impl Remembered {
+    /// The same for tables that only one transaction sees: nothing is remembered of it.
+    pub fn apart(&self) -> Remembered {
+        Remembered {
+            database: self.database.clone(),
+            path: self.path.clone(),
+            backslashes: self.backslashes,
+            names: self.names.clone(),
+            state: RefCell::new(State::default()),
+            serials: self.serials.clone(),
+        }
+    }
+
     /// Reads a text under these rules and these tables.
     pub fn read<'t>(
         &self,

@@ -449,9 +449,7 @@ impl Client {
         }
         let place = match (ground.place_text(&read, &parameters), &read.reading.refused) {
             // Likewise.
-            (Place::Refused(_), Some(ShardReason::Unread(unread)))
-                if may_be_gathered && unread.may_be_mistake() =>
-            {
+            (Place::Refused(_), Some(reason)) if may_be_gathered && ground.may_be_mistake(reason) => {
                 Place::Several(Vec::new())
             }
             (place, _) => place,
