@@ -1,7 +1,7 @@
 //! What ends a session, a portal or a statement, or only seems to, gets byte for byte the answers PostgreSQL gives.
 
 use pgshunt_tests::differential::script::{b, e, p, q, s, same, same_on};
-use pgshunt_tests::differential::{Message, Stage};
+use pgshunt_tests::differential::{Message, Stage, Values};
 
 #[test]
 fn a_goodbye_right_behind_what_was_asked() {
@@ -166,4 +166,28 @@ fn a_portal_that_began_a_transaction_is_there_to_its_end() {
         &[q("COMMIT")],
         &[Message::describe(b'P', "p"), s()],
     ]);
+}
+
+/// PostgreSQL looks at how many values there are before it looks at the transaction.
+#[test]
+fn a_bind_with_too_many_values_behind_a_close_in_a_failed_transaction() {
+    let mut stage = Stage::new();
+    let values = Values {
+        values: vec![Some(b"7".to_vec()), Some(b"8".to_vec())],
+        ..Values::default()
+    };
+    same_on(&mut stage, &[&[q("SELECT nextval('s'), lastval()")]]);
+    for name in ["", "n"] {
+        let begins = [
+            p("n", "SELECT $1::int"),
+            p("", "BEGIN"),
+            b("p", ""),
+            Message::execute("p", 1),
+            Message::execute("p", 1),
+            p("", "SELECT boom($1::int)"),
+            s(),
+        ];
+        let binds = [Message::close(b'P', ""), Message::bind("", name, &values), s()];
+        same_on(&mut stage, &[&begins, &binds, &binds[1..], &[q("ROLLBACK")]]);
+    }
 }

@@ -13,7 +13,7 @@ pub mod sql;
 pub mod stage;
 
 pub use chance::Chance;
-pub use play::{Message, Play, Turn};
+pub use play::{Message, Play, Turn, Values};
 pub use stage::Stage;
 
 /// Performs the plays of these seeds; the first that differs is made smaller and fails the test.

@@ -153,7 +153,7 @@ impl Session {
         backend: &mut Backend,
         sink: &mut Sink,
     ) -> bool {
-        if !has_failed(backend) {
+        if backend.status != b'E' || !backend.pipeline.owes_closes_only() {
             return false;
         }
         let Some(view) = Bind::read(frame.body()) else {
