@@ -3,6 +3,7 @@
 use pgshunt::cache::redis::resp::Reply;
 use pgshunt::cli::demo::cluster::free_port;
 
+use crate::certificates::Certificates;
 use crate::redis::REDIS_PASSWORD;
 use crate::{Redis, until};
 
@@ -10,6 +11,8 @@ use crate::{Redis, until};
 pub struct RedisCluster {
     /// All of them.
     pub nodes: Vec<Redis>,
+    /// Where they listen for TLS, if they do.
+    tls: Vec<u16>,
 }
 
 const MASTERS: usize = 3;
@@ -21,7 +24,19 @@ impl RedisCluster {
     /// Starts one.
     #[track_caller]
     pub fn start() -> RedisCluster {
-        let mut bus = Vec::new();
+        RedisCluster::with(None)
+    }
+
+    /// Starts one whose nodes speak TLS with each other and with pgshunt, by these certificates, of which
+    /// one is for role `node`.
+    #[track_caller]
+    pub fn by_tls(files: &Certificates) -> RedisCluster {
+        RedisCluster::with(Some(files))
+    }
+
+    #[track_caller]
+    fn with(files: Option<&Certificates>) -> RedisCluster {
+        let (mut bus, mut tls) = (Vec::new(), Vec::new());
         let mut node = || {
             Redis::with(|_| {
                 bus.push(free_port());
@@ -40,13 +55,18 @@ impl RedisCluster {
                     "--masterauth",
                     REDIS_PASSWORD,
                 ];
-                words.map(str::to_owned).to_vec()
+                let mut words = words.map(str::to_owned).to_vec();
+                if let Some(files) = files {
+                    tls.push(free_port());
+                    words.extend(tls_words(files, tls[tls.len() - 1]));
+                }
+                words
             })
         };
         let nodes: Vec<Redis> = (0..2 * MASTERS).map(|_| node()).collect();
-        let cluster = RedisCluster { nodes };
-        for (at, node) in cluster.nodes.iter().enumerate().skip(1) {
-            let (port, bus) = (node.port.to_string(), bus[at].to_string());
+        let cluster = RedisCluster { nodes, tls };
+        for (at, bus) in bus.iter().enumerate().skip(1) {
+            let (port, bus) = (cluster.port(at).to_string(), bus.to_string());
             cluster.ok(
                 0,
                 &[b"CLUSTER", b"MEET", b"127.0.0.1", port.as_bytes(), bus.as_bytes()],
@@ -85,12 +105,18 @@ impl RedisCluster {
     /// `[redis]` of a configuration; nobody listens at the first address.
     pub fn section(&self) -> String {
         let url = format!(
-            "redis-cluster://127.0.0.1:{},127.0.0.1:{},127.0.0.1:{}",
+            "redis{}-cluster://127.0.0.1:{},127.0.0.1:{},127.0.0.1:{}",
+            if self.tls.is_empty() { "" } else { "s" },
             free_port(),
-            self.nodes[2].port,
-            self.nodes[0].port
+            self.port(2),
+            self.port(0)
         );
         self.nodes[0].section_with(&url)
+    }
+
+    /// Where others reach this node.
+    fn port(&self, at: usize) -> u16 {
+        self.tls.get(at).copied().unwrap_or(self.nodes[at].port)
     }
 
     /// Which node has answers that its clients may read, if one has.
@@ -123,7 +149,7 @@ impl RedisCluster {
             &[b"CLUSTER", b"SETSLOT", slot, b"IMPORTING", source.as_bytes()],
         );
         self.ok(from, &[b"CLUSTER", b"SETSLOT", slot, b"MIGRATING", target_bytes]);
-        let port = self.nodes[to].port.to_string();
+        let port = self.port(to).to_string();
         loop {
             let names = match self.nodes[from].say(&[b"CLUSTER", b"GETKEYSINSLOT", slot, b"100"]) {
                 Reply::Array(Some(names)) => names,
@@ -163,4 +189,21 @@ impl RedisCluster {
             other => panic!("{words:?}: {other:?}"),
         }
     }
+}
+
+/// What a node is started with to speak TLS.
+fn tls_words(files: &Certificates, port: u16) -> Vec<String> {
+    let words = [
+        ("--tls-port", port.to_string()),
+        ("--tls-cert-file", files.path("server.crt")),
+        ("--tls-key-file", files.path("server.key")),
+        ("--tls-client-cert-file", files.path("node.crt")),
+        ("--tls-client-key-file", files.path("node.key")),
+        ("--tls-ca-cert-file", files.path("ca.crt")),
+        ("--tls-auth-clients", "no".to_owned()),
+        ("--tls-cluster", "yes".to_owned()),
+        ("--tls-replication", "yes".to_owned()),
+    ];
+    let words = words.into_iter();
+    words.flat_map(|(word, value)| [word.to_owned(), value]).collect()
 }

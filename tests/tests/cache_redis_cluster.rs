@@ -2,8 +2,9 @@
 
 use pgshunt::cache::redis::resp::Reply;
 use pgshunt_tests::cached::{READ, shard_with_rows};
+use pgshunt_tests::certificates::Certificates;
 use pgshunt_tests::redis::REDIS_PASSWORD;
-use pgshunt_tests::sharing::{is_ready, share, two};
+use pgshunt_tests::sharing::{config, is_ready, share, two};
 use pgshunt_tests::{Proxy, RedisCluster, Wire, until};
 
 /// Everything of pgshunt's that lies at this node.
@@ -83,4 +84,27 @@ fn a_cluster_shares_and_a_slot_that_moves_or_a_master_that_dies_is_a_miss() {
     for proxy in &proxies {
         assert!(!proxy.log().contains(REDIS_PASSWORD), "{}", proxy.log());
     }
+}
+
+#[test]
+fn a_cluster_in_tls_shares_and_goes_on_where_a_slot_has_moved() {
+    let (shard, files) = (shard_with_rows(), Certificates::new(&["node"]));
+    let cluster = RedisCluster::by_tls(&files);
+    let section = |ca: &str| format!("{}sslrootcert = \"{}\"\n", cluster.section(), files.path(ca));
+    let (proxies, mut wires) = two(&shard, &section("ca.crt"));
+    let [one, other] = &mut wires;
+    share((&proxies[0], one), (&proxies[1], other), "v3");
+    let holder = cluster.holder().expect("a node with answers");
+    let next = (0..3).find(|at| *at != holder).expect("another master");
+    cluster.move_slot(cluster.slot(&names(&cluster, holder)[0]), holder, next);
+    goes_on(&proxies, &mut wires, "moved");
+    assert_eq!(cluster.holder(), Some(next));
+    // Signed by another: no answer goes there, and every question has one.
+    let stranger = config(&shard, &section("other.crt")).start();
+    let mut wire = stranger.door(&shard.database).wire();
+    let expected = wires[0].rows(READ);
+    until("it to be refused", || {
+        assert_eq!(wire.rows(READ), expected);
+        stranger.log().contains("answers are not shared") && stranger.log().contains("no TLS")
+    });
 }

@@ -35,7 +35,8 @@ impl Gather {
     /// The tables as the next statement sees them, and what reads texts by them.
     pub(super) async fn view(&mut self) -> Result<View, Halt> {
         let changed = self.block.as_ref().map(|block| &block.changed);
-        let changed = changed.filter(|changed| changed.has_changed);
+        // A failed transaction answers no questions, and runs nothing but its end.
+        let changed = changed.filter(|changed| changed.has_changed && self.status != b'E');
         if let Some(view) = changed.and_then(|changed| changed.view.clone()) {
             return Ok(view);
         }
