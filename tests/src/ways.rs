@@ -124,11 +124,11 @@ fn is_close_row(one: &[Option<Vec<u8>>], other: &[Option<Vec<u8>>], types: &[u32
             Ok(_) | Err(_) => std::str::from_utf8(bytes).ok()?.parse().ok(),
         }
     };
-    let is_close = |(place, (one, other)): (usize, (&Option<Vec<u8>>, &Option<Vec<u8>>))| {
-        if one == other {
+    let is_close = |place: usize| {
+        if one[place] == other[place] {
             return true;
         }
-        let (Some(one), Some(other), Some(&FLOAT8)) = (one, other, types.get(place)) else {
+        let (Some(one), Some(other), Some(&FLOAT8)) = (&one[place], &other[place], types.get(place)) else {
             return false;
         };
         match (value(one), value(other)) {
@@ -136,7 +136,7 @@ fn is_close_row(one: &[Option<Vec<u8>>], other: &[Option<Vec<u8>>], types: &[u32
             (_, _) => false,
         }
     };
-    one.len() == other.len() && one.iter().zip(other).enumerate().all(is_close)
+    one.len() == other.len() && (0..one.len()).all(is_close)
 }
 
 /// Types that users made have other numbers in other databases.

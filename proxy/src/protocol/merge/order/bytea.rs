@@ -38,8 +38,11 @@ impl<'a> Bytes<'a> {
 
     /// The byte that such digits stand for.
     fn number(digits: &[u8], base: u32) -> Result<u8, Misread> {
-        let text = std::str::from_utf8(digits).map_err(|_| Misread)?;
-        u8::from_str_radix(text, base).map_err(|_| Misread)
+        let value = digits.iter().try_fold(0, |value, digit| {
+            let digit = char::from(*digit).to_digit(base)?;
+            Some(value * base + digit)
+        });
+        value.and_then(|value| value.try_into().ok()).ok_or(Misread)
     }
 }
 
