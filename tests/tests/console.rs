@@ -331,7 +331,7 @@ fn clients_and_servers_name_each_other() {
     client.run("BEGIN");
     client.run("SELECT 1");
     let of_database = format!(
-        "SELECT pid FROM pg_stat_activity WHERE datname = '{}' AND application_name NOT LIKE 'pgshunt%'",
+        "SELECT pid FROM pg_stat_activity WHERE datname = '{}' AND state = 'idle in transaction'",
         database.name
     );
     let pid = database.cluster.superuser().psql(&of_database);

@@ -15,7 +15,7 @@ const STATEMENTS: usize = 6_000;
 /// How many of them are about the same schema.
 const OF_A_SCHEMA: usize = 250;
 
-const PARTS: usize = 2;
+const PARTS: usize = 8;
 
 struct World {
     whole: Database,
@@ -119,12 +119,15 @@ fn state(wire: &mut Wire, schema: &Schema) -> Vec<String> {
     seen
 }
 
-#[test]
-fn part_1() {
-    made_up_schemas(0);
+macro_rules! parts {
+    ($($name:ident: $part:expr),*) => {
+        $(
+            #[test]
+            fn $name() {
+                made_up_schemas($part);
+            }
+        )*
+    };
 }
 
-#[test]
-fn part_2() {
-    made_up_schemas(1);
-}
+parts!(part_1: 0, part_2: 1, part_3: 2, part_4: 3, part_5: 4, part_6: 5, part_7: 6, part_8: 7);

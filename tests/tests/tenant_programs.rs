@@ -113,7 +113,7 @@ fn psql_describes_tables() {
         "\\dv",
         "\\dn+",
         "\\du",
-        "\\l",
+        "\\l postgres",
         "\\dp",
         "\\dx",
         "\\dT",

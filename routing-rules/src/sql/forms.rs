@@ -89,7 +89,8 @@ impl Told<'_> {
         );
         let count = match self.word(at) {
             "variadic" if is_argument => 1,
-            "overriding" if follows(1, &["user", "system"]) && follows(2, &["value"]) => 3,
+            // With USER, values of the text may not be those of the rows.
+            "overriding" if follows(1, &["system"]) && follows(2, &["value"]) => 3,
             "exclude" if follows(1, &["current"]) && follows(2, &["row"]) && ends(3) => 3,
             "exclude" if follows(1, &["no"]) && follows(2, &["others"]) && ends(3) => 3,
             "exclude" if follows(1, &["group", "ties"]) && ends(2) => 2,

@@ -8,7 +8,7 @@ use super::replica::{Cannot, of_replicas};
 use super::{Backend, Desk, Heard, Pooling, Session, Sink, reported};
 use crate::protocol::frame::{self, HEADER, Header};
 use crate::protocol::message::error_field;
-use crate::protocol::reply;
+use crate::protocol::{reply, sqlstate};
 
 /// The longest message that is read whole: errors, notices, tags.
 const WHOLE_MAX: usize = 1 << 20;
@@ -250,6 +250,12 @@ impl Session {
         match backend.pipeline.head() {
             Some(Expect::Own(own)) => {
                 backend.own_failed = true;
+                let is_canceled =
+                    error_field(body, b'C') == Some(sqlstate::QUERY_CANCELED.as_str().as_bytes());
+                if *own == Own::Probe && is_canceled && self.asked_again < ASKED_AGAIN_MAX {
+                    self.asked_again += 1;
+                    (self.due, self.ours_due) = (true, true);
+                }
                 if *own == Own::Settings && !is_fatal(body) && body.len() < WHOLE_MAX {
                     let mut refusal = Vec::new();
                     reply::frame(&mut refusal, b'E', |out| out.extend_from_slice(body));
@@ -478,7 +484,12 @@ impl Session {
             Own::Probe => {
                 let report = backend.report.take();
                 match report {
-                    Some(report) if !failed => self.learn(*report, backend),
+                    Some(report) if !failed => {
+                        self.asked_again = 0;
+                        self.learn(*report, backend);
+                    }
+                    // It is asked again before the server is lent to anybody.
+                    _ if self.is_due() => {}
                     _ if self.pooling != Pooling::Faithful => {}
                     _ => self.pins.insert(Pin::Unknown),
                 }
@@ -517,6 +528,9 @@ const SPEAKERS: [&[u8]; 3] = [
     b"StorePreparedStatement",
     b"exec_bind_message",
 ];
+
+/// A probe that a cancel request has hit is asked again so often: a timeout of the session's own may hit each of them.
+const ASKED_AGAIN_MAX: u8 = 8;
 
 /// Does an ErrorResponse end the session?
 fn is_fatal(body: &[u8]) -> bool {

@@ -271,6 +271,8 @@ pub struct Session {
     skip_to_sync: bool,
     copy_in: bool,
     due: bool,
+    /// So often a cancel request that was meant for a statement before it has hit a probe since the last answer.
+    asked_again: u8,
     /// The client has reset settings of its server (in modes that keep only what is reported).
     was_reset: bool,
     /// The client may have changed settings of pgshunt's (in those modes).
@@ -335,6 +337,7 @@ impl Session {
             skip_to_sync: false,
             copy_in: false,
             due: false,
+            asked_again: 0,
             was_reset: false,
             ours_due: false,
             makes: makes::Makes::default(),
