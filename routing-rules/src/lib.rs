@@ -62,7 +62,7 @@ pub use script::{Lex, Script, read};
 pub use shapes::{Counts, Shapes};
 pub use sharding::{Catalog, Guard, Named, NoKey, RawSharding, Role, Sharding, WrongSharding};
 pub use split::{CopyError, CopyFault, CopyFormat, CopyOptions, CopySplitter, Goes, InsertPart, in_order};
-pub use sql::{Kind as PieceKind, Literal, Pieces, Unread, cut};
+pub use sql::{Kind as PieceKind, Literal, Pieces, Room, Unread, cut, cut_in};
 pub use tables::{Column, Table, TableKind, Tables};
 pub use temporary::makes_temporary_only;
 pub use texts::Texts;

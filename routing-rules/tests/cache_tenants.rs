@@ -106,7 +106,7 @@ fn catalog() -> Catalog {
 }
 
 /// `orders orders_1[5,6]`: tables of which all rows matter, and those of which these tenants' do. `$1` is 5, `$2` is 6.
-fn shown(catalog: &Catalog, all: &[routing_rules::cache::Name], owned: &[Owned]) -> String {
+fn shown(catalog: &Catalog, text: &[u8], all: &[routing_rules::cache::Name], owned: &[Owned]) -> String {
     let tenants = catalog.tenants.as_ref().expect("tenants");
     let parameter = |bytes| Parameter {
         type_oid: 0,
@@ -119,7 +119,7 @@ fn shown(catalog: &Catalog, all: &[routing_rules::cache::Name], owned: &[Owned])
         .map(|name| String::from_utf8_lossy(name).into_owned())
         .collect();
     for one in owned {
-        let keys = one.buckets(&parameters).map(|buckets| {
+        let keys = one.buckets(text, &parameters).map(|buckets| {
             let keys = (0..20).map(|key: i32| key.to_string());
             let keys = keys.filter(|key| {
                 tenants
@@ -166,11 +166,11 @@ fn the_table_holds() {
                 match effect.touches {
                     Touches::Nothing => "nothing".to_owned(),
                     Touches::Anything => "anything".to_owned(),
-                    Touches::Tables(names) => shown(&catalog, &names, &effect.owned),
+                    Touches::Tables(names) => shown(&catalog, &sql, &names, &effect.owned),
                 }
             }
             _ => match admit(&sql, lex, &catalog, &rules) {
-                Ok(kept) => shown(&catalog, &kept.reads, &kept.owned),
+                Ok(kept) => shown(&catalog, &sql, &kept.reads, &kept.owned),
                 Err(why) => why.to_string(),
             },
         };

@@ -73,8 +73,8 @@ compare() {
         --target "direct:$base:$postmaster" --target "off:$off:$pid_off" --target "on:$on:$pid_on" "$@"
 }
 compare prepared key report other miss
-compare extended key other
-compare simple key other
+compare extended key other miss
+compare simple key other miss
 
 # counts PORT: hits and misses so far
 counts() {

@@ -233,6 +233,25 @@ impl Tally {
     }
 }
 
+/// A test of many statements is made in so many parts, each with tables of its own.
+pub const PARTS: usize = 8;
+
+/// The tests that are the parts of one, by a function that is told which it is.
+#[macro_export]
+macro_rules! eight_parts {
+    ($run:path) => {
+        $crate::eight_parts!($run, part_1: 0, part_2: 1, part_3: 2, part_4: 3, part_5: 4, part_6: 5, part_7: 6, part_8: 7);
+    };
+    ($run:path, $($name:ident: $part:expr),*) => {
+        $(
+            #[test]
+            fn $name() {
+                $run($part);
+            }
+        )*
+    };
+}
+
 /// How many statements are made up: `PGSHUNT_PARITY` says otherwise.
 pub fn statements(otherwise: usize) -> usize {
     let count = std::env::var("PGSHUNT_PARITY").ok();

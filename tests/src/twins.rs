@@ -29,16 +29,19 @@ impl Twins {
 
     /// With a line of `[pool]`, and more to be run on the whole and on the shards.
     pub fn with(pool: &str, more: &str) -> Twins {
+        Twins::of(&format!("{FILL}{more}"), keep, RULES, pool)
+    }
+
+    /// With tables that `fill` makes, of whose rows `keep` leaves those of a shard, by these rules and with a line of `[pool]`.
+    pub fn of(fill: &str, keep: impl Fn(usize) -> String, rules: &str, pool: &str) -> Twins {
         let (whole, sharded) = (cluster::database(), Sharded::databases(4));
-        whole.door().psql(FILL);
-        whole.door().psql(more);
+        whole.door().psql(fill);
         for number in 0..4 {
             let shard = sharded.shard(number);
-            shard.psql(FILL);
+            shard.psql(fill);
             shard.psql(&keep(number));
-            shard.psql(more);
         }
-        let proxy = sharded.config(RULES).pool(pool).start();
+        let proxy = sharded.config(rules).pool(pool).start();
         Twins {
             whole,
             sharded,

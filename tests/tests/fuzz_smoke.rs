@@ -1,5 +1,6 @@
 //! Every fuzz subject meets some thousand random inputs. A failure prints the seed; `PGSHUNT_SEED` repeats it.
 
+use pgshunt_tests::differential::chance::seed;
 use pgshunt_tests::fuzzing::SUBJECTS;
 
 /// Inputs for each subject.
@@ -7,13 +8,8 @@ const EXECUTIONS: u64 = 20_000;
 
 #[test]
 fn no_bytes_break_a_promise() {
-    let base = match std::env::var("PGSHUNT_SEED") {
-        Ok(seed) => seed.parse().expect("PGSHUNT_SEED is a number"),
-        Err(_) => std::time::UNIX_EPOCH
-            .elapsed()
-            .map_or(1, |since| since.as_nanos() as u64),
-    };
-    println!("PGSHUNT_SEED={base}");
+    let now = std::time::UNIX_EPOCH.elapsed();
+    let base = seed(now.map_or(1, |since| since.as_nanos() as u64));
     std::thread::scope(|scope| {
         for (name, subject) in SUBJECTS {
             scope.spawn(move || {

@@ -1,14 +1,13 @@
 //! Statements that nobody has written: four shards answer them as one PostgreSQL with all the rows does, byte for
 //! byte, or not at all, by both protocols, in text and binary. In parts, each of which has tables of its own.
 
-use pgshunt_tests::parity::{self, Tally, WRITTEN, statement};
+use pgshunt_tests::differential::chance::seed;
+use pgshunt_tests::parity::{self, PARTS, Tally, WRITTEN, statement};
 use pgshunt_tests::twins::Twins;
 use pgshunt_tests::ways::{Way, frames, is_close, messages, refusal, seen};
 
 /// How many statements are made up in all, beside the ones written down. `PGSHUNT_PARITY=100000` makes more, `PGSHUNT_SEED` others.
 const STATEMENTS: usize = 20_000;
-
-const PARTS: usize = 8;
 
 /// Statements of one part. The first has those that are written down, too.
 fn four_shards_answer_as_one_server_or_not_at_all(part: usize) {
@@ -16,9 +15,7 @@ fn four_shards_answer_as_one_server_or_not_at_all(part: usize) {
     let (mut direct, mut through) = twins.wires();
     let count = parity::statements(STATEMENTS) / PARTS;
     let written = if part == 0 { &WRITTEN[..] } else { &[] };
-    let base =
-        std::env::var("PGSHUNT_SEED").map_or(2026, |seed| seed.parse().expect("PGSHUNT_SEED is a number"));
-    let mut seed = base + 1_000_003 * part as u64;
+    let mut seed = seed(2026) + 1_000_003 * part as u64;
     let made_up = std::iter::repeat_with(|| statement(&mut seed)).take(count);
     let mut tally = Tally::default();
     for (turn, text) in written
@@ -52,15 +49,4 @@ fn rounds(text: &str) -> bool {
         .any(|function| text.contains(&format!("{function}(o.ratio")))
 }
 
-macro_rules! parts {
-    ($($name:ident: $part:expr),*) => {
-        $(
-            #[test]
-            fn $name() {
-                four_shards_answer_as_one_server_or_not_at_all($part);
-            }
-        )*
-    };
-}
-
-parts!(part_1: 0, part_2: 1, part_3: 2, part_4: 3, part_5: 4, part_6: 5, part_7: 6, part_8: 7);
+pgshunt_tests::eight_parts!(four_shards_answer_as_one_server_or_not_at_all);

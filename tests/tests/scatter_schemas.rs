@@ -2,12 +2,12 @@
 //! PostgreSQL with all the rows does, byte for byte, or not at all, by both protocols, in text and binary; what they write is the
 //! same, too.
 
-use pgshunt_tests::differential::chance::Chance;
+use pgshunt_tests::differential::chance::{Chance, seed};
 use pgshunt_tests::made_up::{Schema, asked};
-use pgshunt_tests::parity::{Tally, statements};
-use pgshunt_tests::sharded::Sharded;
+use pgshunt_tests::parity::{PARTS, Tally, statements};
+use pgshunt_tests::twins::Twins;
 use pgshunt_tests::ways::{Way, frames, is_close, messages_with, refusal, seen};
-use pgshunt_tests::{Database, Messages, Proxy, Wire, cluster};
+use pgshunt_tests::{Messages, Wire};
 
 /// How many statements are made up in all. `PGSHUNT_PARITY=100000` makes more, `PGSHUNT_SEED` others.
 const STATEMENTS: usize = 6_000;
@@ -15,45 +15,12 @@ const STATEMENTS: usize = 6_000;
 /// How many of them are about the same schema.
 const OF_A_SCHEMA: usize = 250;
 
-const PARTS: usize = 8;
-
-struct World {
-    whole: Database,
-    sharded: Sharded,
-    proxy: Proxy,
-}
-
-impl World {
-    fn new(schema: &Schema) -> World {
-        let (whole, sharded) = (cluster::database(), Sharded::databases(4));
-        whole.door().psql(&schema.fill());
-        for number in 0..4 {
-            let shard = sharded.shard(number);
-            shard.psql(&schema.fill());
-            shard.psql(&schema.keep(number));
-        }
-        let proxy = sharded.config(&schema.rules()).start();
-        World {
-            whole,
-            sharded,
-            proxy,
-        }
-    }
-}
-
-fn seed() -> u64 {
-    let seed =
-        std::env::var("PGSHUNT_SEED").map_or(1, |seed| seed.parse().expect("PGSHUNT_SEED is a number"));
-    println!("PGSHUNT_SEED={seed}");
-    seed
-}
-
 fn made_up_schemas(part: usize) {
     let count = statements(STATEMENTS) / PARTS;
     let schemas = count.div_ceil(OF_A_SCHEMA);
     let (mut tally, mut failed) = (Tally::default(), 0);
     for place in 0..schemas {
-        let mut chance = Chance::new(seed() + (place * PARTS + part) as u64);
+        let mut chance = Chance::new(seed(1) + (place * PARTS + part) as u64);
         let schema = Schema::made_up(&mut chance);
         failed += ask(&schema, &mut chance, &mut tally, OF_A_SCHEMA.min(count));
     }
@@ -65,9 +32,8 @@ fn made_up_schemas(part: usize) {
 /// Asks both; gives how many PostgreSQL itself finds a mistake in.
 fn ask(schema: &Schema, chance: &mut Chance, tally: &mut Tally, count: usize) -> usize {
     let mut failed = 0;
-    let world = World::new(schema);
-    let mut direct = world.whole.door().wire();
-    let mut through = world.proxy.door(&world.sharded.first).wire();
+    let twins = Twins::of(&schema.fill(), |number| schema.keep(number), &schema.rules(), "");
+    let (mut direct, mut through) = twins.wires();
     for turn in 0..count {
         let way = Way::ALL[turn % 3];
         let asked = asked(schema, chance, way != Way::Simple);
@@ -87,9 +53,7 @@ fn ask(schema: &Schema, chance: &mut Chance, tally: &mut Tally, count: usize) ->
             is_same &= states[0] == states[1];
         }
         match refusal(&got).filter(|_| is_refused) {
-            Some(reason) => {
-                tally.refuse(reason);
-            }
+            Some(reason) => tally.refuse(reason),
             None => tally.answer(is_same, || {
                 format!(
                     "{way:?} {} {values:?}\n  {schema:?}\n  expected {expected:?}\n  got      {got:?}",
@@ -119,15 +83,4 @@ fn state(wire: &mut Wire, schema: &Schema) -> Vec<String> {
     seen
 }
 
-macro_rules! parts {
-    ($($name:ident: $part:expr),*) => {
-        $(
-            #[test]
-            fn $name() {
-                made_up_schemas($part);
-            }
-        )*
-    };
-}
-
-parts!(part_1: 0, part_2: 1, part_3: 2, part_4: 3, part_5: 4, part_6: 5, part_7: 6, part_8: 7);
+pgshunt_tests::eight_parts!(made_up_schemas);

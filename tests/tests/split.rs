@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use pgshunt_tests::differential::chance::Chance;
+use pgshunt_tests::differential::chance::{Chance, seed};
+use pgshunt_tests::parity::statements;
 use pgshunt_tests::{Messages, Wire, cluster};
 use routing_rules::{
     Column, Context, CopyOptions, CopySplitter, Function, Goes, Guard, KeyType, Lex, NoKey, Placement,
@@ -13,18 +14,7 @@ use routing_rules::{
 const SHARDS: [&str; 4] = ["s0", "s1", "s2", "s3"];
 
 /// How many sets of data are made up. `PGSHUNT_PARITY=20000` makes more.
-fn cases() -> usize {
-    let wanted = std::env::var("PGSHUNT_PARITY").ok();
-    wanted.and_then(|count| count.parse().ok()).unwrap_or(300)
-}
-
-/// Of the seed that every random test here can be told.
-fn seed() -> u64 {
-    let seed = std::env::var("PGSHUNT_SEED").ok();
-    let seed = seed.and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    println!("PGSHUNT_SEED={seed}");
-    seed
-}
+const SETS: usize = 300;
 
 fn sharding(key_type: KeyType) -> Sharding {
     let shards: Vec<Box<str>> = SHARDS.map(Into::into).into();
@@ -270,7 +260,7 @@ fn data(options: &str, keys: &[&str], chance: &mut Chance) -> Vec<u8> {
 
 #[test]
 fn made_up_lines_are_split_as_postgresql_reads_them() {
-    let mut chance = Chance::new(seed());
+    let mut chance = Chance::new(seed(1));
     for (key_type, oid, kind, keys) in [
         (
             "bigint",
@@ -290,7 +280,7 @@ fn made_up_lines_are_split_as_postgresql_reads_them() {
         make_tables(&mut wire, key_type);
         let (sharding, tables) = (sharding(kind), tables(oid));
         let mut taken = 0;
-        for _ in 0..cases() {
+        for _ in 0..statements(SETS) {
             let options = chance.pick(&OPTIONS);
             let data = data(options, keys, &mut chance);
             taken += usize::from(compare(
@@ -302,8 +292,11 @@ fn made_up_lines_are_split_as_postgresql_reads_them() {
                 &mut chance,
             ));
         }
-        println!("{key_type}: {taken} of {} were taken by both", cases());
-        assert!(taken * 4 > cases(), "{key_type}: only {taken} were data at all");
+        println!("{key_type}: {taken} of {} were taken by both", statements(SETS));
+        assert!(
+            taken * 4 > statements(SETS),
+            "{key_type}: only {taken} were data at all"
+        );
     }
 }
 
@@ -318,7 +311,7 @@ fn what_copy_to_writes_is_split_in_every_format() {
          n * 7919 - 500000, CASE WHEN n % 3 > 0 THEN E'\\r\\t,;' || n END FROM generate_series(1, 3000) n",
     );
     let (sharding, tables) = (sharding(KeyType::Integer), tables(20));
-    let mut chance = Chance::new(seed());
+    let mut chance = Chance::new(seed(1));
     for format in [
         "(FORMAT text)",
         "(FORMAT csv, HEADER)",
@@ -360,7 +353,7 @@ fn rows_of_an_insert_are_split_and_come_back_in_order() {
         search_path: None,
         temporary: &[],
     };
-    let mut chance = Chance::new(seed());
+    let mut chance = Chance::new(seed(1));
     for round in 0..40 {
         let rows: Vec<String> = (0..2 + chance.below(12))
             .map(|row| {

@@ -10,7 +10,7 @@ use pgshunt::server::held::Server;
 use pgshunt::twophase::known::State;
 use pgshunt::twophase::recover::sweep;
 use pgshunt::twophase::{Commit, Outcome, Report};
-use pgshunt_tests::differential::Chance;
+use pgshunt_tests::differential::chance::{Chance, seed};
 use pgshunt_tests::span::{NAMES, World, block_on, participants};
 
 /// How many crashes. `PGSHUNT_ROUNDS=200` makes more.
@@ -20,10 +20,7 @@ fn rounds() -> usize {
 }
 
 fn chance() -> Chance {
-    let seed = std::env::var("PGSHUNT_SEED").ok();
-    let seed = seed.and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    println!("PGSHUNT_SEED={seed}");
-    Chance::new(seed)
+    Chance::new(seed(1))
 }
 
 async fn commit(world: &World, servers: &mut [Server]) -> Report {

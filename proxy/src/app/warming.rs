@@ -130,7 +130,7 @@ async fn keeps(common: &Common, cache: &Cache) {
         let deaf = cache
             .heard
             .is_deaf(Instant::now(), rules.elsewhere, rules.max_delay);
-        deaf.is_some() || common.catalogued(&cache.database).catalog().is_none()
+        !cache.is_followed() || deaf.is_some() || common.catalogued(&cache.database).catalog().is_none()
     };
     while is_deaf() {
         tokio::time::sleep(TICK).await;

@@ -1,16 +1,24 @@
 //! Takes an answer down while it passes to the client, to be kept. Pure: bytes in, an answer or none out.
 
+use std::ops::Range;
+
 use crate::protocol::frame::{self, HEADER};
 
 /// An answer as it passes.
 #[derive(Debug)]
 pub struct Recorder {
     bytes: Vec<u8>,
-    /// Up to where frames were looked at.
-    at: usize,
+    seen: Seen,
     bytes_max: usize,
     /// The transaction's status the answer must end with.
     status: u8,
+}
+
+/// What was found in it.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Up to where frames were looked at.
+    at: usize,
     description: Option<(usize, usize)>,
     rows: Option<usize>,
     complete: Option<(usize, usize)>,
@@ -18,15 +26,15 @@ pub struct Recorder {
 
 /// How far it has come.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Recorded {
+pub enum Recorded<'a> {
     /// More is to come.
     Going,
     /// It is whole.
     Whole {
         /// RowDescription; empty if there was none.
-        description: Box<[u8]>,
+        description: &'a [u8],
         /// DataRows and CommandComplete.
-        rows: Box<[u8]>,
+        rows: &'a [u8],
     },
     /// It is none to be kept, because of this.
     No(&'static str),
@@ -37,43 +45,50 @@ impl Recorder {
     pub fn new(bytes_max: usize, status: u8) -> Self {
         Recorder {
             bytes: Vec::new(),
-            at: 0,
+            seen: Seen::default(),
             bytes_max,
             status,
-            description: None,
-            rows: None,
-            complete: None,
         }
     }
 
     /// These bytes pass next.
-    pub fn pass(&mut self, bytes: &[u8]) -> Recorded {
-        let mut before = std::mem::take(&mut self.bytes);
-        // Most answers come in one piece: nothing is taken down of those but what is kept.
-        let recorded = match before.is_empty() {
-            true => self.look(bytes),
-            false => {
-                before.extend_from_slice(bytes);
-                self.look(&before)
-            }
-        };
-        if recorded == Recorded::Going {
-            if before.is_empty() {
-                before.extend_from_slice(bytes);
-            }
-            self.bytes = before;
+    pub fn pass<'a>(&'a mut self, bytes: &'a [u8]) -> Recorded<'a> {
+        // Most answers come in one piece: nothing is taken down of those.
+        if !self.bytes.is_empty() {
+            self.bytes.extend_from_slice(bytes);
         }
-        recorded
+        let all = if self.bytes.is_empty() { bytes } else { &self.bytes };
+        match self.seen.look(all, self.bytes_max, self.status) {
+            Some(Ok((description, rows))) => {
+                let all = if self.bytes.is_empty() { bytes } else { &self.bytes };
+                Recorded::Whole {
+                    description: &all[description],
+                    rows: &all[rows],
+                }
+            }
+            Some(Err(why)) => Recorded::No(why),
+            None => {
+                if self.bytes.is_empty() {
+                    self.bytes.extend_from_slice(bytes);
+                }
+                Recorded::Going
+            }
+        }
     }
+}
 
+/// Where an answer's description and its rows stand, or why it is none to be kept; `None`: more is to come.
+type Looked = Option<Result<(Range<usize>, Range<usize>), &'static str>>;
+
+impl Seen {
     /// Looks at the frames that came since.
-    fn look(&mut self, bytes: &[u8]) -> Recorded {
+    fn look(&mut self, bytes: &[u8], bytes_max: usize, status: u8) -> Looked {
         loop {
             let rest = &bytes[self.at..];
             let header = match frame::header(rest) {
                 Ok(Some(header)) => header,
                 Ok(None) => break,
-                Err(_) => return Recorded::No("it is malformed"),
+                Err(_) => return Some(Err("it is malformed")),
             };
             if rest.len() < header.total {
                 break;
@@ -90,38 +105,36 @@ impl Recorder {
                     self.rows.get_or_insert(from);
                 }
                 b'C' if self.complete.is_none() => self.complete = Some((from, to)),
-                b'Z' => return self.end(bytes, from),
-                b'E' => return Recorded::No("it is an error"),
-                _ => return Recorded::No("it is more than rows"),
+                b'Z' => return Some(self.end(bytes, from, (bytes_max, status))),
+                b'E' => return Some(Err("it is an error")),
+                _ => return Some(Err("it is more than rows")),
             }
         }
-        match bytes.len() > self.bytes_max {
-            true => Recorded::No("it is too long"),
-            false => Recorded::Going,
-        }
+        (bytes.len() > bytes_max).then_some(Err("it is too long"))
     }
 
-    fn end(&self, bytes: &[u8], ready: usize) -> Recorded {
-        let status = bytes.get(ready + HEADER);
+    fn end(
+        &self,
+        bytes: &[u8],
+        ready: usize,
+        (bytes_max, status): (usize, u8),
+    ) -> Result<(Range<usize>, Range<usize>), &'static str> {
         let Some((tag, complete)) = self.complete.filter(|(_, to)| *to == ready) else {
-            return Recorded::No("it is no answer");
+            return Err("it is no answer");
         };
-        if status != Some(&self.status) {
-            return Recorded::No("it changed the transaction");
+        if bytes.get(ready + HEADER) != Some(&status) {
+            return Err("it changed the transaction");
         }
         // A CommandComplete alone if there was no row.
         let from = self.rows.unwrap_or(tag);
-        if complete - from > self.bytes_max {
-            return Recorded::No("it is too long");
+        if complete - from > bytes_max {
+            return Err("it is too long");
         }
         if !bytes[tag + HEADER..complete].starts_with(b"SELECT ") {
-            return Recorded::No("it is no answer");
+            return Err("it is no answer");
         }
-        let description = self.description.map_or(&[][..], |(from, to)| &bytes[from..to]);
-        Recorded::Whole {
-            description: description.into(),
-            rows: bytes[from..complete].into(),
-        }
+        let (start, end) = self.description.unwrap_or((from, from));
+        Ok((start..end, from..complete))
     }
 }
 
@@ -132,12 +145,19 @@ mod tests {
     const ANSWER: &[u8] =
         b"1\0\0\0\x042\0\0\0\x04T\0\0\0\x06\0\0D\0\0\0\x06\0\0C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I";
 
-    fn whole(bytes: &[u8], step: usize) -> Recorded {
+    /// Description and rows, or why there are none.
+    fn whole(bytes: &[u8], step: usize) -> Result<(Vec<u8>, Vec<u8>), &'static str> {
         let mut recorder = Recorder::new(1000, b'I');
-        let mut last = Recorded::Going;
+        let mut is_over = false;
+        let mut last = Err("it is going on");
         for part in bytes.chunks(step) {
-            assert_eq!(last, Recorded::Going);
-            last = recorder.pass(part);
+            assert!(!is_over);
+            last = match recorder.pass(part) {
+                Recorded::Going => continue,
+                Recorded::Whole { description, rows } => Ok((description.to_vec(), rows.to_vec())),
+                Recorded::No(why) => Err(why),
+            };
+            is_over = true;
         }
         last
     }
@@ -145,17 +165,15 @@ mod tests {
     #[test]
     fn an_answer_is_taken_down_however_it_is_cut() {
         for step in 1..ANSWER.len() {
-            let Recorded::Whole { description, rows } = whole(ANSWER, step) else {
-                panic!("{step}")
-            };
-            assert_eq!(&*description, b"T\0\0\0\x06\0\0");
-            assert_eq!(&*rows, b"D\0\0\0\x06\0\0C\0\0\0\x0dSELECT 1\0");
+            let (description, rows) = whole(ANSWER, step).expect("an answer");
+            assert_eq!(description, b"T\0\0\0\x06\0\0");
+            assert_eq!(rows, b"D\0\0\0\x06\0\0C\0\0\0\x0dSELECT 1\0");
         }
         let none = b"2\0\0\0\x04C\0\0\0\x0dSELECT 0\0Z\0\0\0\x05I";
-        let Recorded::Whole { description, rows } = whole(none, 100) else {
-            panic!("no rows")
-        };
-        assert_eq!((&*description, &*rows), (&b""[..], &b"C\0\0\0\x0dSELECT 0\0"[..]));
+        assert_eq!(
+            whole(none, 100),
+            Ok((Vec::new(), b"C\0\0\0\x0dSELECT 0\0".to_vec()))
+        );
     }
 
     #[test]
@@ -174,11 +192,8 @@ mod tests {
             b"Z\0\0\0\x05I",
             b"\0\0\0\0\0",
         ] {
-            assert!(
-                matches!(whole(bytes, 1000), Recorded::No(_)),
-                "{}",
-                bytes.escape_ascii()
-            );
+            let why = whole(bytes, 1000).expect_err("no answer");
+            assert_ne!(why, "it is going on", "{}", bytes.escape_ascii());
         }
         let mut recorder = Recorder::new(10, b'I');
         assert_eq!(recorder.pass(ANSWER), Recorded::No("it is too long"));

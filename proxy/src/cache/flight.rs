@@ -1,5 +1,6 @@
 //! One client asks for all who want to know the same at the same time; the others wait for its answer.
 
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -10,8 +11,11 @@ use super::key::ByHash;
 /// Who asks for what.
 #[derive(Debug, Default)]
 pub struct Flights {
-    under_way: Arc<Mutex<ByHash<Arc<Flight>>>>,
+    under_way: Arc<Mutex<UnderWay>>,
 }
+
+/// The questions that are being asked; a flight where somebody waits for it.
+type UnderWay = ByHash<Option<Arc<Flight>>>;
 
 /// One question that is being asked.
 #[derive(Debug, Default)]
@@ -24,8 +28,7 @@ pub struct Flight {
 #[derive(Debug)]
 pub struct Leader {
     hash: u128,
-    flight: Arc<Flight>,
-    under_way: Arc<Mutex<ByHash<Arc<Flight>>>>,
+    under_way: Arc<Mutex<UnderWay>>,
 }
 
 impl Flights {
@@ -35,21 +38,20 @@ impl Flights {
     ///
     /// The flight to wait for.
     pub fn lead(&self, hash: u128) -> Result<Leader, Arc<Flight>> {
-        let mut under_way = lock(&self.under_way);
-        if let Some(flight) = under_way.get(&hash) {
-            return Err(flight.clone());
+        match lock(&self.under_way).entry(hash) {
+            Entry::Occupied(mut known) => Err(known.get_mut().get_or_insert_default().clone()),
+            Entry::Vacant(place) => {
+                place.insert(None);
+                Ok(Leader {
+                    hash,
+                    under_way: self.under_way.clone(),
+                })
+            }
         }
-        let flight = Arc::new(Flight::default());
-        under_way.insert(hash, flight.clone());
-        Ok(Leader {
-            hash,
-            flight,
-            under_way: self.under_way.clone(),
-        })
     }
 }
 
-fn lock(flights: &Mutex<ByHash<Arc<Flight>>>) -> MutexGuard<'_, ByHash<Arc<Flight>>> {
+fn lock(flights: &Mutex<UnderWay>) -> MutexGuard<'_, UnderWay> {
     flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -65,11 +67,20 @@ impl Flight {
     }
 }
 
+impl Leader {
+    /// Does anybody wait for it?
+    pub fn is_awaited(&self) -> bool {
+        lock(&self.under_way).get(&self.hash).is_some_and(Option::is_some)
+    }
+}
+
 impl Drop for Leader {
     fn drop(&mut self) {
-        lock(&self.under_way).remove(&self.hash);
-        self.flight.is_over.store(true, Ordering::Release);
-        self.flight.over.notify_waiters();
+        let flight = lock(&self.under_way).remove(&self.hash).flatten();
+        if let Some(flight) = flight {
+            flight.is_over.store(true, Ordering::Release);
+            flight.over.notify_waiters();
+        }
     }
 }
 
@@ -81,7 +92,9 @@ mod tests {
     async fn all_wait_for_one_however_it_ends() {
         let flights = Flights::default();
         let leader = flights.lead(1).expect("the first");
+        assert!(!leader.is_awaited());
         let flight = flights.lead(1).expect_err("the second");
+        assert!(leader.is_awaited());
         assert!(flights.lead(2).is_ok());
         let waiting = tokio::spawn({
             let flight = flight.clone();

@@ -3,6 +3,7 @@
 //! generations and into [`Heard`](super::heard::Heard).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use routing_rules::cache::Elsewhere;
@@ -104,6 +105,7 @@ impl Ear {
         let Some(looking) = asker else { return Ok(()) };
         let sent = Instant::now();
         let number = rights::look(looking).await.map_err(|fault| fault.to_string())?;
+        let is_first = known.is_none();
         let is_same = known.as_ref().is_some_and(|(_, before)| *before == number);
         if !is_same {
             // Names first: what is asked for from here on is asked for under the new ones.
@@ -119,6 +121,9 @@ impl Ear {
             *known = Some((epoch, number));
         }
         self.note(|heard| heard.rights_until(sent));
+        if is_first {
+            self.cache.first_looks.fetch_add(1, Ordering::AcqRel);
+        }
         if !is_same {
             // A backend knows by its own clock when it has read its configuration again; a new one says what all new ones do.
             *asker = None;

@@ -99,29 +99,6 @@ fn matters(name: &[u8], settings: &Settings) -> bool {
     !HARMLESS.iter().any(is)
 }
 
-/// A question and who asks it.
-#[derive(Clone, Debug)]
-pub struct Key {
-    /// A number for it that another key hardly has.
-    pub hash: u128,
-    /// Who asks.
-    pub context: Arc<[u8]>,
-    /// What is asked, as in `protocol::session::question`.
-    pub body: Box<[u8]>,
-}
-
-impl Key {
-    /// Is it this question, asked by somebody who would hear the same?
-    pub fn is(&self, context: &Arc<[u8]>, body: &[u8]) -> bool {
-        (Arc::ptr_eq(&self.context, context) || self.context == *context) && *self.body == *body
-    }
-
-    /// About how many bytes it takes, if its context is its own.
-    pub fn bytes(&self) -> usize {
-        self.context.len() + self.body.len()
-    }
-}
-
 /// Makes numbers of keys, others in each process.
 #[derive(Debug, Default)]
 pub struct Hasher {

@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use super::key::{ByHash, Key};
+use super::key::ByHash;
 use super::stamp::Stamp;
 
 /// An answer.
 #[derive(Debug)]
 pub struct Entry {
-    /// What it answers.
-    pub key: Key,
+    /// A number for the question and who asks it that another one hardly has.
+    pub hash: u128,
+    /// Who asks.
+    pub context: Arc<[u8]>,
     /// Whose it is.
     pub tenant: Arc<[u8]>,
     /// Its class.
@@ -21,20 +23,61 @@ pub struct Entry {
     pub stamp: Stamp,
     /// When it was asked for.
     pub asked_at: Instant,
-    /// RowDescription; empty if it was asked for without.
-    pub description: Box<[u8]>,
-    /// DataRows and CommandComplete.
-    pub rows: Box<[u8]>,
+    /// What it says.
+    pub said: Said,
     /// It was found since it was last passed over.
     pub is_used: AtomicBool,
 }
 
-impl Entry {
-    /// About how many bytes it takes.
-    pub fn bytes(&self) -> usize {
-        ENTRY_BYTES + self.key.bytes() + self.stamp.bytes() + self.description.len() + self.rows.len()
+/// What is asked, and the answer to it: one after the other, as there are many.
+#[derive(Debug)]
+pub struct Said {
+    bytes: Box<[u8]>,
+    body: usize,
+    /// Up to where RowDescription goes.
+    described: usize,
+}
+
+impl Said {
+    /// The question's body, RowDescription, and DataRows with CommandComplete.
+    pub fn new(body: &[u8], description: &[u8], rows: &[u8]) -> Self {
+        Said {
+            bytes: [body, description, rows].concat().into(),
+            body: body.len(),
+            described: body.len() + description.len(),
+        }
+    }
+
+    /// What is asked, as in `protocol::session::question`.
+    pub fn body(&self) -> &[u8] {
+        &self.bytes[..self.body]
+    }
+
+    /// RowDescription; empty if it was asked for without.
+    pub fn description(&self) -> &[u8] {
+        &self.bytes[self.body..self.described]
+    }
+
+    /// DataRows and CommandComplete.
+    pub fn rows(&self) -> &[u8] {
+        &self.bytes[self.described..]
     }
 }
+
+impl Entry {
+    /// Does it answer this question, asked by somebody who would hear the same?
+    pub fn is_of(&self, context: &Arc<[u8]>, body: &[u8]) -> bool {
+        (Arc::ptr_eq(&self.context, context) || self.context == *context) && self.said.body() == body
+    }
+
+    /// About how many bytes it takes, if its context is its own.
+    pub fn bytes(&self) -> usize {
+        ENTRY_BYTES + self.context.len() + self.stamp.bytes() + self.said.bytes.len()
+    }
+}
+
+/// Percent of the room from which on it counts as full.
+const FULL: usize = 95;
 
 /// What an entry takes beside its contents.
 const ENTRY_BYTES: usize = 320;
@@ -55,6 +98,8 @@ struct Part {
     tenants: HashMap<Arc<[u8]>, Tenant>,
     /// Tenants in the order they are asked to make room.
     turns: VecDeque<Arc<[u8]>>,
+    /// Questions whose answers were not taken, of late, by a part of their number. Two may share one: no harm is done.
+    once: Box<[u32]>,
 }
 
 /// What one tenant has in a part, oldest first. Numbers of entries that are gone may be among them.
@@ -66,6 +111,9 @@ struct Tenant {
 
 /// Parts that are locked one by one.
 const PARTS_MAX: usize = 16;
+
+/// Questions of a part that are known to have been asked once.
+const ONCE: usize = 8192;
 
 impl Local {
     /// Room for so many bytes, and for entries of so many.
@@ -92,9 +140,23 @@ impl Local {
         Some(entry)
     }
 
+    /// Is the answer to the question with this number to be kept? Where others would have to go for it, only if it is asked for
+    /// again: what is asked once, by a program that reads row by row, takes no other's place.
+    pub fn takes(&self, hash: u128) -> bool {
+        let mut part = self.part(hash);
+        if part.bytes < part.bytes_max / 100 * FULL {
+            return true;
+        }
+        if part.once.is_empty() {
+            part.once = vec![0; ONCE].into();
+        }
+        let (place, mark) = ((hash >> 32) as usize % ONCE, hash as u32);
+        std::mem::replace(&mut part.once[place], mark) == mark
+    }
+
     /// Keeps an answer; `tenant_max` is how many percent of the room its tenant may take.
     pub fn keep(&self, entry: Arc<Entry>, tenant_max: usize) {
-        let mut part = self.part(entry.key.hash);
+        let mut part = self.part(entry.hash);
         let evicted = part.keep(entry, tenant_max);
         drop(part);
         self.evictions.fetch_add(evicted, Ordering::Relaxed);
@@ -102,13 +164,13 @@ impl Local {
 
     /// Forgets an answer, if it is still this one.
     pub fn forget(&self, entry: &Arc<Entry>) {
-        let mut part = self.part(entry.key.hash);
+        let mut part = self.part(entry.hash);
         if part
             .entries
-            .get(&entry.key.hash)
+            .get(&entry.hash)
             .is_some_and(|known| Arc::ptr_eq(known, entry))
         {
-            part.remove(entry.key.hash);
+            part.remove(entry.hash);
         }
     }
 
@@ -145,7 +207,7 @@ fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
 impl Part {
     /// Gives back how many others had to go.
     fn keep(&mut self, entry: Arc<Entry>, tenant_max: usize) -> u64 {
-        let (hash, bytes, whose) = (entry.key.hash, entry.bytes(), entry.tenant.clone());
+        let (hash, bytes, whose) = (entry.hash, entry.bytes(), entry.tenant.clone());
         if bytes > self.bytes_max / 2 {
             return 0;
         }
@@ -238,17 +300,13 @@ mod tests {
     fn entry(hash: u128, tenant: &[u8], bytes: usize) -> Arc<Entry> {
         let generations = Generations::new(|| 0);
         Arc::new(Entry {
-            key: Key {
-                hash,
-                context: Arc::new([]),
-                body: Box::new([]),
-            },
+            hash,
+            context: Arc::new([]),
             tenant: tenant.into(),
             class: 0,
             stamp: Stamp::now(&generations, &Reads::default()),
             asked_at: Instant::now(),
-            description: Box::new([]),
-            rows: vec![0; bytes - ENTRY_BYTES].into(),
+            said: Said::new(b"", b"", &vec![0; bytes - ENTRY_BYTES]),
             is_used: AtomicBool::new(false),
         })
     }
@@ -269,6 +327,18 @@ mod tests {
         assert!(local.find(1000).is_none(), "too large a part of the room");
         local.clear();
         assert_eq!(local.size(), (0, 0));
+    }
+
+    #[test]
+    fn what_is_asked_once_takes_nobodys_place() {
+        let local = Local::new(100_000, 100_000);
+        for hash in 0..95 {
+            assert!(local.takes(hash), "there is room");
+            local.keep(entry(hash, b"", 1000), 25);
+        }
+        let asked_once = (1000..2000).filter(|hash| local.takes(hash << 32 | hash)).count();
+        assert_eq!(asked_once, 0);
+        assert!(local.takes(1999 << 32 | 1999));
     }
 
     #[test]

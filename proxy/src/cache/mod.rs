@@ -21,13 +21,14 @@ pub mod stream_text;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use routing_rules::cache::{Admitted, Catalog, NotCached, Owned, Rules, admit};
-use routing_rules::{Lex, Parameter, Sharding};
+use routing_rules::{Lex, Sharding};
 
 use crate::catalog::Catalogued;
-use crate::protocol::session::memo::Memo;
+use crate::protocol::session::by_shape::ByShape;
 use crate::protocol::session::question::Question;
 use crate::protocol::session::touched::{Generations, Rows, Watch};
 use counts::Counts;
@@ -50,6 +51,8 @@ pub struct Cache {
     pub generations: Arc<Generations>,
     /// How much is known of changes past pgshunt.
     pub heard: Arc<Heard>,
+    /// How often its first look at a shard's rights was done: that makes everything old.
+    pub first_looks: AtomicUsize,
     /// The answers.
     pub local: Local,
     /// The second level.
@@ -81,12 +84,18 @@ impl Cache {
             rules: Arc::new(rules),
             generations: generations.unwrap_or_else(|| Arc::new(Generations::new(heard::nanos))),
             heard: heard.unwrap_or_else(|| Arc::new(Heard::new(shards))),
+            first_looks: AtomicUsize::new(0),
             sharding,
             // What was shared under other rules was not told of meanwhile.
             shared: redis::Shared::new(before.is_none()),
             flights: Flights::default(),
             hasher: Hasher::default(),
         })
+    }
+
+    /// Are all its shards followed for its own sake, and not for one's before it?
+    pub fn is_followed(&self) -> bool {
+        self.first_looks.load(Ordering::Acquire) >= self.heard.shards()
     }
 
     /// Anything may have changed. `is_told`: to those who share answers too.
@@ -115,22 +124,22 @@ pub struct Reader {
     pub watch: Rc<Watch>,
     /// What is known of the database's names.
     catalogued: Arc<Catalogued>,
-    admissions: RefCell<Memo<Admission>>,
+    admissions: RefCell<ByShape<Admission>>,
 }
 
 /// May a text's answer be kept, and what is it made of?
-pub type Admission = Result<Rc<Kept>, NotCached>;
+pub type Admission = Result<Rc<Kept>, Rc<NotCached>>;
 
 /// A text whose answer may be kept.
 #[derive(Debug)]
 pub struct Kept {
     /// The class it belongs to, by its place in the rules.
     pub class: usize,
-    /// What it reads, whatever its parameters: all of it, unless `owned` has more.
+    /// What it reads, whatever its constants and parameters: all of it, unless `owned` has more.
     rows: Arc<[Rows]>,
     /// Their generations.
     reads: stamp::Reads,
-    /// Tables of which some tenants' rows are read: its parameters say whose.
+    /// Tables of which some tenants' rows are read: its keys say whose.
     owned: Vec<Owned>,
 }
 
@@ -167,21 +176,31 @@ impl Reader {
 
     /// May the answer to a text be kept?
     pub fn admits(&self, text: &[u8], lex: Lex, catalog: &Catalog) -> Admission {
-        let find = || {
-            let Admitted { class, reads, owned } = admit(text, lex, catalog, &self.rules)?;
-            let (waiting, told): (Vec<_>, Vec<_>) =
-                owned.into_iter().partition(|owned| owned.needs_parameters());
-            let rows: Vec<Rows> = reads.iter().map(Rows::all).chain(some(&told, &[])).collect();
-            Ok(Rc::new(Kept {
-                class,
-                reads: self.cache.generations.of(&rows).into(),
-                rows: rows.into(),
-                owned: waiting,
-            }))
+        let find = || match admit(text, lex, catalog, &self.rules) {
+            Ok(admitted) => {
+                let by_shape = admitted.by_shape;
+                (Ok(Rc::new(self.kept(admitted))), by_shape)
+            }
+            // No reason is a constant's alone, but that it says a time: those have no shape.
+            Err(why) => (Err(Rc::new(why)), true),
         };
         match lex.standard_conforming_strings {
-            true => self.admissions.borrow_mut().of(text, find),
-            false => find(),
+            true => {
+                let (mut known, mut last) =
+                    (self.admissions.borrow_mut(), self.watch.last_shape.borrow_mut());
+                known.of(text, &mut last, find)
+            }
+            false => find().0,
+        }
+    }
+
+    fn kept(&self, admitted: Admitted) -> Kept {
+        let rows: Vec<Rows> = admitted.reads.iter().map(Rows::all).collect();
+        Kept {
+            class: admitted.class,
+            reads: self.cache.generations.of(&rows).into(),
+            rows: rows.into(),
+            owned: admitted.owned,
         }
     }
 
@@ -193,11 +212,7 @@ impl Reader {
                 generations: kept.reads.clone(),
             };
         }
-        let rows = kept
-            .rows
-            .iter()
-            .cloned()
-            .chain(some(&kept.owned, &question.parameters()));
+        let rows = kept.rows.iter().cloned().chain(some(&kept.owned, question));
         let rows: Arc<[Rows]> = rows.collect();
         Reads {
             generations: self.cache.generations.of(&rows).into(),
@@ -219,10 +234,11 @@ impl Reader {
 }
 
 /// The rows of tables of which some tenants' are read; all of them, where nobody can tell whose.
-fn some(owned: &[Owned], parameters: &[Parameter<'_>]) -> Vec<Rows> {
+fn some(owned: &[Owned], question: &Question) -> Vec<Rows> {
+    let (text, parameters) = (question.text(), question.parameters());
     let mut rows = Vec::new();
     for one in owned {
-        let buckets = one.buckets(parameters);
+        let buckets = one.buckets(text, &parameters);
         for table in &one.tables {
             match &buckets {
                 None => rows.push(Rows::all(table)),

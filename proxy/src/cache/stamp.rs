@@ -11,7 +11,9 @@ pub type Reads = Arc<[Arc<Generation>]>;
 #[derive(Clone, Debug)]
 pub struct Stamp {
     anything: u64,
-    tables: Box<[(Arc<Generation>, u64)]>,
+    tables: Reads,
+    /// The sum of their counts: each only grows, so it is the same as long as all of them are.
+    count: u64,
     /// When the last of those changes was, by the cache's clock.
     pub changed_at: u64,
 }
@@ -21,29 +23,33 @@ impl Stamp {
     pub fn now(generations: &Generations, reads: &Reads) -> Self {
         // Counts first: a change between the two makes the answer old, and the instant no earlier than it was.
         let anything = generations.anything.count();
-        let tables: Box<[_]> = reads.iter().map(|table| (table.clone(), table.count())).collect();
-        let changes = tables.iter().map(|(table, _)| table.at());
+        let count = sum(reads);
+        let changes = reads.iter().map(|table| table.at());
         let changed_at = changes
             .chain([generations.anything.at()])
             .max()
             .unwrap_or_default();
         Stamp {
             anything,
-            tables,
+            tables: reads.clone(),
+            count,
             changed_at,
         }
     }
 
     /// Has nothing changed since?
     pub fn holds(&self, generations: &Generations) -> bool {
-        generations.anything.count() == self.anything
-            && self.tables.iter().all(|(table, count)| table.count() == *count)
+        generations.anything.count() == self.anything && sum(&self.tables) == self.count
     }
 
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
-        self.tables.len() * size_of::<(Arc<Generation>, u64)>()
+        self.tables.len() * size_of::<Arc<Generation>>()
     }
+}
+
+fn sum(reads: &Reads) -> u64 {
+    reads.iter().fold(0, |sum, table| sum.wrapping_add(table.count()))
 }
 
 #[cfg(test)]

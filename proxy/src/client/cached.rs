@@ -4,6 +4,7 @@
 //! comes from. Everything else is `cache`'s.
 
 use std::cell::Cell;
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,7 +12,7 @@ use std::task::Context as Waking;
 use std::time::{Duration, Instant};
 
 use routing_rules::Consistency;
-use routing_rules::cache::{Elsewhere, Wish, says_a_time};
+use routing_rules::cache::{Elsewhere, NotCached, Wish, says_a_time};
 
 use super::handle::Doing;
 use super::relay::Client;
@@ -20,8 +21,8 @@ use crate::cache::counts::count;
 use crate::cache::fill::{Recorded, Recorder};
 use crate::cache::flight::{Flight, Leader};
 use crate::cache::heard;
-use crate::cache::key::{Context, Key};
-use crate::cache::local::Entry;
+use crate::cache::key::Context;
+use crate::cache::local::{Entry, Said};
 use crate::cache::stamp::Stamp;
 use crate::cache::{Kept, Reader};
 use crate::pool::Role;
@@ -59,7 +60,7 @@ pub(super) enum Told {
     /// A server was asked, and the answer is kept if it can be.
     Miss,
     /// A server was asked, because of this.
-    Not(Box<str>),
+    Not(Why),
 }
 
 /// Who the client is at this moment, to the cache.
@@ -73,6 +74,12 @@ struct Asker {
 
 /// An answer that is being taken down.
 struct Filling {
+    recorder: Recorder,
+    of: Unanswered,
+}
+
+/// What it is the answer to.
+struct Unanswered {
     reader: Rc<Reader>,
     question: Question,
     hash: u128,
@@ -80,10 +87,9 @@ struct Filling {
     class: usize,
     stamp: Stamp,
     asked_at: Instant,
-    recorder: Recorder,
     /// Where the answer may be shared.
     under: Option<Under>,
-    _leader: Option<Leader>,
+    leader: Option<Leader>,
 }
 
 /// What the cache says to a unit.
@@ -108,8 +114,29 @@ enum Found {
     Nothing,
 }
 
-/// Why a unit is not looked for: its kind for counting, and in words.
-type Refusal = (&'static str, Box<str>);
+/// Why a unit is not looked for: its kind for counting, and what it is.
+type Refusal = (&'static str, Why);
+
+/// Why a unit is not looked for. Said for each, so it is put into words only where somebody asks.
+#[derive(Clone, Debug)]
+pub(super) enum Why {
+    /// Because of who asks, and when: in words.
+    Session(&'static str),
+    /// Because of its text.
+    Text(Rc<NotCached>),
+    /// A parameter says this time.
+    Parameter(&'static str),
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Session(words) => f.write_str(words),
+            Why::Text(why) => why.fmt(f),
+            Why::Parameter(time) => write!(f, "a parameter says '{time}'"),
+        }
+    }
+}
 
 /// The longest a client waits for another one's answer before it asks itself.
 const FLIGHT_WAIT: Duration = Duration::from_secs(60);
@@ -136,42 +163,38 @@ impl Cached {
 
     /// Bytes pass from a server to the client.
     pub(super) fn passes(&mut self, session: &Session, bytes: &[u8]) {
-        let Some(filling) = &mut self.filling else { return };
+        let Some(filling) = self.filling.as_deref_mut() else {
+            return;
+        };
         match filling.recorder.pass(bytes) {
-            Recorded::Going => {}
-            Recorded::No(_) => {
-                count(&filling.reader.cache.counts.classes[filling.class].dropped);
-                self.filling = None;
-            }
-            Recorded::Whole { description, rows } => {
-                if let Some(filling) = self.filling.take() {
-                    filling.keep(session, description, rows);
-                }
-            }
+            Recorded::Going => return,
+            Recorded::No(_) => count(&filling.of.reader.cache.counts.classes[filling.of.class].dropped),
+            Recorded::Whole { description, rows } => filling.of.keep(session, description, rows),
         }
+        self.filling = None;
     }
 }
 
-impl Filling {
+impl Unanswered {
     /// Keeps the answer, unless it is old already, or the session has become somebody else on the way.
-    fn keep(self, session: &Session, description: Box<[u8]>, rows: Box<[u8]>) {
+    fn keep(&mut self, session: &Session, description: &[u8], rows: &[u8]) {
         let cache = &self.reader.cache;
         let counts = &cache.counts.classes[self.class];
         if !self.context.is_of(session) || !self.stamp.holds(&cache.generations) {
             return count(&counts.dropped);
         }
+        let is_wanted = self.under.is_some() || self.leader.as_ref().is_some_and(Leader::is_awaited);
+        if !is_wanted && !cache.local.takes(self.hash) {
+            return count(&counts.dropped);
+        }
         let entry = Entry {
-            key: Key {
-                hash: self.hash,
-                context: self.context.bytes.clone(),
-                body: self.question.body.into(),
-            },
+            hash: self.hash,
+            context: self.context.bytes.clone(),
             tenant: self.context.tenant.clone(),
             class: self.class,
-            stamp: self.stamp,
+            stamp: self.stamp.clone(),
             asked_at: self.asked_at,
-            description,
-            rows,
+            said: Said::new(&self.question.body, description, rows),
             is_used: AtomicBool::new(false),
         };
         if entry.bytes() > self.reader.rules.max_entry_bytes {
@@ -180,7 +203,7 @@ impl Filling {
         count(&counts.fills);
         let entry = Arc::new(entry);
         cache.local.keep(entry.clone(), self.reader.rules.tenant_share);
-        if let Some(under) = self.under {
+        if let Some(under) = self.under.take() {
             let class = &self.reader.rules.classes[self.class];
             under.keep(entry, class.ttl + class.stale);
         }
@@ -247,11 +270,11 @@ impl Client {
             return Ok(Looked::No);
         };
         if asker.wish == Wish::Off {
-            return Err(("pgshunt.cache", "pgshunt.cache is off".into()));
+            return Err(("pgshunt.cache", Why::Session("pgshunt.cache is off")));
         }
         let question = match self.session.question(self.inbox.bytes()) {
             Asking::Open => return Ok(Looked::More),
-            Asking::Not(why) => return Err(("session", why.into())),
+            Asking::Not(why) => return Err(("session", Why::Session(why))),
             Asking::This(question) => question,
         };
         let kept = self.admitted(reader, &question)?;
@@ -272,10 +295,7 @@ impl Client {
             }
         }
         if let Some(word) = question.values().find_map(says_a_time) {
-            return Err((
-                "depends on the moment",
-                format!("a parameter says '{word}'").into(),
-            ));
+            return Err(("depends on the moment", Why::Parameter(word)));
         }
         let counts = &reader.cache.counts.classes[kept.class];
         let (leader, under) = match asked {
@@ -308,20 +328,23 @@ impl Client {
             }
         };
         count(&counts.misses);
+        reader.watch.is_read(question.text(), self.session.question_lex());
         let status = if self.session.is_begun() { b'T' } else { b'I' };
         self.routing.cache.waits = None;
         self.routing.cache.last = Told::Miss;
         self.routing.cache.filling = Some(Box::new(Filling {
-            stamp: reader.stamp(&reader.reads(&kept, &question)),
-            reader: reader.clone(),
-            hash,
-            context: asker.context.clone(),
-            class: kept.class,
-            asked_at: at,
             recorder: Recorder::new(reader.rules.max_entry_bytes, status),
-            question,
-            under,
-            _leader: leader,
+            of: Unanswered {
+                stamp: reader.stamp(&reader.reads(&kept, &question)),
+                reader: reader.clone(),
+                hash,
+                context: asker.context.clone(),
+                class: kept.class,
+                asked_at: at,
+                question,
+                under,
+                leader,
+            },
         }));
         Ok(Looked::No)
     }
@@ -336,8 +359,8 @@ impl Client {
     ) -> Found {
         let cache = &reader.cache;
         let entry = cache.local.find(hash).filter(|entry| {
-            let has_all = !question.is_described || !entry.description.is_empty();
-            has_all && entry.key.is(&asker.context.bytes, &question.body)
+            let has_all = !question.is_described || !entry.said.description().is_empty();
+            has_all && entry.is_of(&asker.context.bytes, &question.body)
         });
         let Some(entry) = entry.filter(|_| asker.wish != Wish::Refresh) else {
             return Found::Nothing;
@@ -380,16 +403,19 @@ impl Client {
         let Some(catalog) = reader.catalog() else {
             return Err((
                 "other",
-                "the database's tables have not been looked up yet".into(),
+                Why::Session("the database's tables have not been looked up yet"),
             ));
         };
         if self.session.is_begun() && catalog.relations.isolates_by_default() {
-            return Err(("session", "its transaction may read from one snapshot".into()));
+            return Err((
+                "session",
+                Why::Session("its transaction may read from one snapshot"),
+            ));
         }
         let lex = self.session.question_lex();
         reader
             .admits(question.text(), lex, &catalog)
-            .map_err(|why| (why.kind(), why.to_string().into()))
+            .map_err(|why| (why.kind(), Why::Text(why)))
     }
 
     /// Is what the cache has heard of enough for the session?
@@ -400,18 +426,18 @@ impl Client {
         at: Instant,
     ) -> Result<(), Refusal> {
         if let Some(why) = reader.is_deaf(at) {
-            return Err(("not heard in time", why.into()));
+            return Err(("not heard in time", Why::Session(why)));
         }
         let rules = self.handle.pool.reads();
         match consistency.unwrap_or(rules.rules.consistency) {
             Consistency::Session | Consistency::Eventual => Ok(()),
-            Consistency::Strong => Err(("consistency", "the consistency is strong".into())),
+            Consistency::Strong => Err(("consistency", Why::Session("the consistency is strong"))),
             Consistency::Bounded(within) => {
                 let is_heard =
                     reader.rules.elsewhere == Elsewhere::Follow && reader.cache.heard.behind(at) <= within;
                 is_heard.then_some(()).ok_or((
                     "consistency",
-                    "the consistency is stricter than what was heard".into(),
+                    Why::Session("the consistency is stricter than what was heard"),
                 ))
             }
         }
@@ -426,7 +452,10 @@ impl Client {
         at: Instant,
     ) -> Result<Looked, Refusal> {
         if self.outbox.waiting_bytes() >= UNSENT_MAX {
-            return Err(("session", "the client has not taken earlier answers yet".into()));
+            return Err((
+                "session",
+                Why::Session("the client has not taken earlier answers yet"),
+            ));
         }
         let counts = &reader.cache.counts.classes[entry.class];
         count(&counts.hits);
@@ -441,7 +470,12 @@ impl Client {
         let mut answer = Vec::new();
         let (session, worker) = (&mut self.session, self.worker.clone());
         worker.at_desk(&self.handle.pool, self.message_max, |desk| {
-            session.answers(question, (&entry.description, &entry.rows), desk, &mut answer);
+            session.answers(
+                question,
+                (entry.said.description(), entry.said.rows()),
+                desk,
+                &mut answer,
+            );
             desk.totals.bytes_sent += answer.len() as u64;
         });
         self.inbox.consume(question.bytes, &worker.buffers);
@@ -500,13 +534,13 @@ impl Client {
             let entry = reader.cache.local.find(hash);
             Ok(entry.is_some_and(|entry| {
                 entry.stamp.holds(&reader.cache.generations)
-                    && entry.key.is(&asker.context.bytes, &question.body)
+                    && entry.is_of(&asker.context.bytes, &question.body)
             }))
         });
         match self.admitted(&reader, &question).and(fresh.unwrap_or(Ok(false))) {
             Ok(true) => "hit".into(),
             Ok(false) => "miss".into(),
-            Err((_, why)) => why.into(),
+            Err((_, why)) => why.to_string(),
         }
     }
 
@@ -531,7 +565,7 @@ impl Client {
         self.session.watched_by(watch);
         if lease.cancel.hail.is_some() && cached.filling.take().is_some() {
             // Shards answer one after the other: what they say together was so at no one moment.
-            cached.last = Told::Not("several shards answer it".into());
+            cached.last = Told::Not(Why::Session("several shards answer it"));
         }
         let Some(filling) = &cached.filling else { return };
         if lease.pool().plan.key.place.role == Role::Coordinator {
@@ -543,7 +577,7 @@ impl Client {
             let cluster = &lease.pool().reads().cluster;
             let has_all = cluster
                 .caught_up(member)
-                .is_some_and(|instant| heard::nanos_at(instant) > filling.stamp.changed_at);
+                .is_some_and(|instant| heard::nanos_at(instant) > filling.of.stamp.changed_at);
             if !has_all {
                 cached.filling = None;
             }
@@ -552,7 +586,7 @@ impl Client {
         if let Role::Replica(_) = lease.pool().plan.key.place.role
             && let Some(filling) = &mut cached.filling
         {
-            filling.under = None;
+            filling.of.under = None;
         }
     }
 }

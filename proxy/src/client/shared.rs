@@ -11,8 +11,8 @@ use super::handle::{Doing, Signal};
 use super::relay::Client;
 use crate::cache::counts::count;
 use crate::cache::flight::Leader;
-use crate::cache::key::{Context, Key};
-use crate::cache::local::Entry;
+use crate::cache::key::Context;
+use crate::cache::local::{Entry, Said};
 use crate::cache::redis::{Door, Found};
 use crate::cache::stamp::Stamp;
 use crate::cache::{Kept, Reader};
@@ -174,17 +174,13 @@ impl Asking {
             return;
         };
         let entry = Entry {
-            key: Key {
-                hash: self.hash,
-                context: self.context.bytes.clone(),
-                body: self.body.clone(),
-            },
+            hash: self.hash,
+            context: self.context.bytes.clone(),
             tenant: self.context.tenant.clone(),
             class: self.kept.class,
             stamp: self.stamp.clone(),
             asked_at,
-            description: answer.description.into(),
-            rows: answer.rows.into(),
+            said: Said::new(&self.body, answer.description, answer.rows),
             is_used: AtomicBool::new(false),
         };
         if entry.bytes() <= self.reader.rules.max_entry_bytes {

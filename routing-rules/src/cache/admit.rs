@@ -20,6 +20,8 @@ pub struct Admitted {
     pub reads: Vec<Name>,
     /// Tables of which some tenants' rows may be.
     pub owned: Vec<Owned>,
+    /// All texts of its shape are admitted alike, unless a constant of theirs [says a time](says_a_time).
+    pub by_shape: bool,
 }
 
 /// Why an answer is not kept.
@@ -108,8 +110,13 @@ pub fn admit(text: &[u8], lex: Lex, catalog: &Catalog, rules: &Rules) -> Result<
         return Err(NotCached::NoRelation);
     }
     let class = class(named.keys().copied(), rules)?;
-    let (reads, owned) = tenants::read(text, lex, catalog, &named);
-    Ok(Admitted { class, reads, owned })
+    let told = tenants::read(text, lex, catalog, &named);
+    Ok(Admitted {
+        class,
+        reads: told.all,
+        owned: told.some,
+        by_shape: told.by_shape,
+    })
 }
 
 fn is_one_query(tokens: &[Token<'_>]) -> Result<(), NotCached> {

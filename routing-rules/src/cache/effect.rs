@@ -22,6 +22,8 @@ pub struct Effect {
     pub defines: bool,
     /// It may end a transaction.
     pub ends: bool,
+    /// All texts of its shape do the same.
+    pub by_shape: bool,
 }
 
 /// What is changed.
@@ -36,6 +38,14 @@ pub enum Touches {
 }
 
 impl Effect {
+    /// Of a query that only reads.
+    pub const NOTHING: Effect = Effect {
+        touches: Touches::Nothing,
+        owned: Vec::new(),
+        defines: false,
+        ends: false,
+        by_shape: true,
+    };
     /// Of what can't be looked into.
     pub const UNKNOWN: Effect = Effect {
         touches: Touches::Anything,
@@ -43,6 +53,7 @@ impl Effect {
         // What it may have defined is found in the catalog soon.
         defines: false,
         ends: true,
+        by_shape: true,
     };
 }
 
@@ -72,20 +83,25 @@ pub fn effect(text: &[u8], lex: Lex, catalog: Option<&Catalog>) -> Effect {
                     owned: Vec::new(),
                     defines,
                     ends,
+                    by_shape: true,
                 };
             }
         }
     }
-    let (mut touches, mut owned) = (Touches::Nothing, Vec::new());
-    if !changed.is_empty() {
-        let (all, some) = tenants::written(text, lex, catalog, changed);
-        (touches, owned) = (Touches::Tables(all), some);
-    }
-    Effect {
-        touches,
-        owned,
+    let nothing = Effect {
         defines,
         ends,
+        ..Effect::NOTHING
+    };
+    if changed.is_empty() {
+        return nothing;
+    }
+    let told = tenants::written(text, lex, catalog, changed);
+    Effect {
+        touches: Touches::Tables(told.all),
+        owned: told.some,
+        by_shape: told.by_shape,
+        ..nothing
     }
 }
 

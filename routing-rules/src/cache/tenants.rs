@@ -30,11 +30,19 @@ pub struct Owned {
     /// The tables.
     pub tables: Vec<Name>,
     key_type: KeyType,
-    /// Of keys that stand in the text.
-    buckets: Vec<Bucket>,
-    /// Parameters that hold the others.
-    parameters: Vec<Slot>,
+    /// Where the keys stand: in the text, or among its parameters.
+    keys: Vec<Slot>,
     only_keys: Vec<u16>,
+}
+
+/// What a text reads or writes.
+pub(super) struct Told {
+    /// Tables of which any row matters.
+    pub(super) all: Vec<Name>,
+    /// Tables of which some tenants' rows do.
+    pub(super) some: Vec<Owned>,
+    /// It is the same for all texts of its shape.
+    pub(super) by_shape: bool,
 }
 
 /// Tenants share this many numbers in each table. Those who share one make each other's answers old.
@@ -43,7 +51,7 @@ pub const BUCKETS: u64 = 1024;
 /// A tenant's number.
 pub type Bucket = u16;
 
-/// A text that names more tenants is about all.
+/// An execution that names more tenants is about all.
 const KEYS_MAX: usize = 64;
 
 impl Tenants {
@@ -117,11 +125,11 @@ impl Tenants {
         bucket(&self.sharding.key_type.read_text(text).ok()?)
     }
 
-    /// Reads a text: which of its tables it uses for some tenants only.
-    fn owned(&self, text: &[u8], lex: Lex, catalog: &Catalog, kind: Kind) -> BTreeMap<Name, Owned> {
+    /// Reads a text: which of its tables it uses for some tenants only, and whether all texts of its shape do.
+    fn owned(&self, text: &[u8], lex: Lex, catalog: &Catalog, kind: Kind) -> (BTreeMap<Name, Owned>, bool) {
         // How a value is read where backslashes escape is left to those who must know.
         let Some(pieces) = cut(text, lex).ok().filter(|_| lex.standard_conforming_strings) else {
-            return BTreeMap::new();
+            return (BTreeMap::new(), true);
         };
         let context = Context {
             sharding: &self.sharding,
@@ -138,26 +146,23 @@ impl Tenants {
             let mut owned = Owned {
                 tables: relation.reads.clone(),
                 key_type: self.sharding.key_type,
-                buckets: Vec::new(),
-                parameters: Vec::new(),
+                keys: Vec::new(),
                 only_keys: reading.only_keys.clone(),
             };
             for bound in reading.bounds.iter().filter(|bound| *bound.table == *table) {
-                let values = Values {
-                    pieces: &pieces,
-                    parameters: &[],
-                    only_keys: &[],
-                };
                 let is_it = *bound.column == *column;
                 let mut ties = bound.ties.iter().filter(|_| is_it);
-                ties.find_map(|tie| owned.tied(tie, &values))?;
+                owned
+                    .keys
+                    .extend_from_slice(ties.find(|tie| !tie.contains(&Slot::Null))?);
             }
-            Some((name.clone(), owned))
+            (owned.keys.len() <= KEYS_MAX).then_some((name.clone(), owned))
         };
-        match is_clear {
+        let owned = match is_clear {
             true => names.into_iter().filter_map(one).collect(),
             false => BTreeMap::new(),
-        }
+        };
+        (owned, reading.looked_at.is_empty())
     }
 
     /// The column of a table and all that is below it, if it is one and nothing but a statement sets it.
@@ -174,40 +179,22 @@ impl Tenants {
 }
 
 impl Owned {
-    /// Takes in one use's keys; `None`: they can't be told.
-    fn tied(&mut self, tie: &[Slot], values: &Values<'_>) -> Option<()> {
-        let (mut buckets, mut parameters) = (Vec::new(), Vec::new());
-        for slot in tie {
-            match slot {
-                Slot::Null => return None,
-                Slot::Parameter(_) | Slot::ParameterArray(_) => parameters.push(slot.clone()),
-                Slot::Literal(_) | Slot::Negative(_) | Slot::LiteralArray(_) => {
-                    let keys = values.keys(slot, self.key_type).ok()?;
-                    buckets.extend(keys.iter().map(bucket).collect::<Option<Vec<_>>>()?);
-                }
-            }
-        }
-        self.buckets.extend(buckets);
-        self.parameters.extend(parameters);
-        (self.buckets.len() + self.parameters.len() <= KEYS_MAX).then_some(())
-    }
-
-    /// Whose rows they are in an execution with these parameters; `None`: nobody can tell, so they may be anybody's.
-    pub fn buckets(&self, parameters: &[Parameter<'_>]) -> Option<Vec<Bucket>> {
-        let mut all = self.buckets.clone();
-        if !self.parameters.is_empty() {
-            let lex = Lex {
-                standard_conforming_strings: true,
-            };
-            let values = Values {
-                pieces: &cut(b"", lex).ok()?,
-                parameters,
-                only_keys: &self.only_keys,
-            };
-            for slot in &self.parameters {
-                let keys = values.keys(slot, self.key_type).ok()?;
-                all.extend(keys.iter().map(bucket).collect::<Option<Vec<_>>>()?);
-            }
+    /// Whose rows they are in an execution of this text, or of another one of its shape, with these parameters; `None`: nobody
+    /// can tell, so they may be anybody's.
+    pub fn buckets(&self, text: &[u8], parameters: &[Parameter<'_>]) -> Option<Vec<Bucket>> {
+        let lex = Lex {
+            standard_conforming_strings: true,
+        };
+        let is_in_text = !self.keys.iter().all(is_parameter);
+        let values = Values {
+            pieces: &cut(if is_in_text { text } else { b"" }, lex).ok()?,
+            parameters,
+            only_keys: &self.only_keys,
+        };
+        let mut all = Vec::new();
+        for slot in &self.keys {
+            let keys = values.keys(slot, self.key_type).ok()?;
+            all.extend(keys.iter().map(bucket).collect::<Option<Vec<_>>>()?);
         }
         all.sort_unstable();
         all.dedup();
@@ -216,8 +203,12 @@ impl Owned {
 
     /// Must the parameters be known?
     pub fn needs_parameters(&self) -> bool {
-        !self.parameters.is_empty()
+        self.keys.iter().any(is_parameter)
     }
+}
+
+fn is_parameter(slot: &Slot) -> bool {
+    matches!(slot, Slot::Parameter(_) | Slot::ParameterArray(_))
 }
 
 /// A key's number, the same in every pgshunt: it is told to others. `None` for a text beyond ASCII: which one that is depends on
@@ -233,39 +224,36 @@ fn bucket(key: &Key) -> Option<Bucket> {
     Some((hash % BUCKETS) as Bucket)
 }
 
-/// What a query reads of these relations it names: tables of which any row matters, and those of which some tenants' do.
-pub(super) fn read(
-    text: &[u8],
-    lex: Lex,
-    catalog: &Catalog,
-    named: &BTreeMap<&Name, &Relation>,
-) -> (Vec<Name>, Vec<Owned>) {
+/// What a query reads of these relations it names.
+pub(super) fn read(text: &[u8], lex: Lex, catalog: &Catalog, named: &BTreeMap<&Name, &Relation>) -> Told {
     let owned = catalog
         .tenants
         .as_ref()
         .map(|tenants| tenants.owned(text, lex, catalog, Kind::Read));
-    let mut owned = owned.unwrap_or_default();
+    let (mut owned, by_shape) = owned.unwrap_or((BTreeMap::new(), true));
     let others = named.iter().filter(|(name, _)| !owned.contains_key(**name));
     let all: BTreeSet<Name> = others
         .flat_map(|(_, relation)| relation.reads.iter().cloned())
         .collect();
-    let some = left(&mut owned, &all);
-    (all.into_iter().collect(), some)
+    Told {
+        some: left(&mut owned, &all),
+        all: all.into_iter().collect(),
+        by_shape,
+    }
 }
 
-/// What a statement that changes these tables at most changes of them: tables of which it may change any row, and those of
-/// which it changes some tenants' alone.
-pub(super) fn written(
-    text: &[u8],
-    lex: Lex,
-    catalog: Option<&Catalog>,
-    changed: BTreeSet<Name>,
-) -> (Vec<Name>, Vec<Owned>) {
+/// What a statement that changes these tables at most changes of them.
+pub(super) fn written(text: &[u8], lex: Lex, catalog: Option<&Catalog>, changed: BTreeSet<Name>) -> Told {
+    let any = |changed: BTreeSet<Name>, by_shape| Told {
+        all: changed.into_iter().collect(),
+        some: Vec::new(),
+        by_shape,
+    };
     let tenants = catalog.and_then(|catalog| Some((catalog, catalog.tenants.as_ref()?)));
     let (Some((catalog, tenants)), Some(tokens)) = (tenants, tokens(text, lex)) else {
-        return (changed.into_iter().collect(), Vec::new());
+        return any(changed, true);
     };
-    let mut owned = tenants.owned(text, lex, catalog, Kind::Write);
+    let (mut owned, by_shape) = tenants.owned(text, lex, catalog, Kind::Write);
     owned.retain(|name, _| {
         tenants
             .column(name)
@@ -290,8 +278,12 @@ pub(super) fn written(
     // INVARIANT: everything that is changed is in one or the other.
     let is_told = |name: &Name| all.contains(name) || some.iter().any(|owned| owned.tables.contains(name));
     match changed.iter().all(is_told) {
-        true => (all.into_iter().collect(), some),
-        false => (changed.into_iter().collect(), Vec::new()),
+        true => Told {
+            all: all.into_iter().collect(),
+            some,
+            by_shape,
+        },
+        false => any(changed, by_shape),
     }
 }
 

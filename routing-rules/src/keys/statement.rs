@@ -140,9 +140,7 @@ impl Reader<'_> {
             })
         };
         match word.as_str() {
-            "select" | "with" | "insert" | "update" | "delete" | "merge" | "values" | "table" | "(" => {
-                self.parsed(range, reading)
-            }
+            word if is_parsed(word) => self.parsed(range, reading),
             "explain" => self.explain(range, reading),
             "declare" => self.declare(range, reading),
             "copy" => self.copy(range, reading),
@@ -242,12 +240,7 @@ impl Reader<'_> {
         while matches!(self.word(at).as_str(), "analyze" | "analyse" | "verbose") {
             at += 1;
         }
-        if at >= range.end
-            || !matches!(
-                self.word(at).as_str(),
-                "select" | "with" | "insert" | "update" | "delete" | "merge" | "values" | "table" | "("
-            )
-        {
+        if at >= range.end || !is_parsed(&self.word(at)) {
             return Err(Reason::Statement("EXPLAIN".into()));
         }
         let one = self.parsed(at..range.end, reading)?;
@@ -431,6 +424,14 @@ impl Reader<'_> {
             copy_key: None,
         })
     }
+}
+
+/// Does a statement with this first word go to the parser?
+fn is_parsed(word: &str) -> bool {
+    matches!(
+        word,
+        "select" | "with" | "insert" | "update" | "delete" | "merge" | "values" | "table" | "("
+    )
 }
 
 /// Parameters that stand in the text as often as they tie a key.

@@ -14,7 +14,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Span, TokenWithSpan};
 
-pub use pieces::{Kind, Literal, Pieces, cut};
+pub use pieces::{Kind, Literal, Pieces, Room, cut, cut_in};
 
 /// Why a text could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -52,8 +52,27 @@ pub struct Pieces<'a> {
     pub shape: Vec<u8>,
 }
 
+/// The room that one text's pieces took, for those of the next.
+#[derive(Debug, Default)]
+pub struct Room {
+    all: Vec<(u32, u32, Kind)>,
+    literals: Vec<(u32, Literal)>,
+    /// The shape of the text that took it.
+    pub shape: Vec<u8>,
+}
+
 /// Cuts a text.
 pub fn cut(text: &[u8], lex: Lex) -> Result<Pieces<'_>, Unread> {
+    let room = Room {
+        all: Vec::with_capacity(text.len() / 4),
+        literals: Vec::new(),
+        shape: Vec::with_capacity(text.len()),
+    };
+    cut_in(text, lex, room)
+}
+
+/// Cuts a text, in the room of another one.
+pub fn cut_in(text: &[u8], lex: Lex, mut room: Room) -> Result<Pieces<'_>, Unread> {
     if text.len() > BYTES_MAX {
         return Err(Unread::TooLong);
     }
@@ -61,11 +80,14 @@ pub fn cut(text: &[u8], lex: Lex) -> Result<Pieces<'_>, Unread> {
     if text.contains('\0') {
         return Err(Unread::Encoding);
     }
+    room.all.clear();
+    room.literals.clear();
+    room.shape.clear();
     let mut pieces = Pieces {
         text,
-        all: Vec::with_capacity(text.len() / 4),
-        literals: Vec::new(),
-        shape: Vec::with_capacity(text.len()),
+        all: room.all,
+        literals: room.literals,
+        shape: room.shape,
     };
     let mut tokens = Tokens::new(text.as_bytes(), lex);
     while let Some(token) = tokens.next() {
@@ -80,6 +102,15 @@ const BYTES_MAX: usize = 16 << 20;
 const NAME_BYTES_MAX: usize = 63;
 
 impl<'a> Pieces<'a> {
+    /// The room it took.
+    pub fn into_room(self) -> Room {
+        Room {
+            all: self.all,
+            literals: self.literals,
+            shape: self.shape,
+        }
+    }
+
     /// The text of a piece.
     pub fn text(&self, piece: usize) -> &'a str {
         match self.all.get(piece) {

@@ -31,3 +31,15 @@ impl Chance {
         from[self.below(from.len())]
     }
 }
+
+/// The seed that every random test can be told, and tells.
+///
+/// # Panics
+///
+/// If `PGSHUNT_SEED` is no number.
+pub fn seed(otherwise: u64) -> u64 {
+    let seed = std::env::var("PGSHUNT_SEED");
+    let seed = seed.map_or(otherwise, |seed| seed.parse().expect("PGSHUNT_SEED is a number"));
+    println!("PGSHUNT_SEED={seed}");
+    seed
+}

@@ -151,10 +151,10 @@ impl Storing {
         let answer = Answer {
             life_ms: u64::try_from(self.life.as_millis()).unwrap_or(u64::MAX),
             under: &self.under,
-            context: &self.entry.key.context,
-            body: &self.entry.key.body,
-            description: &self.entry.description,
-            rows: &self.entry.rows,
+            context: &self.entry.context,
+            body: self.entry.said.body(),
+            description: self.entry.said.description(),
+            rows: self.entry.said.rows(),
         };
         (left > 0).then(|| (seal.seal(&self.name, &answer), left))
     }

@@ -88,7 +88,7 @@ impl Block {
         if let Some(at) = self.savepoint(name) {
             self.said.truncate(at + 1);
         }
-        self.changed.change(false);
+        self.changed.doubt();
     }
 
     /// What was said, in order.

@@ -171,20 +171,12 @@ impl Gather {
              ORDER BY n",
             list.join(",")
         );
-        let mut query = Vec::new();
-        reply::query(&mut query, text.as_bytes());
-        self.send(at, &query, 1).await?;
-        let mut among = vec![at];
-        let mut names = Vec::new();
-        while let Some((at, header)) = self.next(&mut among).await? {
-            if header.kind == b'D'
-                && let Some(part) = &self.parts[at]
-            {
-                let name = row_values(part.body(header)).next().flatten().unwrap_or_default();
-                names.push(String::from_utf8_lossy(name).into_owned());
-            }
-            self.consume(at, header);
-        }
+        let rows = self.ask(&[at], text.as_bytes()).await?;
+        let name = |(_, row): &(usize, Vec<u8>)| {
+            let name = row_values(row).next().flatten().unwrap_or_default();
+            String::from_utf8_lossy(name).into_owned()
+        };
+        let names: Vec<String> = rows.iter().map(name).collect();
         match names.len() == types.len() {
             true => Ok(known
                 .into_iter()

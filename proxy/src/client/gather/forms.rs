@@ -7,7 +7,6 @@ use routing_rules::{SortColumn, SortKey, TextOrder};
 use super::{Gather, Halt};
 use crate::protocol::merge::order::{self, Ways};
 use crate::protocol::merge::rows::Description;
-use crate::protocol::reply;
 
 /// Is the database's own collation C? Before PostgreSQL 15 there is no provider but the system.
 const IS_C: &[u8] =
@@ -105,22 +104,8 @@ impl Gather {
 
     /// Asks these shards something; gives those that say yes.
     async fn ask_each(&mut self, on: &[usize], question: &[u8]) -> Result<Vec<usize>, Halt> {
-        let mut query = Vec::new();
-        reply::query(&mut query, question);
-        for &at in on {
-            self.send(at, &query, 1).await?;
-        }
-        let mut among = on.to_vec();
-        let mut agreeing = Vec::new();
-        while let Some((at, header)) = self.next(&mut among).await? {
-            if header.kind == b'D'
-                && let Some(part) = &self.parts[at]
-                && part.body(header).ends_with(b"t")
-            {
-                agreeing.push(at);
-            }
-            self.consume(at, header);
-        }
-        Ok(agreeing)
+        let rows = self.ask(on, question).await?;
+        let agreeing = rows.into_iter().filter(|(_, row)| row.ends_with(b"t"));
+        Ok(agreeing.map(|(at, _)| at).collect())
     }
 }

@@ -123,31 +123,23 @@ impl Gather {
         }
     }
 
+    /// A shard on which the transaction is open.
+    pub(super) fn first_in_block(&self) -> Option<usize> {
+        let is_in_block = |part: &Option<Part>| part.as_ref().is_some_and(|part| part.in_block);
+        self.parts.iter().position(is_in_block)
+    }
+
     /// Before another shard enters the transaction: only one that is READ COMMITTED can have several.
     async fn check_isolation(&mut self) -> Result<(), Halt> {
-        let first = self
-            .parts
-            .iter()
-            .position(|part| part.as_ref().is_some_and(|part| part.in_block));
+        let first = self.first_in_block();
         let Some(first) = first.filter(|_| self.block.as_ref().is_some_and(|block| !block.is_checked)) else {
             return Ok(());
         };
-        let mut show = Vec::new();
         let question =
             b"SELECT pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.||) ' ' \
             OPERATOR(pg_catalog.||) pg_catalog.current_setting('transaction_isolation')";
-        reply::query(&mut show, question);
-        self.send(first, &show, 1).await?;
-        let mut among = vec![first];
-        let mut level = Vec::new();
-        while let Some((at, header)) = self.next(&mut among).await? {
-            if header.kind == b'D' {
-                level = self.parts[at]
-                    .as_ref()
-                    .map_or_else(Vec::new, |part| part.body(header).to_vec());
-            }
-            self.consume(at, header);
-        }
+        let rows = self.ask(&[first], question).await?;
+        let level = rows.into_iter().last().map(|(_, row)| row).unwrap_or_default();
         if !level.ends_with(b"read committed") && !level.ends_with(b"read uncommitted") {
             let text = "a transaction that is REPEATABLE READ or SERIALIZABLE can't go on to another shard";
             let fault = Fault::error(sqlstate::FEATURE_NOT_SUPPORTED, text)

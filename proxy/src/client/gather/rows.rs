@@ -228,6 +228,26 @@ impl Gather {
         Ok(tag)
     }
 
+    /// Asks these shards something of pgshunt's own that has few rows: their bodies, and which shard each is of.
+    pub(super) async fn ask(&mut self, on: &[usize], text: &[u8]) -> Result<Vec<(usize, Vec<u8>)>, Halt> {
+        let mut query = Vec::new();
+        reply::query(&mut query, text);
+        for &at in on {
+            self.send(at, &query, 1).await?;
+        }
+        let mut among = on.to_vec();
+        let mut rows = Vec::new();
+        while let Some((at, header)) = self.next(&mut among).await? {
+            if header.kind == b'D'
+                && let Some(part) = &self.parts[at]
+            {
+                rows.push((at, part.body(header).to_vec()));
+            }
+            self.consume(at, header);
+        }
+        Ok(rows)
+    }
+
     /// A statement for one shard.
     pub(super) async fn relay(&mut self, at: usize, job: Job<'_>) -> Result<Vec<u8>, Halt> {
         let begins = (job.writes || job.is_unproven) && !job.is_simple;

@@ -211,7 +211,7 @@ impl Gather {
             (TextKind::Everywhere, _) => {
                 let done = self.first_of(on, &job.statement.text).await;
                 if let Some(block) = &mut self.block {
-                    block.changed.change(true);
+                    block.changed.change();
                 }
                 done
             }

@@ -8,7 +8,7 @@ use crate::catalog::{Found, tables};
 use crate::client::route::readings::Remembered;
 use crate::fault::Fault;
 use crate::protocol::message::row_values;
-use crate::protocol::{reply, sqlstate};
+use crate::protocol::sqlstate;
 use crate::server::ask::Row;
 
 /// The tables, and what reads texts by them.
@@ -24,9 +24,14 @@ pub(super) struct Changed {
 }
 
 impl Changed {
-    /// The schema was changed, or a change of it was taken back.
-    pub(super) fn change(&mut self, is_new: bool) {
-        self.has_changed |= is_new;
+    /// The schema was changed.
+    pub(super) fn change(&mut self) {
+        self.has_changed = true;
+        self.view = None;
+    }
+
+    /// What was changed may have been taken back.
+    pub(super) fn doubt(&mut self) {
         self.view = None;
     }
 }
@@ -40,8 +45,7 @@ impl Gather {
         if let Some(view) = changed.and_then(|changed| changed.view.clone()) {
             return Ok(view);
         }
-        let is_in_block = |part: &Option<super::Part>| part.as_ref().is_some_and(|part| part.in_block);
-        let at = changed.and_then(|_| self.parts.iter().position(is_in_block));
+        let at = changed.and_then(|_| self.first_in_block());
         let Some(at) = at else {
             return Ok((self.found().await?, self.terms.readings.clone()));
         };
@@ -61,24 +65,12 @@ impl Gather {
              RELEASE pgshunt_tables",
             tables::whole_query()
         );
-        let mut query = Vec::new();
-        reply::query(&mut query, text.as_bytes());
         self.keeps_position = false;
-        self.send(at, &query, 1).await?;
-        let mut among = vec![at];
-        let mut rows: Vec<Row> = Vec::new();
-        while let Some((at, header)) = self.next(&mut among).await? {
-            if header.kind == b'D'
-                && let Some(part) = &self.parts[at]
-            {
-                rows.push(
-                    row_values(part.body(header))
-                        .map(|value| value.map(<[u8]>::to_vec))
-                        .collect(),
-                );
-            }
-            self.consume(at, header);
-        }
+        let rows = self.ask(&[at], text.as_bytes()).await?;
+        let row = |(_, body): &(usize, Vec<u8>)| -> Row {
+            row_values(body).map(|value| value.map(<[u8]>::to_vec)).collect()
+        };
+        let rows: Vec<Row> = rows.iter().map(row).collect();
         self.keeps_position = true;
         tables::of_rows(&rows).ok_or_else(unseen)
     }

@@ -4,6 +4,7 @@
 //! needed. [`Session::on_server`] says which of a server's bytes are the client's. [`Session::afterwards`] says, when a
 //! server owes nothing and sits idle, whether it may go. `Backend` is what is known of the server in hand.
 
+pub mod by_shape;
 mod copies;
 mod described;
 mod ends_all;
@@ -14,7 +15,6 @@ pub mod from_server;
 mod lazy_begin;
 mod loose;
 mod makes;
-pub mod memo;
 pub mod ours;
 mod own_names;
 pub mod pin;

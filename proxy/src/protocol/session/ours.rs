@@ -230,7 +230,11 @@ impl Session {
 fn asked(control: &Control, text: &[u8]) -> Option<Ours> {
     match control {
         Control::ShowOurs { name } if name == LAST_ROUTE => Some(Ours::LastRoute),
-        Control::ExplainRoute { at } => Some(Ours::Explain(text.get(*at..).unwrap_or_default().to_vec())),
+        // As it would be sent: to the cache, a blank in front makes another text.
+        Control::ExplainRoute { at } => {
+            let text = text.get(*at..).unwrap_or_default();
+            Some(Ours::Explain(text.trim_ascii_start().to_vec()))
+        }
         _ => None,
     }
 }

@@ -95,6 +95,9 @@ impl Question {
 /// No formats, no values, no formats of results.
 const NO_VALUES: [u8; 6] = [0; 6];
 
+/// Most bodies are no longer.
+const BODY_BYTES: usize = 256;
+
 /// The next frame of a kind: its body and all its bytes.
 fn next(input: &[u8], kinds: &[u8]) -> Result<(u8, usize), Asking> {
     match frame::header(input) {
@@ -167,7 +170,7 @@ impl Session {
         let malformed = || Asking::Not(NOT_ONE);
         let (kind, mut at) = next(input, b"PB")?;
         let brings_unnamed = kind == b'P';
-        let mut body = Vec::new();
+        let mut body = Vec::with_capacity(BODY_BYTES);
         let mut from = 0;
         if brings_unnamed {
             let parse = Parse::read(&input[HEADER..at]).ok_or_else(malformed)?;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use routing_rules::cache::{Bucket, Catalog, Effect, Name, Owned, Touches, effect};
 use routing_rules::{Lex, Parameter};
 
-use super::memo::Memo;
+use super::by_shape::{ByShape, LastShape};
 use super::prepared::Schema;
 use super::said::Bound;
 use super::untold::{UNKNOWN_BYTES_MAX, UNKNOWN_MAX, Unknown, Untold};
@@ -174,7 +174,12 @@ pub struct Watch {
     schema: Schema,
     /// The catalog, and the schema it is of: how often names and tables had changed by then.
     catalog: RefCell<Option<(u64, Arc<Catalog>)>>,
-    effects: RefCell<Memo<Rc<Effect>>>,
+    effects: RefCell<ByShape<Rc<Effect>>>,
+    /// Of the text that the worker's sessions asked about last.
+    pub last_shape: RefCell<LastShape>,
+    /// The text that was found last to be one whose answer may be kept: all it does is read.
+    read: RefCell<Vec<u8>>,
+    reads: Rc<Effect>,
 }
 
 impl Watch {
@@ -185,6 +190,9 @@ impl Watch {
             schema,
             catalog: RefCell::default(),
             effects: RefCell::default(),
+            last_shape: RefCell::default(),
+            read: RefCell::default(),
+            reads: Rc::new(Effect::NOTHING),
         }
     }
 
@@ -200,7 +208,17 @@ impl Watch {
         }
         *known = Some((generation, catalog.clone()));
         self.effects.borrow_mut().clear();
+        self.read.borrow_mut().clear();
         true
+    }
+
+    /// By what is known of the catalog, the answer to this text may be kept.
+    pub fn is_read(&self, text: &[u8], lex: Lex) {
+        let mut read = self.read.borrow_mut();
+        read.clear();
+        if lex.standard_conforming_strings {
+            read.extend_from_slice(text);
+        }
     }
 
     /// What a text changes, and whether the catalog was known for that.
@@ -209,10 +227,21 @@ impl Watch {
         // A catalog from before the last change of the schema knows nothing of what it made.
         let now = self.schema.state();
         let current = known.as_ref().filter(|(of, _)| *of == now);
-        let find = || Rc::new(effect(text, lex, current.map(|(_, catalog)| &**catalog)));
-        let effect = match lex.standard_conforming_strings && current.is_some() {
-            true => self.effects.borrow_mut().of(text, find),
-            false => find(),
+        let is_standard = lex.standard_conforming_strings && current.is_some();
+        if is_standard && *self.read.borrow() == text && !text.is_empty() {
+            return (self.reads.clone(), true);
+        }
+        let find = || {
+            let effect = effect(text, lex, current.map(|(_, catalog)| &**catalog));
+            let by_shape = effect.by_shape;
+            (Rc::new(effect), by_shape)
+        };
+        let effect = match is_standard {
+            true => {
+                let (mut effects, mut last) = (self.effects.borrow_mut(), self.last_shape.borrow_mut());
+                effects.of(text, &mut last, find)
+            }
+            false => find().0,
         };
         (effect, current.is_some())
     }
@@ -240,15 +269,15 @@ impl Touched {
         self.rows.is_empty() && self.unknown.is_empty() && !self.anything
     }
 
-    /// A statement with this effect goes to a server, with these parameters.
-    fn note(&mut self, effect: &Effect, parameters: &[Parameter<'_>]) {
+    /// A text with this effect goes to a server, with these parameters.
+    fn note(&mut self, effect: &Effect, text: &[u8], parameters: &[Parameter<'_>]) {
         match &effect.touches {
             Touches::Nothing => {}
             Touches::Anything => self.anything = true,
             Touches::Tables(names) => names.iter().for_each(|name| self.add(Rows::all(name))),
         }
         for owned in &effect.owned {
-            self.note_owned(owned, parameters);
+            self.note_owned(owned, text, parameters);
         }
         self.ends |= effect.ends;
         self.defines |= effect.defines;
@@ -264,8 +293,8 @@ impl Touched {
         self.ends |= effect.ends;
     }
 
-    fn note_owned(&mut self, owned: &Owned, parameters: &[Parameter<'_>]) {
-        let buckets = owned.buckets(parameters);
+    fn note_owned(&mut self, owned: &Owned, text: &[u8], parameters: &[Parameter<'_>]) {
+        let buckets = owned.buckets(text, parameters);
         for table in &owned.tables {
             match &buckets {
                 None => self.add(Rows::all(table)),
@@ -355,7 +384,7 @@ impl Session {
             return self.touched.note_unknown(&effect, text);
         }
         let parameters = parameters(&effect);
-        self.touched.note(&effect, &parameters);
+        self.touched.note(&effect, text, &parameters);
     }
 
     /// The unnamed statement is bound.
@@ -371,7 +400,7 @@ impl Session {
     /// Something is run that is not known here.
     pub(super) fn touches_anything(&mut self) {
         if self.touched.watch.is_some() {
-            self.touched.note(&Effect::UNKNOWN, &[]);
+            self.touched.note(&Effect::UNKNOWN, &[], &[]);
         }
     }
 
