@@ -320,7 +320,7 @@ impl Session {
             self.unseen = Unseen::In(backend.pipeline.unit());
         }
         if matches!(kind, b'P' | b'B' | b'D' | b'E' | b'C') && backend.pipeline.is_open() {
-            if self.may_copy() {
+            if self.may_copy() && !backend.pipeline.is_empty() {
                 self.presses_copy(frame.input, sink);
                 return Went::Not(Next::Drain);
             }
