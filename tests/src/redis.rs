@@ -80,11 +80,16 @@ impl Redis {
         command.args(["--requirepass", REDIS_PASSWORD, "--enable-debug-command", "yes"]);
         command.args(&self.arguments);
         command.arg("--dir").arg(self.scratch.path());
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        self.process = Some(child.expect("redis-server"));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command.spawn().expect("redis-server");
         until("redis to listen", || {
+            // Somebody's connection has taken one of its ports for a moment: it ended at once.
+            if child.try_wait().expect("a child").is_some() {
+                child = command.spawn().expect("redis-server");
+            }
             TcpStream::connect(("127.0.0.1", self.port)).is_ok()
         });
+        self.process = Some(child);
     }
 
     /// Ends it, without a word to its clients.
