@@ -191,27 +191,3 @@ fn a_bind_with_too_many_values_behind_a_close_in_a_failed_transaction() {
         same_on(&mut stage, &[&begins, &binds, &binds[1..], &[q("ROLLBACK")]]);
     }
 }
-
-/// The error says which message it was that came amid the data.
-#[test]
-fn a_message_that_ends_a_copy_is_called_by_its_name() {
-    let mut stage = Stage::new();
-    let ends = [
-        Message::close(b'S', "a"),
-        Message::close(b'S', ""),
-        Message::describe(b'S', "a"),
-        Message::describe(b'S', ""),
-        p("a", "SELECT 2"),
-        p("c", "SELECT 1"),
-        b("", "a"),
-        e(""),
-    ];
-    for end in ends {
-        let begins = [p("a", "SELECT 1"), s(), p("b", "SELECT 1"), s()];
-        let copies = [p("", "COPY t FROM STDIN"), b("", ""), e("")];
-        let at_once = [&copies[..], &[end.clone(), s()]].concat();
-        same_on(&mut stage, &[&begins, &at_once]);
-        let copies = [&copies[..], &[Message::raw(b'H', b"")]].concat();
-        same_on(&mut stage, &[&begins, &copies, &[end, s()]]);
-    }
-}

@@ -65,11 +65,6 @@ impl Session {
         self.copies.sent.is_some()
     }
 
-    /// Was a Sync sent while the server copied?
-    pub(super) fn has_synced_early(&self) -> bool {
-        self.copies.early != Early::No
-    }
-
     /// A Sync is sent to a server that copies, as far as is known.
     pub(super) fn syncs_early(&mut self) {
         self.copies.early = Early::Sent;

@@ -319,18 +319,6 @@ impl Session {
         if self.unseen == Unseen::Alone {
             self.unseen = Unseen::In(backend.pipeline.unit());
         }
-        if matches!(kind, b'P' | b'B' | b'D' | b'E' | b'C') && backend.pipeline.is_open() {
-            if self.may_copy() && !backend.pipeline.is_empty() {
-                self.presses_copy(frame.input, sink);
-                return Went::Not(Next::Drain);
-            }
-            if self.copy_in && !self.has_synced_early() {
-                // The COPY's error names this message; were it over already, the server would skip it up to the Sync.
-                self.copy_in = false;
-                pass(frame, sink);
-                return Went::On;
-            }
-        }
         let was_copying = self.copy_in;
         if self.copy_in && !matches!(kind, b'd' | b'c' | b'f' | b'H' | b'S' | b'X') {
             // The server leaves copy mode over it, with an error; a Sync behind it counts.
