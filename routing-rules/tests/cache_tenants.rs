@@ -118,8 +118,8 @@ fn shown(catalog: &Catalog, text: &[u8], all: &[routing_rules::cache::Name], own
         .iter()
         .map(|name| String::from_utf8_lossy(name).into_owned())
         .collect();
-    for one in owned {
-        let keys = one.buckets(text, &parameters).map(|buckets| {
+    for (one, buckets) in Owned::whose(owned, text, &parameters) {
+        let keys = buckets.map(|buckets| {
             let keys = (0..20).map(|key: i32| key.to_string());
             let keys = keys.filter(|key| {
                 tenants

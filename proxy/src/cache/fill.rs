@@ -9,14 +9,14 @@ use crate::protocol::frame::{self, HEADER};
 pub struct Recorder {
     bytes: Vec<u8>,
     seen: Seen,
-    bytes_max: usize,
-    /// The transaction's status the answer must end with.
-    status: u8,
 }
 
 /// What was found in it.
 #[derive(Debug, Default)]
 struct Seen {
+    bytes_max: usize,
+    /// The transaction's status the answer must end with.
+    status: u8,
     /// Up to where frames were looked at.
     at: usize,
     description: Option<(usize, usize)>,
@@ -45,22 +45,24 @@ impl Recorder {
     pub fn new(bytes_max: usize, status: u8) -> Self {
         Recorder {
             bytes: Vec::new(),
-            seen: Seen::default(),
-            bytes_max,
-            status,
+            seen: Seen {
+                bytes_max,
+                status,
+                ..Seen::default()
+            },
         }
     }
 
     /// These bytes pass next.
     pub fn pass<'a>(&'a mut self, bytes: &'a [u8]) -> Recorded<'a> {
         // Most answers come in one piece: nothing is taken down of those.
-        if !self.bytes.is_empty() {
+        let is_whole = self.bytes.is_empty();
+        if !is_whole {
             self.bytes.extend_from_slice(bytes);
         }
-        let all = if self.bytes.is_empty() { bytes } else { &self.bytes };
-        match self.seen.look(all, self.bytes_max, self.status) {
+        match self.seen.look(if is_whole { bytes } else { &self.bytes }) {
             Some(Ok((description, rows))) => {
-                let all = if self.bytes.is_empty() { bytes } else { &self.bytes };
+                let all = if is_whole { bytes } else { &self.bytes };
                 Recorded::Whole {
                     description: &all[description],
                     rows: &all[rows],
@@ -68,7 +70,7 @@ impl Recorder {
             }
             Some(Err(why)) => Recorded::No(why),
             None => {
-                if self.bytes.is_empty() {
+                if is_whole {
                     self.bytes.extend_from_slice(bytes);
                 }
                 Recorded::Going
@@ -77,12 +79,12 @@ impl Recorder {
     }
 }
 
-/// Where an answer's description and its rows stand, or why it is none to be kept; `None`: more is to come.
-type Looked = Option<Result<(Range<usize>, Range<usize>), &'static str>>;
+/// Where an answer's description and its rows stand, or why it is none to be kept.
+type Parts = Result<(Range<usize>, Range<usize>), &'static str>;
 
 impl Seen {
-    /// Looks at the frames that came since.
-    fn look(&mut self, bytes: &[u8], bytes_max: usize, status: u8) -> Looked {
+    /// Looks at the frames that came since; `None`: more is to come.
+    fn look(&mut self, bytes: &[u8]) -> Option<Parts> {
         loop {
             let rest = &bytes[self.at..];
             let header = match frame::header(rest) {
@@ -105,29 +107,24 @@ impl Seen {
                     self.rows.get_or_insert(from);
                 }
                 b'C' if self.complete.is_none() => self.complete = Some((from, to)),
-                b'Z' => return Some(self.end(bytes, from, (bytes_max, status))),
+                b'Z' => return Some(self.end(bytes, from)),
                 b'E' => return Some(Err("it is an error")),
                 _ => return Some(Err("it is more than rows")),
             }
         }
-        (bytes.len() > bytes_max).then_some(Err("it is too long"))
+        (bytes.len() > self.bytes_max).then_some(Err("it is too long"))
     }
 
-    fn end(
-        &self,
-        bytes: &[u8],
-        ready: usize,
-        (bytes_max, status): (usize, u8),
-    ) -> Result<(Range<usize>, Range<usize>), &'static str> {
+    fn end(&self, bytes: &[u8], ready: usize) -> Parts {
         let Some((tag, complete)) = self.complete.filter(|(_, to)| *to == ready) else {
             return Err("it is no answer");
         };
-        if bytes.get(ready + HEADER) != Some(&status) {
+        if bytes.get(ready + HEADER) != Some(&self.status) {
             return Err("it changed the transaction");
         }
         // A CommandComplete alone if there was no row.
         let from = self.rows.unwrap_or(tag);
-        if complete - from > bytes_max {
+        if complete - from > self.bytes_max {
             return Err("it is too long");
         }
         if !bytes[tag + HEADER..complete].starts_with(b"SELECT ") {

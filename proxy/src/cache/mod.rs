@@ -212,8 +212,8 @@ impl Reader {
                 generations: kept.reads.clone(),
             };
         }
-        let rows = kept.rows.iter().cloned().chain(some(&kept.owned, question));
-        let rows: Arc<[Rows]> = rows.collect();
+        let some = Rows::owned(&kept.owned, question.text(), &question.parameters());
+        let rows: Arc<[Rows]> = kept.rows.iter().cloned().chain(some).collect();
         Reads {
             generations: self.cache.generations.of(&rows).into(),
             rows,
@@ -231,23 +231,4 @@ impl Reader {
             .heard
             .is_deaf(at, self.rules.elsewhere, self.rules.max_delay)
     }
-}
-
-/// The rows of tables of which some tenants' are read; all of them, where nobody can tell whose.
-fn some(owned: &[Owned], question: &Question) -> Vec<Rows> {
-    let (text, parameters) = (question.text(), question.parameters());
-    let mut rows = Vec::new();
-    for one in owned {
-        let buckets = one.buckets(text, &parameters);
-        for table in &one.tables {
-            match &buckets {
-                None => rows.push(Rows::all(table)),
-                Some(buckets) => rows.extend(buckets.iter().map(|bucket| Rows {
-                    table: table.clone(),
-                    of: Some(*bucket),
-                })),
-            }
-        }
-    }
-    rows
 }

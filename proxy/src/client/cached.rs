@@ -7,23 +7,22 @@ use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::task::Context as Waking;
 use std::time::{Duration, Instant};
 
 use routing_rules::Consistency;
 use routing_rules::cache::{Elsewhere, NotCached, Wish, says_a_time};
 
+use super::filling::{Filling, Unanswered};
 use super::handle::Doing;
 use super::relay::Client;
-use super::shared::{Asked, Asks, Under};
+use super::shared::{Asked, Asks};
 use crate::cache::counts::count;
-use crate::cache::fill::{Recorded, Recorder};
+use crate::cache::fill::Recorder;
 use crate::cache::flight::{Flight, Leader};
 use crate::cache::heard;
 use crate::cache::key::Context;
-use crate::cache::local::{Entry, Said};
-use crate::cache::stamp::Stamp;
+use crate::cache::local::Entry;
 use crate::cache::{Kept, Reader};
 use crate::pool::Role;
 use crate::pool::lease::Lease;
@@ -70,26 +69,6 @@ struct Asker {
     number: u128,
     wish: Wish,
     consistency: Option<Consistency>,
-}
-
-/// An answer that is being taken down.
-struct Filling {
-    recorder: Recorder,
-    of: Unanswered,
-}
-
-/// What it is the answer to.
-struct Unanswered {
-    reader: Rc<Reader>,
-    question: Question,
-    hash: u128,
-    context: Context,
-    class: usize,
-    stamp: Stamp,
-    asked_at: Instant,
-    /// Where the answer may be shared.
-    under: Option<Under>,
-    leader: Option<Leader>,
 }
 
 /// What the cache says to a unit.
@@ -163,49 +142,12 @@ impl Cached {
 
     /// Bytes pass from a server to the client.
     pub(super) fn passes(&mut self, session: &Session, bytes: &[u8]) {
-        let Some(filling) = self.filling.as_deref_mut() else {
-            return;
-        };
-        match filling.recorder.pass(bytes) {
-            Recorded::Going => return,
-            Recorded::No(_) => count(&filling.of.reader.cache.counts.classes[filling.of.class].dropped),
-            Recorded::Whole { description, rows } => filling.of.keep(session, description, rows),
-        }
-        self.filling = None;
-    }
-}
-
-impl Unanswered {
-    /// Keeps the answer, unless it is old already, or the session has become somebody else on the way.
-    fn keep(&mut self, session: &Session, description: &[u8], rows: &[u8]) {
-        let cache = &self.reader.cache;
-        let counts = &cache.counts.classes[self.class];
-        if !self.context.is_of(session) || !self.stamp.holds(&cache.generations) {
-            return count(&counts.dropped);
-        }
-        let is_wanted = self.under.is_some() || self.leader.as_ref().is_some_and(Leader::is_awaited);
-        if !is_wanted && !cache.local.takes(self.hash) {
-            return count(&counts.dropped);
-        }
-        let entry = Entry {
-            hash: self.hash,
-            context: self.context.bytes.clone(),
-            tenant: self.context.tenant.clone(),
-            class: self.class,
-            stamp: self.stamp.clone(),
-            asked_at: self.asked_at,
-            said: Said::new(&self.question.body, description, rows),
-            is_used: AtomicBool::new(false),
-        };
-        if entry.bytes() > self.reader.rules.max_entry_bytes {
-            return count(&counts.dropped);
-        }
-        count(&counts.fills);
-        let entry = Arc::new(entry);
-        cache.local.keep(entry.clone(), self.reader.rules.tenant_share);
-        if let Some(under) = self.under.take() {
-            let class = &self.reader.rules.classes[self.class];
-            under.keep(entry, class.ttl + class.stale);
+        if self
+            .filling
+            .as_mut()
+            .is_some_and(|filling| filling.passes(session, bytes))
+        {
+            self.filling = None;
         }
     }
 }
@@ -328,7 +270,9 @@ impl Client {
             }
         };
         count(&counts.misses);
-        reader.watch.is_read(question.text(), self.session.question_lex());
+        reader
+            .watch
+            .note_read(question.text(), self.session.question_lex());
         let status = if self.session.is_begun() { b'T' } else { b'I' };
         self.routing.cache.waits = None;
         self.routing.cache.last = Told::Miss;

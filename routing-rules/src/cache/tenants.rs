@@ -14,7 +14,7 @@ use crate::keys::{Context, Kind, Parameter, Reading, Slot, Values};
 use crate::lexer::Token;
 use crate::place::{Function, Key, KeyType, Placement, hash};
 use crate::sharding::{Guard, Named, NoKey, Role, Sharding};
-use crate::sql::cut;
+use crate::sql::{Pieces, cut};
 use crate::tables::{Table, TableKind, Tables};
 
 /// Which columns of a database say whose a row is.
@@ -179,15 +179,28 @@ impl Tenants {
 }
 
 impl Owned {
-    /// Whose rows they are in an execution of this text, or of another one of its shape, with these parameters; `None`: nobody
+    /// Whose rows these are in an execution of this text, or of another one of its shape, with these parameters; `None`: nobody
     /// can tell, so they may be anybody's.
-    pub fn buckets(&self, text: &[u8], parameters: &[Parameter<'_>]) -> Option<Vec<Bucket>> {
+    pub fn whose<'o>(
+        all: &'o [Owned],
+        text: &[u8],
+        parameters: &[Parameter<'_>],
+    ) -> Vec<(&'o Owned, Option<Vec<Bucket>>)> {
+        let is_in_text = all
+            .iter()
+            .flat_map(|owned| &owned.keys)
+            .any(|slot| !is_parameter(slot));
         let lex = Lex {
             standard_conforming_strings: true,
         };
-        let is_in_text = !self.keys.iter().all(is_parameter);
+        let pieces = cut(if is_in_text { text } else { b"" }, lex).ok();
+        let whose = |owned: &Owned| owned.buckets(pieces.as_ref()?, parameters);
+        all.iter().map(|owned| (owned, whose(owned))).collect()
+    }
+
+    fn buckets(&self, pieces: &Pieces<'_>, parameters: &[Parameter<'_>]) -> Option<Vec<Bucket>> {
         let values = Values {
-            pieces: &cut(if is_in_text { text } else { b"" }, lex).ok()?,
+            pieces,
             parameters,
             only_keys: &self.only_keys,
         };

@@ -93,11 +93,7 @@ impl Gather {
             Err(reason) => return self.refuse(job.statement, reason).await,
         };
         self.keeps_position = true;
-        let mut query = Vec::new();
-        reply::query(&mut query, &job.statement.text);
-        for &at in on {
-            self.send(at, &query, 1).await?;
-        }
+        self.query_each(on, &job.statement.text).await?;
         self.copy_begins(on, listed, reading).await?;
         self.split(on, splitter).await?;
         let mut among = on.to_vec();

@@ -203,11 +203,7 @@ impl Gather {
     /// answer is passed.
     pub(super) async fn first_of(&mut self, on: &[usize], text: &[u8]) -> Result<Vec<u8>, Halt> {
         self.keeps_position = true;
-        let mut query = Vec::new();
-        reply::query(&mut query, text);
-        for &at in on {
-            self.send(at, &query, 1).await?;
-        }
+        self.query_each(on, text).await?;
         let mut among = on.to_vec();
         let mut tag = Vec::new();
         while let Some((at, header)) = self.next(&mut among).await? {
@@ -228,13 +224,19 @@ impl Gather {
         Ok(tag)
     }
 
-    /// Asks these shards something of pgshunt's own that has few rows: their bodies, and which shard each is of.
-    pub(super) async fn ask(&mut self, on: &[usize], text: &[u8]) -> Result<Vec<(usize, Vec<u8>)>, Halt> {
+    /// Sends a text to each of these shards, as a Query.
+    pub(super) async fn query_each(&mut self, on: &[usize], text: &[u8]) -> Result<(), Halt> {
         let mut query = Vec::new();
         reply::query(&mut query, text);
         for &at in on {
             self.send(at, &query, 1).await?;
         }
+        Ok(())
+    }
+
+    /// Asks these shards something of pgshunt's own that has few rows: their bodies, and which shard each is of.
+    pub(super) async fn ask(&mut self, on: &[usize], text: &[u8]) -> Result<Vec<(usize, Vec<u8>)>, Halt> {
+        self.query_each(on, text).await?;
         let mut among = on.to_vec();
         let mut rows = Vec::new();
         while let Some((at, header)) = self.next(&mut among).await? {

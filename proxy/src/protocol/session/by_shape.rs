@@ -23,7 +23,7 @@ pub struct LastShape {
     has_shape: bool,
 }
 
-/// A longer text is cut each time it is asked for, and leaves no room behind.
+/// A longer text is cut each time it is asked for, and its room is given up with the next.
 const TEXT_BYTES_MAX: usize = 16 * 1024;
 
 impl LastShape {
@@ -37,12 +37,17 @@ impl LastShape {
     }
 
     fn cut(&mut self, text: &[u8]) {
+        let mut room = std::mem::take(&mut self.room);
+        if self.text.is_empty() {
+            // A long text's, or none's.
+            room = Room::default();
+        }
         self.text.clear();
         self.has_shape = false;
         let lex = Lex {
             standard_conforming_strings: true,
         };
-        let Ok(pieces) = cut_in(text, lex, std::mem::take(&mut self.room)) else {
+        let Ok(pieces) = cut_in(text, lex, room) else {
             return;
         };
         let mut texts = pieces

@@ -63,6 +63,23 @@ impl Rows {
             of: None,
         }
     }
+
+    /// Those of tables of which some tenants' are read or written by this text; all of them, where nobody can tell whose.
+    pub fn owned(owned: &[Owned], text: &[u8], parameters: &[Parameter<'_>]) -> Vec<Self> {
+        let mut rows = Vec::new();
+        for (owned, buckets) in Owned::whose(owned, text, parameters) {
+            for table in &owned.tables {
+                match &buckets {
+                    None => rows.push(Rows::all(table)),
+                    Some(buckets) => rows.extend(buckets.iter().map(|bucket| Rows {
+                        table: table.clone(),
+                        of: Some(*bucket),
+                    })),
+                }
+            }
+        }
+        rows
+    }
 }
 
 /// The generations of one table that somebody looks at.
@@ -213,7 +230,7 @@ impl Watch {
     }
 
     /// By what is known of the catalog, the answer to this text may be kept.
-    pub fn is_read(&self, text: &[u8], lex: Lex) {
+    pub fn note_read(&self, text: &[u8], lex: Lex) {
         let mut read = self.read.borrow_mut();
         read.clear();
         if lex.standard_conforming_strings {
@@ -276,8 +293,8 @@ impl Touched {
             Touches::Anything => self.anything = true,
             Touches::Tables(names) => names.iter().for_each(|name| self.add(Rows::all(name))),
         }
-        for owned in &effect.owned {
-            self.note_owned(owned, text, parameters);
+        for rows in Rows::owned(&effect.owned, text, parameters) {
+            self.add(rows);
         }
         self.ends |= effect.ends;
         self.defines |= effect.defines;
@@ -291,21 +308,6 @@ impl Touched {
             false => self.anything = true,
         }
         self.ends |= effect.ends;
-    }
-
-    fn note_owned(&mut self, owned: &Owned, text: &[u8], parameters: &[Parameter<'_>]) {
-        let buckets = owned.buckets(text, parameters);
-        for table in &owned.tables {
-            match &buckets {
-                None => self.add(Rows::all(table)),
-                Some(buckets) => buckets.iter().for_each(|bucket| {
-                    self.add(Rows {
-                        table: table.clone(),
-                        of: Some(*bucket),
-                    })
-                }),
-            }
-        }
     }
 
     fn add(&mut self, rows: Rows) {
