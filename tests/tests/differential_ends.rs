@@ -191,3 +191,40 @@ fn a_bind_with_too_many_values_behind_a_close_in_a_failed_transaction() {
         same_on(&mut stage, &[&begins, &binds, &binds[1..], &[q("ROLLBACK")]]);
     }
 }
+
+/// PostgreSQL ends the session and names the type of the message, whatever pgshunt makes of it.
+#[test]
+fn another_message_where_a_copy_reads_its_data() {
+    let data = || Message::raw(b'd', b"80\tright\n");
+    let copy = || vec![p("", "COPY t (a, b) FROM STDIN"), b("", ""), e("")];
+    let asked = || vec![q("COPY t (a, b) FROM STDIN")];
+    let fails = || vec![p("", "COPY t (none) FROM STDIN"), b("", ""), e("")];
+    let behind: [&dyn Fn() -> Vec<Message>; 8] = [
+        &|| vec![Message::close(b'S', "a")],
+        &|| vec![Message::close(b'S', "none"), s()],
+        &|| vec![p("c", "SELECT 1"), s()],
+        &|| vec![b("", "a"), e("")],
+        &|| vec![Message::describe(b'S', "b"), s()],
+        &|| vec![Message::describe(b'S', "none"), s()],
+        &|| vec![e(""), s()],
+        &|| vec![q("SELECT 1")],
+    ];
+    let mut stage = Stage::new();
+    let before = || vec![p("a", "SELECT 1"), p("b", "SELECT 2"), s()];
+    for behind in behind {
+        for begin in [copy(), asked(), fails()] {
+            let whole: Vec<Message> = begin.iter().cloned().chain(behind()).collect();
+            same_on(&mut stage, &[&before(), &whole, &[s()]]);
+            let amid: Vec<Message> = begin.iter().cloned().chain([data()]).chain(behind()).collect();
+            same_on(&mut stage, &[&before(), &amid, &[s()]]);
+            let ended: Vec<Message> = begin
+                .iter()
+                .cloned()
+                .chain([data(), Message::raw(b'c', b"")])
+                .chain(behind())
+                .collect();
+            same_on(&mut stage, &[&before(), &ended, &[s()]]);
+            same_on(&mut stage, &[&before(), &begin, &[Message::flush()], &behind(), &[s()]]);
+        }
+    }
+}

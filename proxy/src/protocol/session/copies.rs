@@ -4,7 +4,7 @@
 //! ReadyForQuerys are counted.
 
 use super::{Backend, Session, Sink};
-use crate::protocol::message::cstr;
+use crate::protocol::message::{cstr, error_field};
 use crate::protocol::reply;
 
 /// Syncs that a server was sent while it copied.
@@ -29,6 +29,18 @@ pub(super) struct Copies {
     /// The server was told to say it.
     pressed: bool,
     early: Early,
+    instead: Instead,
+}
+
+/// What a client sends where a server may read its data. PostgreSQL ends the session over it and names its type.
+#[derive(Debug, Default)]
+struct Instead {
+    /// The unit of the COPY.
+    unit: u64,
+    /// The end of the data is still to be sent.
+    takes_data: bool,
+    /// The type of the first message that is none of a COPY's.
+    kind: Option<u8>,
 }
 
 impl Session {
@@ -44,6 +56,9 @@ impl Session {
             let is_it = cstr(body).is_some_and(|(portal, _)| *portal == **bound);
             self.copies.sent = is_it.then(|| backend.pipeline.unit());
             self.copies.pressed = false;
+            if is_it {
+                self.copies.takes_data(backend.pipeline.unit());
+            }
         }
     }
 
@@ -58,6 +73,53 @@ impl Session {
     pub(super) fn queries_copy(&mut self, text: &[u8], backend: &Backend) {
         self.copies.pressed = true;
         self.copies.sent = reads_data(text).then(|| backend.pipeline.unit());
+        if self.copies.sent.is_some() {
+            self.copies.takes_data(backend.pipeline.unit());
+        }
+    }
+
+    /// A message of this type is the next to be sent.
+    pub(super) fn sends_to_copy(&mut self, kind: u8, backend: &Backend) {
+        let instead = &mut self.copies.instead;
+        match kind {
+            b'd' | b'H' | b'S' | b'X' => (),
+            b'c' | b'f' => instead.takes_data = false,
+            _ if instead.takes_data => instead.kind = instead.kind.or(Some(kind)),
+            _ if self.copy_in => {
+                *instead = Instead {
+                    unit: backend.pipeline.unit_heard(),
+                    takes_data: true,
+                    kind: Some(kind),
+                }
+            }
+            _ => (),
+        }
+    }
+
+    /// May what is sent now end the session, so that nothing must be kept from the server?
+    pub(super) fn may_end_copy(&self) -> bool {
+        self.copies.instead.kind.is_some()
+    }
+
+    /// The error over a message amid COPY data, with the type of the client's own: another may have been sent in its place
+    /// or in front of it.
+    pub(super) fn with_clients_type(&self, body: &[u8]) -> Option<Vec<u8>> {
+        let kind = self.copies.instead.kind?;
+        let is_of_copy = error_field(body, b'R') == Some(b"CopyGetData");
+        let message = error_field(body, b'M').filter(|_| is_of_copy)?;
+        let digits = message.windows(2).position(|two| two == b"0x")? + 2;
+        let at = body.windows(message.len()).position(|part| part == message)? + digits;
+        let mut renamed = body.to_vec();
+        let told = renamed.get_mut(at..at + 2)?;
+        told.copy_from_slice(format!("{kind:02X}").as_bytes());
+        Some(renamed)
+    }
+
+    /// A unit has ended.
+    pub(super) fn unit_ended_copy(&mut self, unit: u64) {
+        if self.copies.instead.unit <= unit {
+            self.copies.instead = Instead::default();
+        }
     }
 
     /// May a COPY that was sent be about to begin?
@@ -105,6 +167,19 @@ impl Session {
     pub(super) fn hears_of_copy(&mut self, backend: &Backend) {
         let heard = backend.pipeline.unit_heard();
         self.copies.sent = self.copies.sent.filter(|sent| *sent > heard);
+    }
+}
+
+impl Copies {
+    /// A COPY is sent by this unit: unless the data of another is still to end, what comes is its own.
+    fn takes_data(&mut self, unit: u64) {
+        if !self.instead.takes_data {
+            self.instead = Instead {
+                unit,
+                takes_data: true,
+                kind: None,
+            };
+        }
     }
 }
 

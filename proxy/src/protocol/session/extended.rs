@@ -156,8 +156,8 @@ impl Session {
             .get_or_insert_default()
             .insert(view.name.into(), statement.clone());
         let is_held = backend.held.touch(statement.id);
-        if is_held && may_have_failed(backend) {
-            // In a failed transaction this Parse must fail too: the server is made to run it again.
+        if is_held && (may_have_failed(backend) || self.may_end_copy()) {
+            // In a failed transaction or amid COPY data this Parse must fail too: the server is made to run it again.
             write_named(sink.forward.made(frame.input), b'C', statement.id);
             backend.held.remove(statement.id);
             backend.pipeline.push(Expect::OwnClose(statement.id));
@@ -347,6 +347,13 @@ impl Session {
         if backend.is_silent() {
             reply::close_complete(&mut sink.back);
         } else {
+            if self.may_end_copy() {
+                // Amid COPY data it ends the session: the server must see one.
+                reply::frame(sink.forward.made(frame.input), b'C', |out| {
+                    out.extend_from_slice(NOTHING)
+                });
+                backend.pipeline.push(Expect::OwnClose(0));
+            }
             backend.pipeline.push(Expect::SayClosed(removed.map(Box::new)));
         }
     }
@@ -369,7 +376,7 @@ impl Session {
         }
         // A Describe of a name nobody has gives the very error the client is owed.
         reply::frame(sink.forward.made(frame.input), b'D', |out| {
-            out.extend_from_slice(b"Spgshunt:none\0")
+            out.extend_from_slice(NOTHING)
         });
         backend.pipeline.push(Expect::DescribeStatement(None));
         self.stream_drops = true;
@@ -427,6 +434,9 @@ impl Session {
         desk.totals.server_parse_count += 1;
     }
 }
+
+/// A name that no statement has, for a Describe or a Close.
+const NOTHING: &[u8] = b"Spgshunt:none\0";
 
 /// The name of the one statement that tells where the last one went, on every server.
 const ROUTE_STATEMENT: &[u8] = b"pgshunt:route";

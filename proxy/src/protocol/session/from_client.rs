@@ -319,6 +319,7 @@ impl Session {
         if self.unseen == Unseen::Alone {
             self.unseen = Unseen::In(backend.pipeline.unit());
         }
+        self.sends_to_copy(kind, backend);
         let was_copying = self.copy_in;
         if self.copy_in && !matches!(kind, b'd' | b'c' | b'f' | b'H' | b'S' | b'X') {
             // The server leaves copy mode over it, with an error; a Sync behind it counts.

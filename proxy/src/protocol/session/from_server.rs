@@ -240,7 +240,9 @@ impl Session {
         self.hears_of_copy(backend);
         let renamed = match backend.pipeline.head() {
             Some(Expect::Fails(instead)) => Some(instead.to_vec()),
-            _ => self.in_clients_words(body, backend),
+            _ => self
+                .in_clients_words(body, backend)
+                .or_else(|| self.with_clients_type(body)),
         };
         let is_whole = body.len() + HEADER == frame.header.total;
         let moved = is_whole.then(|| self.at_clients_position(renamed.as_deref().unwrap_or(body)));
@@ -400,6 +402,7 @@ impl Session {
             return if counts { To::Client } else { To::Nobody };
         }
         let unit = backend.pipeline.unit_heard();
+        self.unit_ended_copy(unit);
         match backend.pipeline.pop() {
             Some(Expect::Query | Expect::Sync | Expect::FunctionCall) => {
                 desk.totals.query_count += 1;
