@@ -224,7 +224,10 @@ fn another_message_where_a_copy_reads_its_data() {
                 .chain(behind())
                 .collect();
             same_on(&mut stage, &[&before(), &ended, &[s()]]);
-            same_on(&mut stage, &[&before(), &begin, &[Message::flush()], &behind(), &[s()]]);
+            same_on(
+                &mut stage,
+                &[&before(), &begin, &[Message::flush()], &behind(), &[s()]],
+            );
         }
     }
 }
