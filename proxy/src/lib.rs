@@ -18,6 +18,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod by_hash;
 pub mod cache;
 pub mod catalog;
 pub mod cli;

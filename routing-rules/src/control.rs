@@ -55,6 +55,17 @@ pub enum Control {
     },
 }
 
+impl Control {
+    /// Is a text none of these, as its first letters show? Of others it is not said here.
+    pub fn is_surely_none(text: &[u8]) -> bool {
+        let first = text.trim_ascii_start().get(..QUERY.len());
+        first.is_some_and(|first| first.eq_ignore_ascii_case(QUERY))
+    }
+}
+
+/// With what a query begins, and no control.
+const QUERY: &[u8] = b"select";
+
 /// What a text of one statement is, given its first word.
 pub(crate) fn of(first: Keyword, text: &[u8], lex: Lex) -> Control {
     if first == Keyword::Explain {

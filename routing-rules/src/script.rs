@@ -26,7 +26,7 @@ impl Default for Lex {
 }
 
 /// A text read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
     /// How many statements, empty ones not counted.
     pub statements: usize,
@@ -36,6 +36,16 @@ pub struct Script {
     pub control: Control,
     /// Settings with a dot in their name that the text sets, in lower case, each once.
     pub custom_settings: Vec<String>,
+}
+
+impl Script {
+    /// One statement that is nothing but a query, and leaves nothing behind.
+    pub const QUERY: Script = Script {
+        statements: 1,
+        effects: Effects::EMPTY,
+        control: Control::None,
+        custom_settings: Vec::new(),
+    };
 }
 
 /// Reads a text.

@@ -18,7 +18,12 @@ fn the_table_holds() {
         let mut fields = line.split(" | ");
         let (sql, lex) = sql(fields.next().unwrap_or(""));
         let expected: Vec<&str> = fields.collect();
-        let got = columns(&read(&sql, lex));
+        let script = read(&sql, lex);
+        assert!(
+            !Control::is_surely_none(&sql) || script.control == Control::None,
+            "{line}"
+        );
+        let got = columns(&script);
         let got = &got[..if got[2].is_empty() { 2 } else { 3 }];
         if got != expected {
             wrong.push(format!("line {}: {line}\n  got {}", number + 1, got.join(" | ")));
@@ -202,6 +207,13 @@ proptest! {
         let plain = read(lower.as_bytes(), Lex::default());
         let upper = read(lower.to_ascii_uppercase().as_bytes(), Lex::default());
         prop_assert_eq!(columns(&plain), columns(&upper));
+    }
+
+    #[test]
+    fn a_text_that_begins_as_a_query_controls_nothing(pieces in pieces(), lex in lexes()) {
+        let text = format!("\n SELECT{}", pieces.join(" "));
+        prop_assert!(Control::is_surely_none(text.as_bytes()));
+        prop_assert_eq!(read(text.as_bytes(), lex).control, Control::None);
     }
 
     #[test]

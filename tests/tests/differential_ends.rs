@@ -231,3 +231,54 @@ fn another_message_where_a_copy_reads_its_data() {
         }
     }
 }
+
+/// The last that the server answers before it may be the end of the unit in front of it, so that nothing is owed.
+#[test]
+fn an_unknown_message_behind_what_is_almost_answered() {
+    let mut stage = Stage::new();
+    for text in ["COPY t (a, b) FROM STDIN; SELECT 'behind'", "SELECT 1"] {
+        let done = Message::raw(b'c', b"");
+        for turns in [
+            &[&[q(text)][..], &[done, s()], &[Message::raw(b'y', b"")]][..],
+            &[&[q(text), s(), Message::raw(b'y', b"")]],
+            &[&[q(text), s()], &[Message::raw(b'y', b""), s()]],
+        ] {
+            same_on(&mut stage, turns);
+        }
+    }
+}
+
+/// What a stranger left is discarded only where that can't fail in place of what the client asks.
+#[test]
+fn a_bind_with_too_few_values_behind_a_query_that_fails_where_strangers_used_sequences() {
+    let mut stage = Stage::new();
+    same_on(&mut stage, &[&[q("SELECT nextval('s'), lastval()")]]);
+    let update = || p("b", "UPDATE t SET b = $2 WHERE a = $1");
+    let few = || [p("c", "COMMIT"), b("", "b"), e(""), s()];
+    for fails in ["SELECT 1/0", "SELECT 1"] {
+        let mut behind = vec![q(fails)];
+        behind.extend(few());
+        same_on(
+            &mut stage,
+            &[&[update(), s()], &[q("BEGIN")], &behind, &[q("ROLLBACK")]],
+        );
+        same_on(
+            &mut stage,
+            &[
+                &[update(), s()],
+                &[q("BEGIN")],
+                &[q("SELECT 1/0")],
+                &behind,
+                &[s()],
+            ],
+        );
+        same_on(
+            &mut stage,
+            &[
+                &[q("BEGIN")],
+                &[q(fails), p("", "INSERT INTO t VALUE"), s()],
+                &[s()],
+            ],
+        );
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use super::key::ByHash;
+use crate::by_hash::ByHash;
 
 /// Who asks for what.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub struct Flights {
 }
 
 /// The questions that are being asked; a flight where somebody waits for it.
-type UnderWay = ByHash<Option<Arc<Flight>>>;
+type UnderWay = ByHash<u128, Option<Arc<Flight>>>;
 
 /// One question that is being asked.
 #[derive(Debug, Default)]

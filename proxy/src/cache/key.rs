@@ -1,7 +1,6 @@
 //! When are two questions the same? When nothing they say differs, and nothing of who says it that could matter.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hasher as _, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hasher as _, RandomState};
 use std::sync::Arc;
 
 use crate::protocol::session::Session;
@@ -127,29 +126,6 @@ impl Hasher {
             u128::from(hasher.finish())
         };
         half(&self.high) << 64 | half(&self.low)
-    }
-}
-
-/// Maps by numbers that [`Hasher`] has made: they need no hashing again.
-pub type ByHash<T> = HashMap<u128, T, BuildHasherDefault<AsItIs>>;
-
-/// Takes a number that is a hash for its own hash.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AsItIs(u64);
-
-impl std::hash::Hasher for AsItIs {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u128(&mut self, number: u128) {
-        self.0 = number as u64;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

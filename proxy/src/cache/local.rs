@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use super::key::ByHash;
 use super::stamp::Stamp;
+use crate::by_hash::ByHash;
 
 /// An answer.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ pub struct Local {
 struct Part {
     bytes_max: usize,
     bytes: usize,
-    entries: ByHash<Arc<Entry>>,
+    entries: ByHash<u128, Arc<Entry>>,
     tenants: HashMap<Arc<[u8]>, Tenant>,
     /// Tenants in the order they are asked to make room.
     turns: VecDeque<Arc<[u8]>>,

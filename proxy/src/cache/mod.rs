@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use routing_rules::cache::{Admitted, Catalog, NotCached, Owned, Rules, admit};
-use routing_rules::{Lex, Sharding};
+use routing_rules::{Lex, Script, Sharding, read};
 
 use crate::catalog::Catalogued;
 use crate::protocol::session::by_shape::ByShape;
@@ -141,6 +141,8 @@ pub struct Kept {
     reads: stamp::Reads,
     /// Tables of which some tenants' rows are read: its keys say whose.
     owned: Vec<Owned>,
+    /// The session needs not read it: [`Script::QUERY`] is what it would find.
+    pub is_query: bool,
 }
 
 /// What one execution of a text reads.
@@ -179,7 +181,8 @@ impl Reader {
         let find = || match admit(text, lex, catalog, &self.rules) {
             Ok(admitted) => {
                 let by_shape = admitted.by_shape;
-                (Ok(Rc::new(self.kept(admitted))), by_shape)
+                let is_query = read(text, lex) == Script::QUERY;
+                (Ok(Rc::new(self.kept(admitted, is_query))), by_shape)
             }
             // No reason is a constant's alone, but that it says a time: those have no shape.
             Err(why) => (Err(Rc::new(why)), true),
@@ -194,13 +197,14 @@ impl Reader {
         }
     }
 
-    fn kept(&self, admitted: Admitted) -> Kept {
+    fn kept(&self, admitted: Admitted, is_query: bool) -> Kept {
         let rows: Vec<Rows> = admitted.reads.iter().map(Rows::all).collect();
         Kept {
             class: admitted.class,
             reads: self.cache.generations.of(&rows).into(),
             rows: rows.into(),
             owned: admitted.owned,
+            is_query,
         }
     }
 

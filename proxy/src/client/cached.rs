@@ -273,6 +273,9 @@ impl Client {
         reader
             .watch
             .note_read(question.text(), self.session.question_lex());
+        if kept.is_query {
+            self.session.asks_a_query(&question);
+        }
         let status = if self.session.is_begun() { b'T' } else { b'I' };
         self.routing.cache.waits = None;
         self.routing.cache.last = Told::Miss;

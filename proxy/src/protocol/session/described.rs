@@ -153,7 +153,8 @@ impl Session {
         backend: &mut Backend,
         sink: &mut Sink,
     ) -> bool {
-        if backend.status != b'E' || !backend.pipeline.owes_closes_only() {
+        // Whatever else is owed: it may have failed by then, and if it has not, the error is the same.
+        if backend.status != b'E' && !backend.pipeline.has_units_in_flight() {
             return false;
         }
         let Some(view) = Bind::read(frame.body()) else {

@@ -219,6 +219,10 @@ impl Session {
         let Some(text) = query_text(frame.body()) else {
             return Went::Not(Next::Server);
         };
+        if self.script.is_none() && Control::is_surely_none(text) {
+            // It needs to be read only if the cache does not answer it.
+            return Went::Not(Next::Server);
+        }
         let lex = self.lex();
         let script = self.script.take().unwrap_or_else(|| read(text, lex));
         if let Some(answered) = self.answer_alone(&script.control, text, self.status_alone(), out) {
@@ -308,6 +312,9 @@ impl Session {
         {
             return Went::Not(Next::Drain);
         }
+        if self.must_know_before_sequences(frame, backend, desk) {
+            return Went::Not(Next::Drain);
+        }
         // A Flush asks for nothing, unless it is malformed and asks for an error.
         if (matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'F' | b'C' | b'S')
             || kind == b'H' && frame.header.total > HEADER)
@@ -369,7 +376,9 @@ impl Session {
             }
             b'X' => return Went::Not(self.goodbye(backend)),
             // A server in copy mode says more about it than that, or first answers what came before, and ends the session.
-            _ if was_copying || !backend.pipeline.is_empty() => pass(frame, sink),
+            _ if was_copying || !backend.pipeline.is_empty() => {
+                self.forward(frame, backend, sink, Expect::Close);
+            }
             kind => return Went::Not(Next::Fatal(unknown(kind))),
         }
         Went::On

@@ -145,11 +145,6 @@ impl Pipeline {
         !self.open && self.queue.iter().all(|expect| matches!(expect, Expect::Own(_)))
     }
 
-    /// Nothing owed but answers to a client's Closes, in a batch or before one?
-    pub fn owes_closes_only(&self) -> bool {
-        self.queue.iter().all(|expect| matches!(expect, Expect::Close))
-    }
-
     /// How much is owed.
     pub fn len(&self) -> usize {
         self.queue.len()

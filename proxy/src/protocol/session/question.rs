@@ -1,7 +1,7 @@
 //! A unit that asks one question and could be answered without a server: a simple query, or Bind, Execute and Sync with the
 //! Parse and the Describe that may go with them. What it asks, and what becomes of the session when it is answered.
 
-use routing_rules::{Control, Effects, Lex, Parameter, read};
+use routing_rules::{Control, Effects, Lex, Parameter, Script, read};
 
 use super::lazy_begin::NO_TYPES;
 use super::said::Bound;
@@ -237,6 +237,13 @@ impl Session {
         }
         body.extend_from_slice(&statement.body);
         Ok(())
+    }
+
+    /// The question goes to a server, and its text is known to be nothing but a query.
+    pub fn asks_a_query(&mut self, question: &Question) {
+        if question.is_simple {
+            self.script = Some(Script::QUERY);
+        }
     }
 
     /// The question is answered without a server: says so to the client, and takes note of what it does to the session.

@@ -2,9 +2,10 @@
 
 use routing_rules::{Effects, runs_nothing, sets_transaction};
 
+use super::from_client::Frame;
 use super::pipeline::{Expect, Own, Parsed};
 use super::{Backend, Desk, Session, Sink};
-use crate::protocol::message::cstr;
+use crate::protocol::message::{Bind, Parse, cstr};
 use crate::protocol::reply;
 
 /// Whose values a server remembers.
@@ -97,6 +98,32 @@ impl Session {
 }
 
 impl Session {
+    /// May a transaction have failed by what is on its way? To discard in it what a stranger left would fail, in place of what
+    /// the client asks and in other words: it must be known first.
+    pub(super) fn must_know_before_sequences(
+        &self,
+        frame: &Frame<'_>,
+        backend: &Backend,
+        desk: &Desk<'_>,
+    ) -> bool {
+        let would_discard = backend.remembers == Remembers::Strangers && desk.statements.asks_sequences;
+        // A server that may wait for COPY data answers nothing before it has them.
+        let may_wait = self.copy_in || self.may_copy();
+        if !would_discard || may_wait || !backend.pipeline.has_units_in_flight() {
+            return false;
+        }
+        let text_of = |name: &[u8]| match self.statement(name) {
+            Some(statement) => may_call_nextval(&statement.body),
+            None => may_call_nextval(&self.unnamed.body),
+        };
+        match frame.header.kind {
+            b'Q' => may_call_nextval(frame.body()),
+            b'P' => Parse::read(frame.body()).is_some_and(|view| may_call_nextval(view.text)),
+            b'B' => Bind::read(frame.body()).is_some_and(|view| text_of(view.statement)),
+            _ => false,
+        }
+    }
+
     /// The same before the unnamed statement.
     pub(super) fn before_unnamed_sequences(
         &mut self,

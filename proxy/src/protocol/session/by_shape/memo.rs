@@ -1,15 +1,16 @@
 //! What was found out about texts, remembered within bounds.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+
+use crate::by_hash::ByHash;
 
 /// A bounded map from texts to what was found out about them. A text is remembered when it is asked for again; what was not
 /// asked for since half of the room was filled anew goes first.
 #[derive(Debug)]
 pub struct Memo<T> {
     hasher: RandomState,
-    young: HashMap<u64, (Box<[u8]>, T)>,
-    old: HashMap<u64, (Box<[u8]>, T)>,
+    young: ByHash<u64, (Box<[u8]>, T)>,
+    old: ByHash<u64, (Box<[u8]>, T)>,
     young_bytes: usize,
     /// Texts that were asked for once, of late, by a part of their hash. Two may share one: no harm is done.
     once: Box<[u32]>,
@@ -31,8 +32,8 @@ impl<T> Default for Memo<T> {
     fn default() -> Self {
         Memo {
             hasher: RandomState::new(),
-            young: HashMap::new(),
-            old: HashMap::new(),
+            young: ByHash::default(),
+            old: ByHash::default(),
             young_bytes: 0,
             once: vec![0; ONCE].into(),
         }
