@@ -76,6 +76,28 @@ compare prepared key report other miss
 compare extended key other miss
 compare simple key other miss
 
+# What one processor answers that does nothing else, asked by another one that does nothing but ask.
+middle() { sort -n | awk '{all[NR] = $1} END {print all[int((NR + 1) / 2)]}'; }
+rate() { # PROTOCOL HOST PORT
+    taskset -c 1 "$pg/pgbench" -n -h "$2" -p "$3" -U app -M "$1" -f "$folder/key.sql" -c 8 -j 1 -T "$seconds" app | awk '/^tps/ {print $3}'
+}
+if [ "$(nproc)" -gt 1 ]; then
+    echo
+    echo "by primary key, on one processor: answers a second"
+    for pid in "$postmaster" "$pid_on"; do taskset -apc 0 "$pid" >/dev/null; done
+    for line in TCP Unix; do
+        for protocol in simple extended prepared; do
+            direct=$folder hit=$folder/sockets
+            [ $line = Unix ] || direct=127.0.0.1 hit=127.0.0.1
+            own=$(for ((round = 0; round < rounds; round++)); do rate $protocol "$direct" "$base"; done | middle)
+            hits=$(for ((round = 0; round < rounds; round++)); do rate $protocol "$hit" "$on"; done | middle)
+            awk -v line=$line -v protocol=$protocol -v own="$own" -v hits="$hits" \
+                'BEGIN {printf "%-5s %-9s PostgreSQL %7.0f   hits %7.0f   %.1f times\n", line, protocol, own, hits, hits / own}'
+        done
+    done
+    for pid in "$postmaster" "$pid_on"; do taskset -apc "0-$(($(nproc) - 1))" "$pid" >/dev/null; done
+fi
+
 # counts PORT: hits and misses so far
 counts() {
     psql -XAt -h 127.0.0.1 -p $(($1 + 1)) -U postgres pgshunt -c "SHOW CACHE" | awk -F'|' '$2 == "*" {print $4, $5}'

@@ -28,6 +28,7 @@ clean_up() {
 trap clean_up EXIT
 export PGPASSWORD=pw
 echo pw >"$folder/password"
+mkdir "$folder/sockets"
 
 # start NUMBER: that node, at port $base + NUMBER
 start() { "${as[@]}" "$pg/pg_ctl" -w -D "$folder/node$1" -o "-p $((base + $1))" -l "$folder/log$1" start >/dev/null; }
@@ -48,7 +49,7 @@ fill() {
     "$pg/pgbench" -h 127.0.0.1 -p $base -U app -i -q -s 5 app >/dev/null 2>&1
 }
 
-# serve NAME PORT RULES SERVER...: pgshunt, its process in $pid_NAME, its console at PORT + 1
+# serve NAME PORT RULES SERVER...: pgshunt, its process in $pid_NAME, its console at PORT + 1, its Unix sockets in $folder/sockets
 serve() {
     local name=$1 port=$2
     printf '%s\n' "$3" >"$folder/$name.rules"
@@ -56,7 +57,7 @@ serve() {
     cat >"$folder/$name.toml" <<END
 threads = 1
 [listen]
-clients = ["127.0.0.1:$port"]
+clients = ["127.0.0.1:$port", "unix:$folder/sockets:$port"]
 admin = "127.0.0.1:$((port + 1))"
 [console]
 admins = ["postgres"]

@@ -282,3 +282,44 @@ fn a_bind_with_too_few_values_behind_a_query_that_fails_where_strangers_used_seq
         );
     }
 }
+
+/// PostgreSQL reads the new text before it looks at the name, in a failed transaction too.
+#[test]
+fn a_parse_by_a_name_that_is_taken_on_servers_that_lack_it() {
+    let mut stage = Stage::new();
+    for text in ["SELECT $1 +", "SELECT 2", "COMMIT"] {
+        for failed in [true, false] {
+            let fails = if failed { "SELECT 1/0" } else { "SELECT 1" };
+            same_on(
+                &mut stage,
+                &[
+                    &[p("a", "SELECT boom(1)"), s()],
+                    &[q("BEGIN")],
+                    &[q(fails)],
+                    &[p("a", text), s()],
+                    &[q("ROLLBACK")],
+                    &[p("a", text), s(), b("", "a"), e(""), s()],
+                ],
+            );
+        }
+    }
+}
+
+/// Behind an error nothing is closed.
+#[test]
+fn names_that_a_query_speaks_of_behind_a_close_that_is_skipped() {
+    let mut stage = Stage::new();
+    let fails = || {
+        vec![
+            p("b", "SELECT $1::text"),
+            b("", "b"),
+            Message::close(b'S', "b"),
+            s(),
+        ]
+    };
+    for text in ["DEALLOCATE PREPARE b; COMMIT", "EXECUTE b ('x')", "DEALLOCATE b"] {
+        let mut batch = fails();
+        batch.extend([q(text), q("SELECT 1")]);
+        same_on(&mut stage, &[&batch, &[b("", "b"), s()]]);
+    }
+}

@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use routing_rules::parameters;
 
+use super::extended::write_named;
 use super::from_client::{Frame, Went};
 use super::pipeline::{Expect, Own, Parsed};
-use super::prepared::Statement;
+use super::prepared::{Statement, server_name};
 use super::{Backend, Desk, Next, Session, Sink};
 use crate::protocol::frame::HEADER;
 use crate::protocol::message::{Bind, cstr};
@@ -72,7 +73,7 @@ impl Session {
         backend.asked = asked;
         self.hold(statement, frame, backend, desk, sink);
         let out = sink.forward.made(frame.input);
-        super::extended::write_named(out, b'D', statement.id);
+        write_named(out, b'D', statement.id);
         reply::frame(out, b'S', |_| ());
         backend.pipeline.push(Expect::OwnDescribe(statement.clone(), now));
         backend.pipeline.push(Expect::Own(Own::Clean));
@@ -165,12 +166,13 @@ impl Session {
         else {
             return false;
         };
-        let mut names = Vec::with_capacity(view.portal.len() + NAME.len() + 2);
+        let mut names = Vec::with_capacity(view.portal.len() + 16);
         reply::cstr(&mut names, view.portal);
-        reply::cstr(&mut names, NAME);
+        server_name(&mut names, NOBODYS);
+        names.push(0);
         let length = frame.header.total - 1 - view.names_len + names.len();
         let out = sink.forward.made(frame.input);
-        write_with_parameters(out, wanted);
+        write_nobodys(out, wanted);
         out.push(b'B');
         out.extend_from_slice(&(length as u32).to_be_bytes());
         out.extend_from_slice(&names);
@@ -199,18 +201,16 @@ impl Session {
     }
 }
 
-/// A statement that is nobody's: no number is 0.
-const NAME: &[u8] = b"pgshunt:0";
+/// The number of a statement that is nobody's.
+pub(super) const NOBODYS: u64 = 0;
 
-/// A statement that a server takes in a failed transaction, with this many parameters.
-fn write_with_parameters(out: &mut Vec<u8>, count: u16) {
+/// A statement that a server takes in a failed transaction, with this many parameters, is made anew.
+pub(super) fn write_nobodys(out: &mut Vec<u8>, count: u16) {
     const TEXT: u32 = 25;
-    reply::frame(out, b'C', |out| {
-        out.push(b'S');
-        reply::cstr(out, NAME);
-    });
+    write_named(out, b'C', NOBODYS);
     reply::frame(out, b'P', |out| {
-        reply::cstr(out, NAME);
+        server_name(out, NOBODYS);
+        out.push(0);
         reply::cstr(out, b"ROLLBACK");
         out.extend_from_slice(&count.to_be_bytes());
         (0..count).for_each(|_| out.extend_from_slice(&TEXT.to_be_bytes()));

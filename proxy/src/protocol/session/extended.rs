@@ -2,6 +2,7 @@
 
 use routing_rules::{Control, Effects, read, vacated};
 
+use super::described::{NOBODYS, write_nobodys};
 use super::from_client::{Frame, SMALL_MAX, Went};
 use super::ours::{LAST_ROUTE, Ours, Replaced};
 use super::pin::Pin;
@@ -130,9 +131,15 @@ impl Session {
         }
         if let Some(statement) = self.statement(view.name) {
             // The server itself says that the name is taken, in its own words, about its own name for it.
-            self.hold(&statement, frame, backend, desk, sink);
+            let is_held = backend.held.touch(statement.id);
+            let id = if is_held { statement.id } else { NOBODYS };
+            if !is_held {
+                write_nobodys(sink.forward.made(frame.input), 0);
+                backend.pipeline.push(Expect::OwnClose(0));
+                backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
+            }
             // It reads the text before it looks at the name, so the text is the client's new one.
-            write_parse(sink.forward.made(frame.input), statement.id, view.rest);
+            write_parse(sink.forward.made(frame.input), id, view.rest);
             backend.pipeline.push(Expect::Parse(Box::new(ParseOwed {
                 name: view.name.into(),
                 stored: Parsed::Nothing,

@@ -26,11 +26,15 @@ impl Session {
             // From here on SQL may have taken a name; the probe will tell.
             self.pins.insert(Pin::SqlPrepare);
         }
-        if self.prepared.is_none() || is_one_deallocate {
+        let ends_some = has(b"deallocate");
+        if is_one_deallocate || !has(b"execute") && !has(b"prepare") && !ends_some {
             return true;
         }
-        let ends_some = has(b"deallocate");
-        if !has(b"execute") && !has(b"prepare") && !ends_some {
+        if !backend.pipeline.is_open() && backend.pipeline.renames_in_flight() {
+            // Which names there are is not known.
+            return false;
+        }
+        if self.prepared.is_none() {
             return true;
         }
         if ends_some {
