@@ -29,14 +29,18 @@ fetch() {
     [[ -f $regress/regress.so ]] || build_library "$usr/include/postgresql/$pg_major/server"
 }
 
-# Its functions in C, with the headers of any version of this major: unpacked, as to install them could bring another server.
+# Its functions in C, with the headers of this major: unpacked, as to install them could bring another server.
 build_library() { # FOLDER
     local headers=$1
     if [[ ! -f $headers/postgres.h ]]; then
         headers=$folder/postgresql/headers/usr/include/postgresql/$pg_major/server
         [[ -f $headers/postgres.h ]] || (
-            cd "$folder/apt" && apt-get -qq -o APT::Sandbox::User="$(id -un)" download "postgresql-server-dev-$pg_major" &&
-                dpkg-deb -x "postgresql-server-dev-$pg_major"_*.deb "$folder/postgresql/headers"
+            cd "$folder/apt" || exit
+            # Those of the server's own version: a newer one's may name functions that it lacks.
+            for version in "=$(dpkg-query -W -f '${Version}' "postgresql-$pg_major")" ''; do
+                apt-get -qq -o APT::Sandbox::User="$(id -un)" download "postgresql-server-dev-$pg_major$version" && break
+            done
+            dpkg-deb -x "postgresql-server-dev-$pg_major"_*.deb "$folder/postgresql/headers"
         ) || return 1
     fi
     cc -shared -fPIC -O1 -w -I"$headers" "$regress/regress.c" -o "$regress/regress.so"

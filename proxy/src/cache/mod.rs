@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use routing_rules::cache::{Admitted, Catalog, NotCached, Owned, Rules, admit};
-use routing_rules::{Lex, Script, Sharding, read};
+use routing_rules::{Control, Lex, Script, Sharding, read};
 
 use crate::catalog::Catalogued;
 use crate::protocol::session::by_shape::ByShape;
@@ -127,8 +127,14 @@ pub struct Reader {
     admissions: RefCell<ByShape<Admission>>,
 }
 
-/// May a text's answer be kept, and what is it made of?
-pub type Admission = Result<Rc<Kept>, Rc<NotCached>>;
+/// What was found out about a text.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// May its answer be kept, and what is it made of?
+    pub kept: Result<Rc<Kept>, Rc<NotCached>>,
+    /// The session needs not read it: [`Script::QUERY`] is what it would find, whatever the constants are.
+    pub is_query: bool,
+}
 
 /// A text whose answer may be kept.
 #[derive(Debug)]
@@ -141,8 +147,6 @@ pub struct Kept {
     reads: stamp::Reads,
     /// Tables of which some tenants' rows are read: its keys say whose.
     owned: Vec<Owned>,
-    /// The session needs not read it: [`Script::QUERY`] is what it would find.
-    pub is_query: bool,
 }
 
 /// What one execution of a text reads.
@@ -178,14 +182,19 @@ impl Reader {
 
     /// May the answer to a text be kept?
     pub fn admits(&self, text: &[u8], lex: Lex, catalog: &Catalog) -> Admission {
-        let find = || match admit(text, lex, catalog, &self.rules) {
-            Ok(admitted) => {
-                let by_shape = admitted.by_shape;
-                let is_query = read(text, lex) == Script::QUERY;
-                (Ok(Rc::new(self.kept(admitted, is_query))), by_shape)
-            }
-            // No reason is a constant's alone, but that it says a time: those have no shape.
-            Err(why) => (Err(Rc::new(why)), true),
+        let find = || {
+            let (kept, by_shape) = match admit(text, lex, catalog, &self.rules) {
+                Ok(admitted) => {
+                    let by_shape = admitted.by_shape;
+                    (Ok(Rc::new(self.kept(admitted))), by_shape)
+                }
+                // No reason is a constant's alone, but that it says a time: those have no shape.
+                Err(why) => (Err(Rc::new(why)), true),
+            };
+            // What a function does may be said by a constant; one that is called for an answer that is kept does nothing.
+            let is_plain = Control::is_surely_none(text) && !text.contains(&b'(');
+            let is_query = (kept.is_ok() || is_plain) && read(text, lex) == Script::QUERY;
+            (Admission { kept, is_query }, by_shape)
         };
         match lex.standard_conforming_strings {
             true => {
@@ -197,14 +206,13 @@ impl Reader {
         }
     }
 
-    fn kept(&self, admitted: Admitted, is_query: bool) -> Kept {
+    fn kept(&self, admitted: Admitted) -> Kept {
         let rows: Vec<Rows> = admitted.reads.iter().map(Rows::all).collect();
         Kept {
             class: admitted.class,
             reads: self.cache.generations.of(&rows).into(),
             rows: rows.into(),
             owned: admitted.owned,
-            is_query,
         }
     }
 

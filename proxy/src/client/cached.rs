@@ -23,7 +23,7 @@ use crate::cache::flight::{Flight, Leader};
 use crate::cache::heard;
 use crate::cache::key::Context;
 use crate::cache::local::Entry;
-use crate::cache::{Kept, Reader};
+use crate::cache::{Admission, Reader};
 use crate::pool::Role;
 use crate::pool::lease::Lease;
 use crate::protocol::session::Session;
@@ -115,6 +115,10 @@ impl fmt::Display for Why {
             Why::Parameter(time) => write!(f, "a parameter says '{time}'"),
         }
     }
+}
+
+fn not_kept(why: Rc<NotCached>) -> Refusal {
+    (why.kind(), Why::Text(why))
 }
 
 /// The longest a client waits for another one's answer before it asks itself.
@@ -219,7 +223,11 @@ impl Client {
             Asking::Not(why) => return Err(("session", Why::Session(why))),
             Asking::This(question) => question,
         };
-        let kept = self.admitted(reader, &question)?;
+        let looked = self.admits(reader, &question)?;
+        if looked.is_query {
+            self.session.asks_a_query(&question);
+        }
+        let kept = looked.kept.map_err(not_kept)?;
         self.is_fresh_enough(reader, asker.consistency, at)?;
         let hash = reader.cache.hasher.hash(asker.number, &question.body);
         let asked = self.routing.cache.asked.take().filter(|asked| asked.hash == hash);
@@ -273,9 +281,6 @@ impl Client {
         reader
             .watch
             .note_read(question.text(), self.session.question_lex());
-        if kept.is_query {
-            self.session.asks_a_query(&question);
-        }
         let status = if self.session.is_begun() { b'T' } else { b'I' };
         self.routing.cache.waits = None;
         self.routing.cache.last = Told::Miss;
@@ -346,7 +351,7 @@ impl Client {
     }
 
     /// May the answer to the question be kept?
-    fn admitted(&mut self, reader: &Rc<Reader>, question: &Question) -> Result<Rc<Kept>, Refusal> {
+    fn admits(&mut self, reader: &Rc<Reader>, question: &Question) -> Result<Admission, Refusal> {
         let Some(catalog) = reader.catalog() else {
             return Err((
                 "other",
@@ -360,9 +365,7 @@ impl Client {
             ));
         }
         let lex = self.session.question_lex();
-        reader
-            .admits(question.text(), lex, &catalog)
-            .map_err(|why| (why.kind(), Why::Text(why)))
+        Ok(reader.admits(question.text(), lex, &catalog))
     }
 
     /// Is what the cache has heard of enough for the session?
@@ -484,7 +487,9 @@ impl Client {
                     && entry.is_of(&asker.context.bytes, &question.body)
             }))
         });
-        match self.admitted(&reader, &question).and(fresh.unwrap_or(Ok(false))) {
+        let admitted = self.admits(&reader, &question);
+        let kept = admitted.and_then(|looked| looked.kept.map_err(not_kept));
+        match kept.and(fresh.unwrap_or(Ok(false))) {
             Ok(true) => "hit".into(),
             Ok(false) => "miss".into(),
             Err((_, why)) => why.to_string(),

@@ -239,7 +239,7 @@ impl Session {
         Ok(())
     }
 
-    /// The question goes to a server, and its text is known to be nothing but a query.
+    /// Should the question go to a server: its text is known to be nothing but a query.
     pub fn asks_a_query(&mut self, question: &Question) {
         if question.is_simple {
             self.script = Some(Script::QUERY);

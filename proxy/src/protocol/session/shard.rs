@@ -53,6 +53,8 @@ impl Session {
         if backend.is_idle() && self.prepare(backend, out) {
             return false;
         }
+        // Of a text that is not sent.
+        self.script = None;
         let sql = raise_fault(fault);
         backend.unnamed = 0;
         if !matches!(ends, b'S' | b'H') {
