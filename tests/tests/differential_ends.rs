@@ -323,3 +323,19 @@ fn names_that_a_query_speaks_of_behind_a_close_that_is_skipped() {
         same_on(&mut stage, &[&batch, &[b("", "b"), s()]]);
     }
 }
+
+#[test]
+fn an_error_speaks_of_a_statement_by_the_clients_name_though_it_is_closed_behind_it() {
+    let mut stage = Stage::new();
+    let prepare = || Message::parse("a", "PREPARE a AS SELECT 'by SQL'", &[23]);
+    let close = || Message::close(b'S', "a");
+    for batch in [
+        vec![prepare(), b("", "a"), close(), s()],
+        vec![p("", "SELECT 1"), prepare(), b("", "a"), e(""), close(), s()],
+    ] {
+        same_on(
+            &mut stage,
+            &[&batch, &[b("", "a"), s()], &[close(), s()], &[b("", "a"), s()]],
+        );
+    }
+}

@@ -349,7 +349,12 @@ impl Session {
         let is_by_own_name = self.by_own_name.iter().any(|own| **own == *name);
         self.by_own_name.retain(|own| **own != *name);
         if is_by_own_name || removed.is_none() && !self.pins.is_empty() {
-            return self.forward(frame, backend, sink, Expect::Close);
+            self.forward(frame, backend, sink, Expect::Close);
+            if let Some(removed) = removed {
+                let owed = Expect::HandedOver(Box::new(removed), is_by_own_name);
+                backend.pipeline.push(owed);
+            }
+            return;
         }
         if backend.is_silent() {
             reply::close_complete(&mut sink.back);
