@@ -339,3 +339,20 @@ fn an_error_speaks_of_a_statement_by_the_clients_name_though_it_is_closed_behind
         );
     }
 }
+
+/// A DEALLOCATE that is bound and not executed leaves the name taken.
+#[test]
+fn a_parse_by_a_name_that_a_bound_deallocate_speaks_of() {
+    let mut stage = Stage::new();
+    let before = &[p("", "DEALLOCATE a")][..];
+    let bound = || vec![p("a", "SELECT 1"), b("q", "")];
+    let mut batch = bound();
+    batch.extend([p("a", "SELECT 2"), s()]);
+    same_on(&mut stage, &[before, &batch]);
+    for text in ["SELECT 2", "SELECT $1 +"] {
+        let mut batch = bound();
+        batch.extend([e("q"), p("a", text), s()]);
+        let use_it = &[b("", "a"), e(""), s()][..];
+        same_on(&mut stage, &[before, &batch, use_it, use_it]);
+    }
+}

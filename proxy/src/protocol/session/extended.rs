@@ -146,8 +146,8 @@ impl Session {
             })));
             return;
         }
-        if self.pins.contains(Pin::SqlPrepare) {
-            // SQL may have taken the name, or may go on to speak of it.
+        if self.pins.contains(Pin::SqlPrepare) || backend.pipeline.hands_over(view.name) {
+            // SQL may have taken the name, or may go on to speak of it; or the server alone knows whether it is still there.
             return self.forward(frame, backend, sink, nothing());
         }
         let lex = self.lex();

@@ -234,6 +234,12 @@ impl Pipeline {
         })
     }
 
+    /// Does what was sent hand this name over to the server?
+    pub fn hands_over(&self, name: &[u8]) -> bool {
+        let is_it = |expect: &Expect| matches!(expect, Expect::HandedOver(closed, _) if *closed.0 == *name);
+        self.queue.iter().any(is_it)
+    }
+
     /// Does what comes next end all prepared statements, as was noted when it was sent?
     pub fn ends_all(&self) -> bool {
         matches!(self.queue.get(1), Some(Expect::EndedAll(_)))
