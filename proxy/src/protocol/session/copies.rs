@@ -54,11 +54,8 @@ impl Session {
     pub(super) fn executes_copy(&mut self, body: &[u8], backend: &Backend) {
         if let Some(bound) = &self.copies.bound {
             let is_it = cstr(body).is_some_and(|(portal, _)| *portal == **bound);
-            self.copies.sent = is_it.then(|| backend.pipeline.unit());
             self.copies.pressed = false;
-            if is_it {
-                self.copies.takes_data(backend.pipeline.unit());
-            }
+            self.copies.sends(is_it, backend);
         }
     }
 
@@ -72,10 +69,7 @@ impl Session {
     /// A Query is sent.
     pub(super) fn queries_copy(&mut self, text: &[u8], backend: &Backend) {
         self.copies.pressed = true;
-        self.copies.sent = reads_data(text).then(|| backend.pipeline.unit());
-        if self.copies.sent.is_some() {
-            self.copies.takes_data(backend.pipeline.unit());
-        }
+        self.copies.sends(reads_data(text), backend);
     }
 
     /// A message of this type is the next to be sent.
@@ -171,9 +165,11 @@ impl Session {
 }
 
 impl Copies {
-    /// A COPY is sent by this unit: unless the data of another is still to end, what comes is its own.
-    fn takes_data(&mut self, unit: u64) {
-        if !self.instead.takes_data {
+    /// Something is sent that runs, a COPY if `is_copy`: unless the data of another is still to end, what comes is its own.
+    fn sends(&mut self, is_copy: bool, backend: &Backend) {
+        let unit = backend.pipeline.unit();
+        self.sent = is_copy.then_some(unit);
+        if is_copy && !self.instead.takes_data {
             self.instead = Instead {
                 unit,
                 takes_data: true,

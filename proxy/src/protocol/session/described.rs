@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use routing_rules::parameters;
 
-use super::extended::write_named;
+use super::extended::{write_named, write_of_none};
 use super::from_client::{Frame, Went};
 use super::pipeline::{Expect, Own, Parsed};
 use super::prepared::{Statement, server_name};
@@ -54,9 +54,7 @@ impl Session {
         }
         if statement.changed.get() == Some(now) {
             // A Describe of a name nobody has fails, and has the transaction fail.
-            reply::frame(sink.forward.made(frame.input), b'D', |out| {
-                out.extend_from_slice(b"Spgshunt:none\0")
-            });
+            write_of_none(sink.forward.made(frame.input), b'D');
             backend.pipeline.push(Expect::Fails(CHANGED));
             self.stream_drops = true;
             return Some(Went::On);
@@ -171,15 +169,13 @@ impl Session {
         server_name(&mut names, NOBODYS);
         names.push(0);
         let length = frame.header.total - 1 - view.names_len + names.len();
+        make_nobodys(wanted, frame.input, backend, sink);
         let out = sink.forward.made(frame.input);
-        write_nobodys(out, wanted);
         out.push(b'B');
         out.extend_from_slice(&(length as u32).to_be_bytes());
         out.extend_from_slice(&names);
         let rest = frame.at + HEADER + view.names_len;
         sink.forward.pass(frame.input, rest..frame.at + frame.have());
-        backend.pipeline.push(Expect::OwnClose(0));
-        backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
         backend.pipeline.push(Expect::Misbound(view.statement.into()));
         true
     }
@@ -205,8 +201,9 @@ impl Session {
 pub(super) const NOBODYS: u64 = 0;
 
 /// A statement that a server takes in a failed transaction, with this many parameters, is made anew.
-pub(super) fn write_nobodys(out: &mut Vec<u8>, count: u16) {
+pub(super) fn make_nobodys(count: u16, input: &[u8], backend: &mut Backend, sink: &mut Sink) {
     const TEXT: u32 = 25;
+    let out = sink.forward.made(input);
     write_named(out, b'C', NOBODYS);
     reply::frame(out, b'P', |out| {
         server_name(out, NOBODYS);
@@ -215,6 +212,8 @@ pub(super) fn write_nobodys(out: &mut Vec<u8>, count: u16) {
         out.extend_from_slice(&count.to_be_bytes());
         (0..count).for_each(|_| out.extend_from_slice(&TEXT.to_be_bytes()));
     });
+    backend.pipeline.push(Expect::OwnClose(0));
+    backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
 }
 
 /// Has a Bind, from its names on, another number of parameters than this, or of formats than of parameters?

@@ -2,7 +2,7 @@
 
 use routing_rules::{Control, Effects, read, vacated};
 
-use super::described::{NOBODYS, write_nobodys};
+use super::described::{NOBODYS, make_nobodys};
 use super::from_client::{Frame, SMALL_MAX, Went};
 use super::ours::{LAST_ROUTE, Ours, Replaced};
 use super::pin::Pin;
@@ -134,9 +134,7 @@ impl Session {
             let is_held = backend.held.touch(statement.id);
             let id = if is_held { statement.id } else { NOBODYS };
             if !is_held {
-                write_nobodys(sink.forward.made(frame.input), 0);
-                backend.pipeline.push(Expect::OwnClose(0));
-                backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
+                make_nobodys(0, frame.input, backend, sink);
             }
             // It reads the text before it looks at the name, so the text is the client's new one.
             write_parse(sink.forward.made(frame.input), id, view.rest);
@@ -361,9 +359,7 @@ impl Session {
         } else {
             if self.may_end_copy() {
                 // Amid COPY data it ends the session: the server must see one.
-                reply::frame(sink.forward.made(frame.input), b'C', |out| {
-                    out.extend_from_slice(NOTHING)
-                });
+                write_of_none(sink.forward.made(frame.input), b'C');
                 backend.pipeline.push(Expect::OwnClose(0));
             }
             backend.pipeline.push(Expect::SayClosed(removed.map(Box::new)));
@@ -387,9 +383,7 @@ impl Session {
             return self.forward(frame, backend, sink, expect);
         }
         // A Describe of a name nobody has gives the very error the client is owed.
-        reply::frame(sink.forward.made(frame.input), b'D', |out| {
-            out.extend_from_slice(NOTHING)
-        });
+        write_of_none(sink.forward.made(frame.input), b'D');
         backend.pipeline.push(Expect::DescribeStatement(None));
         self.stream_drops = true;
     }
@@ -447,9 +441,6 @@ impl Session {
     }
 }
 
-/// A name that no statement has, for a Describe or a Close.
-const NOTHING: &[u8] = b"Spgshunt:none\0";
-
 /// The name of the one statement that tells where the last one went, on every server.
 const ROUTE_STATEMENT: &[u8] = b"pgshunt:route";
 
@@ -490,6 +481,11 @@ fn write_parse_as(out: &mut Vec<u8>, name: &[u8], sql: &[u8]) {
         reply::cstr(out, sql);
         out.extend_from_slice(&[0, 0]);
     });
+}
+
+/// A Describe or a Close of a statement that there is not.
+pub(super) fn write_of_none(out: &mut Vec<u8>, kind: u8) {
+    reply::frame(out, kind, |out| out.extend_from_slice(b"Spgshunt:none\0"));
 }
 
 pub(super) fn write_named(out: &mut Vec<u8>, kind: u8, id: u64) {

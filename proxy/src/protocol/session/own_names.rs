@@ -89,9 +89,9 @@ impl Session {
     /// A message begins a unit, while one before it is not answered: must that be waited for, because the server is to be
     /// told of names first?
     pub(super) fn tells_behind(&self, kind: u8, body: &[u8]) -> bool {
-        let Some(prepared) = &self.prepared else {
+        if self.prepared.is_none() {
             return false;
-        };
+        }
         let speaks = |text: &[u8]| {
             let is_one = |word: &[u8]| {
                 text.windows(word.len())
@@ -99,15 +99,24 @@ impl Session {
             };
             is_one(b"execute") || is_one(b"prepare")
         };
+        self.text_meant(kind, body).is_some_and(speaks)
+    }
+
+    /// The text that a Query or a Parse brings, or that a Bind or a Describe is of; perhaps with more behind it.
+    pub(super) fn text_meant<'a>(&'a self, kind: u8, body: &'a [u8]) -> Option<&'a [u8]> {
         let of_name = |name: &[u8]| match name {
-            b"" => &self.unnamed.body[..],
-            name => prepared.get(name).map_or(&b""[..], |statement| &statement.body),
+            b"" => Some(&self.unnamed.body[..]),
+            name => Some(&self.prepared.as_ref()?.get(name)?.body[..]),
         };
         match kind {
-            b'P' => Parse::read(body).is_some_and(|parse| speaks(parse.text)),
-            b'B' => Bind::read(body).is_some_and(|bind| speaks(of_name(bind.statement))),
-            b'D' => matches!(Named::read(body), Some(Named::Statement(name)) if speaks(of_name(name))),
-            _ => false,
+            b'Q' => Some(body),
+            b'P' => Parse::read(body).map(|parse| parse.text),
+            b'B' => of_name(Bind::read(body)?.statement),
+            b'D' => match Named::read(body) {
+                Some(Named::Statement(name)) => of_name(name),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

@@ -5,7 +5,7 @@ use routing_rules::{Effects, runs_nothing, sets_transaction};
 use super::from_client::Frame;
 use super::pipeline::{Expect, Own, Parsed};
 use super::{Backend, Desk, Session, Sink};
-use crate::protocol::message::{Bind, Parse, cstr};
+use crate::protocol::message::cstr;
 use crate::protocol::reply;
 
 /// Whose values a server remembers.
@@ -112,16 +112,10 @@ impl Session {
         if !would_discard || may_wait || !backend.pipeline.has_units_in_flight() {
             return false;
         }
-        let text_of = |name: &[u8]| match self.statement(name) {
-            Some(statement) => may_call_nextval(&statement.body),
-            None => may_call_nextval(&self.unnamed.body),
-        };
-        match frame.header.kind {
-            b'Q' => may_call_nextval(frame.body()),
-            b'P' => Parse::read(frame.body()).is_some_and(|view| may_call_nextval(view.text)),
-            b'B' => Bind::read(frame.body()).is_some_and(|view| text_of(view.statement)),
-            _ => false,
-        }
+        let kind = frame.header.kind;
+        let runs = matches!(kind, b'Q' | b'P' | b'B');
+        let text = self.text_meant(kind, frame.body()).filter(|_| runs);
+        text.is_some_and(may_call_nextval)
     }
 
     /// The same before the unnamed statement.
