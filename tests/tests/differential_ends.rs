@@ -356,3 +356,38 @@ fn a_parse_by_a_name_that_a_bound_deallocate_speaks_of() {
         same_on(&mut stage, &[before, &batch, use_it, use_it]);
     }
 }
+
+#[test]
+fn a_statement_that_speaks_of_another_where_sql_prepares_as_well() {
+    let mut stage = Stage::new();
+    let prepares = || Message::parse("a", "PREPARE q AS SELECT 'by SQL'", &[23]);
+    let executes = || p("b", "EXECUTE a");
+    let of_b = || vec![b("", "b"), e(""), s()];
+    let mut batch = vec![prepares(), executes()];
+    batch.extend(of_b());
+    same_on(&mut stage, &[&batch, &of_b()]);
+    same_on(
+        &mut stage,
+        &[&[prepares(), s()], &[executes(), s()], &of_b(), &of_b()],
+    );
+}
+
+/// That it ends all statements is so when it is executed.
+#[test]
+fn an_error_speaks_of_a_statement_by_the_clients_name_though_it_ends_all() {
+    let mut stage = Stage::new();
+    let ends_all = &[Message::parse("a", "DEALLOCATE ALL", &[99999]), s()][..];
+    let bound = &[b("", "a"), s()][..];
+    same_on(&mut stage, &[ends_all, &[q("EXECUTE a")], bound, bound]);
+    same_on(
+        &mut stage,
+        &[
+            ends_all,
+            &[p("b", "SELECT 1"), s()],
+            &[q("EXECUTE b")],
+            &[q("DEALLOCATE ALL; SELECT 1/0")],
+            &[b("", "b"), s()],
+            bound,
+        ],
+    );
+}

@@ -144,11 +144,17 @@ impl Session {
             })));
             return;
         }
+        let lex = self.lex();
         if self.pins.contains(Pin::SqlPrepare) || backend.pipeline.hands_over(view.name) {
             // SQL may have taken the name, or may go on to speak of it; or the server alone knows whether it is still there.
+            let script = read(view.text, lex);
+            if script.effects.contains(Effects::PROBE) {
+                // Its Bind will not say what it is of.
+                let told = (view.text, deallocates(&script.control).is_some());
+                self.tell_own_names(told, frame.input, backend, sink);
+            }
             return self.forward(frame, backend, sink, nothing());
         }
-        let lex = self.lex();
         let statement = desk.statements.intern(view.text, view.rest, lex);
         if statement.effects.contains(Effects::PROBE) {
             self.vacates = vacated(view.text, lex);

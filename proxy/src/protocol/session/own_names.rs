@@ -1,5 +1,7 @@
 //! What SQL says of statements the client prepared by protocol: servers know those under names of pgshunt's.
 
+use routing_rules::ends_all_prepared;
+
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
 use super::{Backend, Session, Sink};
@@ -10,7 +12,7 @@ impl Session {
     /// EXECUTE, PREPARE and DEALLOCATE may speak of statements the client prepared by protocol: the server is told of
     /// those the text could mean, by the client's own names. While it knows any, the client keeps it.
     ///
-    /// One DEALLOCATE alone (`is_one_deallocate`) is dealt with without the server.
+    /// One DEALLOCATE alone (`is_one_deallocate`) is dealt with without the server; where all end there is nothing to tell.
     ///
     /// False: what the server was sent before must be answered first.
     pub(super) fn tell_own_names(
@@ -20,6 +22,10 @@ impl Session {
         backend: &mut Backend,
         sink: &mut Sink,
     ) -> bool {
+        let own_text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+        if ends_all_prepared(own_text, self.lex()) {
+            return true;
+        }
         let text = text.to_ascii_lowercase();
         let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
         if has(b"prepare") && !has(b"prepare transaction") && !is_one_deallocate {
