@@ -58,7 +58,7 @@ fn a_hundred_thousand_generated_plays() {
     );
 }
 
-/// Every difference of the given seeds, and no end at the first: for whoever looks for them.
+/// Every difference of the given seeds, and no end at the first: for whoever looks for them. `PGSHUNT_FEW=1`: plays of few texts.
 #[test]
 #[ignore = "for looking into differences by hand"]
 fn survey() {
@@ -68,7 +68,10 @@ fn survey() {
             scope.spawn(move || {
                 let mut stage = Stage::new();
                 for seed in (first..first + plays).filter(|seed| seed % STAGES == n) {
-                    let play = author::play(seed);
+                    let play = match number("PGSHUNT_FEW", 0) {
+                        0 => author::play(seed),
+                        _ => author::play_of_few(seed),
+                    };
                     if let Some(difference) = stage.perform(&play) {
                         println!("== seed {seed}, as it was:\n{play}\n{difference}");
                         if number("PGSHUNT_SHRINK", 1) == 0 {

@@ -6,19 +6,18 @@ use super::sql::{CONTROL, COPY_IN, COPY_OUT, KEPT, PLAIN, SETTINGS, SEVERAL, WIT
 
 /// The play of a seed.
 pub fn play(seed: u64) -> Play {
-    let mut author = Author {
-        chance: Chance::new(seed),
-        parsed: Vec::new(),
-        is_open: false,
-        extended: 0,
-    };
-    author.extended = author.chance.below(10);
-    let turns = 2 + author.chance.below(9);
-    let mut play = Play::default();
-    for _ in 0..turns {
-        author.scene(&mut play);
-    }
-    play
+    Author::new(seed).play()
+}
+
+/// The play of a seed, of few texts that come again and again: they meet each other more often.
+pub fn play_of_few(seed: u64) -> Play {
+    let mut author = Author::new(seed);
+    author.few = [KEPT, KEPT, KEPT, CONTROL]
+        .map(|list| author.chance.pick(list))
+        .to_vec();
+    let one = author.text_of_all();
+    author.few.push(one);
+    author.play()
 }
 
 struct Author {
@@ -29,12 +28,34 @@ struct Author {
     is_open: bool,
     /// Of ten turns, how many are of the extended protocol.
     extended: usize,
+    /// The texts it takes most from, if there are any.
+    few: Vec<&'static str>,
 }
 
 const STATEMENTS: [&str; 5] = ["", "", "a", "b", "A b"];
 const PORTALS: [&str; 5] = ["", "", "", "p", "q"];
 
 impl Author {
+    fn new(seed: u64) -> Author {
+        Author {
+            chance: Chance::new(seed),
+            parsed: Vec::new(),
+            is_open: false,
+            extended: 0,
+            few: Vec::new(),
+        }
+    }
+
+    fn play(mut self) -> Play {
+        self.extended = self.chance.below(10);
+        let turns = 2 + self.chance.below(9);
+        let mut play = Play::default();
+        for _ in 0..turns {
+            self.scene(&mut play);
+        }
+        play
+    }
+
     /// One turn, or several that belong together.
     fn scene(&mut self, play: &mut Play) {
         let rival = match self.chance.below(3) {
@@ -102,6 +123,13 @@ impl Author {
     }
 
     fn text(&mut self) -> &'static str {
+        if !self.few.is_empty() && !self.chance.one_in(6) {
+            return self.chance.pick(&self.few);
+        }
+        self.text_of_all()
+    }
+
+    fn text_of_all(&mut self) -> &'static str {
         let list = match self.chance.below(20) {
             0..=4 => PLAIN,
             5..=7 => WRITES,
@@ -169,7 +197,8 @@ impl Author {
     }
 
     fn parse(&mut self, name: &'static str) -> Message {
-        let (text, count) = if self.chance.one_in(2) {
+        let has_parameters = self.chance.one_in(if self.few.is_empty() { 2 } else { 6 });
+        let (text, count) = if has_parameters {
             self.chance.pick(WITH_PARAMETERS)
         } else if self.chance.one_in(12) {
             (self.chance.pick(SEVERAL), 0)
