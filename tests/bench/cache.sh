@@ -81,21 +81,41 @@ middle() { sort -n | awk '{all[NR] = $1} END {print all[int((NR + 1) / 2)]}'; }
 rate() { # PROTOCOL HOST PORT
     taskset -c 1 "$pg/pgbench" -n -h "$2" -p "$3" -U app -M "$1" -f "$folder/key.sql" -c 8 -j 1 -T "$seconds" app | awk '/^tps/ {print $3}'
 }
+# ticks PID: hundredths of a second that a process and its children have taken so far
+ticks() { { cat /proc/[0-9]*/stat 2>/dev/null || true; } | awk -v pid="$1" '$1 == pid {sum += $14 + $15 + $16 + $17} $4 == pid {sum += $14 + $15} END {print sum}'; }
+# a_second PROTOCOL HOST PORT PID: answers for a second of that process's own time, whether pgbench asks as fast or not
+a_second() {
+    local before tps
+    for ((round = 0; round < rounds; round++)); do
+        before=$(ticks "$4")
+        tps=$(rate "$1" "$2" "$3")
+        # Processes that end are counted once their parent has taken note.
+        sleep 0.5
+        awk -v tps="$tps" -v seconds="$seconds" -v ticks=$(($(ticks "$4") - before)) 'BEGIN {print tps * seconds / ticks * 100}'
+    done | middle
+}
 if [ "$(nproc)" -gt 1 ]; then
     echo
-    echo "by primary key, on one processor: answers a second"
-    for pid in "$postmaster" "$pid_on"; do taskset -apc 0 "$pid" >/dev/null; done
+    echo "by primary key, on one processor, answers for a second of its time; beside it what does nothing but answer (bare)"
+    cargo build --quiet --release --workspace --bins
+    bare=$((base + 40))
+    target/release/bare-answers $bare "$folder/sockets/.s.PGSQL.$bare" &
+    pid_bare=$!
+    for pid in "$postmaster" "$pid_on" "$pid_bare"; do taskset -apc 0 "$pid" >/dev/null; done
     for line in TCP Unix; do
         for protocol in simple extended prepared; do
             direct=$folder hit=$folder/sockets
             [ $line = Unix ] || direct=127.0.0.1 hit=127.0.0.1
-            own=$(for ((round = 0; round < rounds; round++)); do rate $protocol "$direct" "$base"; done | middle)
-            hits=$(for ((round = 0; round < rounds; round++)); do rate $protocol "$hit" "$on"; done | middle)
-            awk -v line=$line -v protocol=$protocol -v own="$own" -v hits="$hits" \
-                'BEGIN {printf "%-5s %-9s PostgreSQL %7.0f   hits %7.0f   %.1f times\n", line, protocol, own, hits, hits / own}'
+            own=$(a_second $protocol "$direct" "$base" "$postmaster")
+            hits=$(a_second $protocol "$hit" "$on" "$pid_on")
+            most=$(a_second $protocol "$hit" "$bare" "$pid_bare")
+            awk -v line=$line -v protocol=$protocol -v own="$own" -v hits="$hits" -v most="$most" 'BEGIN {
+                printf "%-5s %-9s PostgreSQL %7.0f   hits %7.0f   %.1f times   bare %7.0f   %.1f times\n", line, protocol, own, hits, hits / own, most, most / own
+            }'
         done
     done
     for pid in "$postmaster" "$pid_on"; do taskset -apc "0-$(($(nproc) - 1))" "$pid" >/dev/null; done
+    kill "$pid_bare"
 fi
 
 # counts PORT: hits and misses so far
