@@ -19,6 +19,7 @@ pub mod handle;
 pub mod handshake;
 pub mod introduce;
 pub mod leave;
+mod lend;
 pub mod marks;
 pub mod mode;
 mod pools;

@@ -4,11 +4,14 @@
 //! needed. [`Session::on_server`] says which of a server's bytes are the client's. [`Session::afterwards`] says, when a
 //! server owes nothing and sits idle, whether it may go. `Backend` is what is known of the server in hand.
 
+mod alone;
+mod backend;
 pub mod by_shape;
 mod copies;
 mod described;
 mod ends_all;
 mod extended;
+mod failed;
 mod firsts;
 mod from_client;
 pub mod from_server;
@@ -47,10 +50,11 @@ use routing_rules::{Effects, Lex, Script};
 use crate::fault::Fault;
 use crate::metrics::Totals;
 use crate::protocol::reply;
+pub use backend::Backend;
 use ours::{Ours, RouteRow};
 use pin::{Pin, Pins};
-use pipeline::{Expect, Own, Pipeline};
-use prepared::{Held, Statement, Statements};
+use pipeline::{Expect, Own};
+use prepared::{Statement, Statements};
 use probe::Report;
 use reading::Reading;
 pub use replica::Cannot;
@@ -60,90 +64,6 @@ use run::Run;
 use sequences::Remembers;
 use settings::Shared;
 use touched::Touched;
-
-/// What is known of one server by its own answers. Travels with the server.
-#[derive(Debug, Default)]
-pub struct Backend {
-    /// The role it logged in as.
-    pub login: Arc<[u8]>,
-    /// Its process id.
-    pub pid: i32,
-    /// Prepared statements it holds.
-    pub held: Held,
-    /// Whose unnamed statement it holds; 0 for nobody's.
-    pub unnamed: u64,
-    /// The unit it came by.
-    unnamed_unit: u64,
-    /// The session that had it last, by its number; 0 for none.
-    pub last_session: u64,
-    /// Whose sequence values it remembers, as that session sees it.
-    remembers: Remembers,
-    /// Session settings it carries.
-    pub settings: Shared,
-    /// What it reports.
-    pub reported: Reported,
-    /// Custom settings it has ever been given: they can be emptied, not removed.
-    pub custom: Vec<String>,
-    /// `I`, `T` or `E`, by its last ReadyForQuery.
-    pub status: u8,
-    /// What it owes.
-    pub pipeline: Pipeline,
-    /// Bytes still to come of a frame whose header was seen.
-    stream_left: usize,
-    /// Are they the client's?
-    stream_passes: bool,
-    /// An error came for a query of ours.
-    own_failed: bool,
-    /// The statement it was last asked the result of, and under which schema.
-    asked: Option<(u64, u64)>,
-    /// What was used before this moment may be given up to make room.
-    batch_began: u64,
-    report: Option<Box<Report>>,
-}
-
-impl Backend {
-    /// A server just logged in.
-    pub fn new(login: Arc<[u8]>, reported: Reported) -> Self {
-        Backend {
-            login,
-            reported,
-            status: b'I',
-            ..Backend::default()
-        }
-    }
-
-    /// Has every frame it began been passed on whole?
-    pub fn is_between_frames(&self) -> bool {
-        self.stream_left == 0
-    }
-
-    /// Is what it is doing now the client's, and not pgshunt's own?
-    pub fn works_for_client(&self) -> bool {
-        !matches!(self.pipeline.head(), None | Some(Expect::Own(_)))
-    }
-
-    /// DISCARD ALL has succeeded: it holds nothing of any session.
-    pub fn emptied(&mut self) {
-        self.held.clear();
-        self.unnamed = 0;
-        self.settings = Shared::default();
-    }
-
-    /// Is it being asked what the session has left in it?
-    fn is_probed(&self) -> bool {
-        matches!(self.pipeline.head(), Some(Expect::Own(Own::Probe)))
-    }
-
-    /// Owes nothing and is in the middle of no frame: what is said to the client now comes in its place.
-    fn is_silent(&self) -> bool {
-        self.pipeline.is_empty() && self.stream_left == 0
-    }
-
-    /// Owes nothing, in no transaction, in the middle of no frame.
-    pub fn is_idle(&self) -> bool {
-        self.is_silent() && !self.pipeline.is_open() && self.status == b'I'
-    }
-}
 
 /// What every session of a worker shares while one step runs.
 pub struct Desk<'a> {
