@@ -90,6 +90,17 @@ pub fn ends_all_prepared(text: &[u8], lex: Lex) -> bool {
         && tokens.all(|token| token == Token::Mark(b';'))
 }
 
+/// Does the text first end the transaction it is in, whatever that was, and then go on?
+pub fn ends_and_goes_on(text: &[u8], lex: Lex) -> bool {
+    let mut tokens = Tokens::new(text, lex).skip_while(|token| *token == Token::Mark(b';'));
+    let ends = is_one_of(tokens.next(), &[b"commit", b"end", b"rollback", b"abort"]);
+    let mut next = tokens.next();
+    if is_one_of(next, &[b"work", b"transaction"]) {
+        next = tokens.next();
+    }
+    ends && next == Some(Token::Mark(b';')) && tokens.any(|token| token != Token::Mark(b';'))
+}
+
 /// The highest number of a parameter (`$3`) in the text. None: its tokens can't be told apart.
 pub fn parameters(text: &[u8], lex: Lex) -> Option<usize> {
     let mut highest = 0;
@@ -167,6 +178,27 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(takes_snapshot(text.as_bytes(), Lex::default()), takes, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_ends_a_transaction_and_goes_on() {
+        for (text, goes_on) in [
+            ("COMMIT; EXECUTE a", true),
+            (" ; abort work ;; SELECT 1;", true),
+            ("END TRANSACTION; SELECT 1", true),
+            ("COMMIT", false),
+            ("ROLLBACK;;", false),
+            ("ROLLBACK TO one; EXECUTE a", false),
+            ("COMMIT AND CHAIN; EXECUTE a", false),
+            ("COMMIT PREPARED 'x'; EXECUTE a", false),
+            ("SELECT 1; COMMIT; EXECUTE a", false),
+        ] {
+            assert_eq!(
+                ends_and_goes_on(text.as_bytes(), Lex::default()),
+                goes_on,
+                "{text}"
+            );
         }
     }
 

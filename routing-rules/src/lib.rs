@@ -46,7 +46,8 @@ pub use control::Control;
 pub use effects::Effects;
 pub use facts::{Facts, Transaction, Wanted};
 pub use first_words::{
-    ends_all_prepared, parameters, returns_nothing, runs_nothing, sets_transaction, takes_snapshot,
+    ends_all_prepared, ends_and_goes_on, parameters, returns_nothing, runs_nothing, sets_transaction,
+    takes_snapshot,
 };
 pub use guard::{Inserted, Rewritten, rewrite};
 pub use keys::{

@@ -391,3 +391,33 @@ fn an_error_speaks_of_a_statement_by_the_clients_name_though_it_ends_all() {
         ],
     );
 }
+
+/// A server is told of names in no failed transaction.
+#[test]
+fn a_text_that_ends_a_failed_transaction_and_speaks_of_a_name_then() {
+    let mut stage = Stage::new();
+    let prepares = &[Message::parse("a", "SELECT $1::int + 1", &[]), s()][..];
+    for text in [
+        "COMMIT; EXECUTE a (1)",
+        "ROLLBACK WORK; EXECUTE a (1); SELECT 1/0",
+        "ABORT; PREPARE a AS SELECT 2",
+        "END; DEALLOCATE a; EXECUTE a (1)",
+        "COMMIT; SELEC 1; EXECUTE a (1)",
+        "COMMIT AND CHAIN; SELECT 1",
+        "EXECUTE a (1); COMMIT",
+    ] {
+        same_on(
+            &mut stage,
+            &[
+                prepares,
+                &[q("BEGIN; SET TIME ZONE 'America/Lima'")],
+                &[q("SELECT 1/0")],
+                &[q(text)],
+                &[q("SHOW TimeZone")],
+                &[q("ROLLBACK")],
+                &[b("", "a"), s()],
+                &[q("SHOW TimeZone")],
+            ],
+        );
+    }
+}

@@ -1,6 +1,6 @@
 //! What SQL says of statements the client prepared by protocol: servers know those under names of pgshunt's.
 
-use routing_rules::ends_all_prepared;
+use routing_rules::{ends_all_prepared, ends_and_goes_on};
 
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
@@ -22,10 +22,14 @@ impl Session {
         backend: &mut Backend,
         sink: &mut Sink,
     ) -> bool {
-        let own_text = text.split(|byte| *byte == 0).next().unwrap_or_default();
-        if ends_all_prepared(own_text, self.lex()) {
+        let (own_text, lex) = (
+            text.split(|byte| *byte == 0).next().unwrap_or_default(),
+            self.lex(),
+        );
+        if ends_all_prepared(own_text, lex) {
             return true;
         }
+        let goes_on = backend.status == b'E' && ends_and_goes_on(own_text, lex);
         let text = text.to_ascii_lowercase();
         let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
         if has(b"prepare") && !has(b"prepare transaction") && !is_one_deallocate {
@@ -67,8 +71,14 @@ impl Session {
         if !is_open && !backend.pipeline.owes_nothing_to_client() {
             return false;
         }
-        if backend.status == b'E' {
+        let is_failed = backend.status == b'E';
+        if is_failed && (is_open || !goes_on || self.is_on_shard()) {
             return true;
+        }
+        if is_failed {
+            // A server is told nothing in it. The text ends it first of all: it is ended now, and another one that has failed
+            // stands in its place when the text comes.
+            own_query(sink.forward.made(input), b"ROLLBACK", backend);
         }
         for (name, statement) in untold {
             let out = sink.forward.made(input);
@@ -88,6 +98,9 @@ impl Session {
             } else {
                 self.by_own_name.push(name);
             }
+        }
+        if is_failed {
+            own_query(sink.forward.made(input), FAILS, backend);
         }
         true
     }
@@ -150,6 +163,16 @@ impl Session {
         backend.pipeline.push(Expect::OwnParse(Parsed::Nothing));
         Some(Expect::HandedOver(Box::new(entry), false))
     }
+}
+
+/// A transaction that has failed.
+const FAILS: &[u8] = b"BEGIN; ROLLBACK TO SAVEPOINT pgshunt";
+
+fn own_query(out: &mut Vec<u8>, text: &[u8], backend: &mut Backend) {
+    reply::query(out, text);
+    backend.pipeline.push(Expect::Own(Own::Clean));
+    // A simple query ends the unnamed statement, ours no less than a client's.
+    backend.unnamed = 0;
 }
 
 /// Prepares something by a name of the client's own. One may be left of a batch that failed.
