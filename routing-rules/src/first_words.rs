@@ -103,6 +103,11 @@ pub fn ends_and_goes_on(text: &[u8], lex: Lex) -> bool {
 
 /// The highest number of a parameter (`$3`) in the text. None: its tokens can't be told apart.
 pub fn parameters(text: &[u8], lex: Lex) -> Option<usize> {
+    let mut tokens = Tokens::new(text, lex).skip_while(|token| *token == Token::Mark(b';'));
+    if is_one_of(tokens.next(), &[b"prepare", b"execute"]) {
+        // What stands in it is the parameters of what it prepares.
+        return Some(0);
+    }
     let mut highest = 0;
     for token in Tokens::new(text, lex) {
         match token {
@@ -277,6 +282,7 @@ mod tests {
             ("SELECT $1, $2", Some(2)),
             ("SELECT '$3', $$ $4 $$, \"$5\", $2::int -- $6", Some(2)),
             ("SELECT 1", Some(0)),
+            ("PREPARE q (int) AS SELECT $1 + 1", Some(0)),
             ("SELECT 'no end", None),
         ] {
             assert_eq!(parameters(text.as_bytes(), Lex::default()), count, "{text}");

@@ -421,3 +421,73 @@ fn a_text_that_ends_a_failed_transaction_and_speaks_of_a_name_then() {
         );
     }
 }
+
+#[test]
+fn a_deallocate_ends_a_statement_when_it_is_executed() {
+    let mut stage = Stage::new();
+    let ends = &[p("a", "SELECT 1"), p("", "DEALLOCATE a"), s()][..];
+    let use_it = &[b("", "a"), e(""), s()][..];
+    let bind = || b("q", "");
+    let misbind = || {
+        let values = Values {
+            values: vec![Some(b"1".to_vec())],
+            ..Values::default()
+        };
+        Message::bind("q", "", &values)
+    };
+    let close = &[Message::close(b'S', "a"), s()][..];
+    for turns in [
+        // Bound, and not executed.
+        &[ends, &[bind(), s()], use_it][..],
+        &[ends, &[bind(), s()], &[q("EXECUTE a")], use_it],
+        // Bound in vain.
+        &[ends, &[misbind(), s()], close, &[q("DEALLOCATE a")], use_it],
+        &[ends, &[misbind(), s(), e("q"), s()], close, &[q("DEALLOCATE a")]],
+        // Bound and executed, together or not.
+        &[ends, &[bind(), e("q"), e("q"), s()], use_it],
+        &[
+            &[q("BEGIN")],
+            ends,
+            &[bind(), s()],
+            use_it,
+            &[e("q"), s()],
+            use_it,
+            &[q("COMMIT")],
+            use_it,
+        ],
+        &[
+            &[q("BEGIN")],
+            ends,
+            &[bind(), s(), e("q"), s(), b("", "a"), s()],
+            use_it,
+        ],
+        // Its transaction is over by then.
+        &[ends, &[bind(), s()], &[e("q"), s()], use_it],
+        // Something else is in its place by then.
+        &[ends, &[bind(), b("q", "a"), e("q"), s()], &[q("BEGIN")], use_it],
+    ] {
+        same_on(&mut stage, turns);
+    }
+}
+
+/// What a PREPARE prepares has parameters, and it has none itself.
+#[test]
+fn a_wrong_number_of_values_for_a_prepare_in_a_failed_transaction() {
+    let mut stage = Stage::new();
+    let prepares = &[p("", "PREPARE q (int) AS SELECT $1 + 1"), s()][..];
+    let values = Values {
+        values: vec![Some(b"1".to_vec())],
+        ..Values::default()
+    };
+    let extended = |text| [p("a", text), b("", "a"), e(""), s()];
+    same_on(
+        &mut stage,
+        &[
+            prepares,
+            &extended("BEGIN"),
+            &[b("", "nothing"), s()],
+            &[Message::bind("", "", &values), s()],
+            &[b("", ""), s()],
+        ],
+    );
+}

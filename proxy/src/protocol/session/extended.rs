@@ -217,12 +217,9 @@ impl Session {
             self.note_unnamed_makes(!view.portal.is_empty(), backend);
             self.note(self.unnamed.effects, &[]);
             let deallocates = self.unnamed.deallocates.clone();
-            let handed_over = deallocates.and_then(|name| self.hand_over(&name, frame.input, backend, sink));
+            self.binds_a_deallocate(view.portal, deallocates.as_deref(), backend);
             self.hold_unnamed(frame, backend, desk, sink);
             self.forward(frame, backend, sink, Expect::Bind);
-            handed_over
-                .into_iter()
-                .for_each(|entry| backend.pipeline.push(entry));
             let body = std::mem::take(&mut self.unnamed.body);
             self.binds_copy(&body, view.portal);
             self.binds_the_end_of_all((&body, self.unnamed.effects), view.portal);
@@ -246,9 +243,9 @@ impl Session {
             return Went::On;
         }
         self.binds_the_end_of_all((&statement.body, statement.effects), view.portal);
+        self.binds_a_deallocate(view.portal, statement.deallocates.as_deref(), backend);
         let is_wanted = statement.result.borrow().is_none();
         self.bound = is_wanted.then(|| (view.portal.into(), statement.clone()));
-        let mut handed_over = None;
         let mut names = Vec::with_capacity(view.portal.len() + 32);
         reply::cstr(&mut names, view.portal);
         if statement.asks_route.get() {
@@ -279,9 +276,6 @@ impl Session {
                 self.before_sequences((text, statement.effects), frame.input, backend, desk, sink);
             }
             self.note(statement.effects, &statement.custom);
-            if let Some(name) = &statement.deallocates {
-                handed_over = self.hand_over(name, frame.input, backend, sink);
-            }
             self.hold(&statement, frame, backend, desk, sink);
             server_name(&mut names, statement.id);
             names.push(0);
@@ -294,9 +288,6 @@ impl Session {
         let rest = frame.at + HEADER + view.names_len;
         sink.forward.pass(frame.input, rest..frame.at + frame.have());
         backend.pipeline.push(Expect::Bind);
-        handed_over
-            .into_iter()
-            .for_each(|entry| backend.pipeline.push(entry));
         Went::On
     }
 

@@ -156,6 +156,7 @@ impl Session {
         if matches!(kind, b'P' | b'B' | b'D' | b'E' | b'C')
             && !backend.pipeline.is_open()
             && (in_doubt(frame, backend)
+                || self.deallocates_in_doubt(frame, backend)
                 || !backend.pipeline.owes_nothing_to_client() && self.tells_behind(kind, frame.body()))
         {
             return Went::Not(Next::Drain);
@@ -189,7 +190,11 @@ impl Session {
             b'C' => self.close(frame, backend, sink),
             b'E' => {
                 self.executes_copy(frame.body(), backend);
+                let handed_over = self.executes_a_deallocate(frame, backend, sink);
                 self.forward(frame, backend, sink, Expect::Execute);
+                if let Some(entry) = handed_over {
+                    backend.pipeline.push(entry);
+                }
                 self.executes_the_end_of_all(frame.body(), backend);
             }
             b'F' => {

@@ -253,6 +253,9 @@ impl Session {
         }
         let unit = backend.pipeline.unit_heard();
         self.unit_ended_copy(unit);
+        if status == b'I' {
+            self.deallocates_no_more(unit);
+        }
         match backend.pipeline.pop() {
             Some(Expect::Query | Expect::Sync | Expect::FunctionCall) => {
                 desk.totals.query_count += 1;

@@ -210,6 +210,8 @@ pub struct Session {
     touched: Touched,
     /// A query was parsed in this transaction without its server.
     unseen: firsts::Unseen,
+    /// Portals of a DEALLOCATE.
+    deallocating: Vec<own_names::Deallocating>,
     /// The portal of a DEALLOCATE ALL or DISCARD ALL that was bound.
     ends_all: Option<Box<[u8]>>,
     positions: positions::Positions,
@@ -269,6 +271,7 @@ impl Session {
             answer: None,
             touched: Touched::default(),
             unseen: firsts::Unseen::default(),
+            deallocating: Vec::new(),
             ends_all: None,
             positions: Default::default(),
         }
@@ -416,6 +419,7 @@ impl Session {
         self.by_own_name.clear();
         self.unseen = firsts::Unseen::No;
         self.ends_all = None;
+        self.deallocating.clear();
     }
 
     /// Takes in what a probe found.

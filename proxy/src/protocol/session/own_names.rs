@@ -2,11 +2,25 @@
 
 use routing_rules::{ends_all_prepared, ends_and_goes_on};
 
+use super::from_client::Frame;
 use super::pin::Pin;
 use super::pipeline::{Expect, Own, Parsed};
 use super::{Backend, Session, Sink};
-use crate::protocol::message::{Bind, Named, Parse};
+use crate::protocol::message::{Bind, Named, Parse, cstr};
 use crate::protocol::reply;
+
+/// A portal of a DEALLOCATE.
+#[derive(Debug)]
+pub(super) struct Deallocating {
+    portal: Box<[u8]>,
+    /// What it will end.
+    name: Box<[u8]>,
+    /// The unit it was bound by.
+    unit: u64,
+}
+
+/// The most that are remembered.
+const DEALLOCATING_MAX: usize = 64;
 
 impl Session {
     /// EXECUTE, PREPARE and DEALLOCATE may speak of statements the client prepared by protocol: the server is told of
@@ -139,10 +153,56 @@ impl Session {
         }
     }
 
-    /// Before a Bind of a DEALLOCATE: should it be of one of the client's own, the server must know something by that name,
-    /// and from then on it alone knows whether there is one. What is returned goes behind the Bind: should that fail, the
-    /// client has its statement still.
-    pub(super) fn hand_over(
+    /// A Bind is sent to this portal, of a DEALLOCATE of this name or of something else.
+    pub(super) fn binds_a_deallocate(&mut self, portal: &[u8], name: Option<&[u8]>, backend: &Backend) {
+        self.deallocating.retain(|bound| *bound.portal != *portal);
+        // What nobody executes shall not take memory without end.
+        if let Some(name) = name.filter(|_| self.deallocating.len() < DEALLOCATING_MAX) {
+            self.deallocating.push(Deallocating {
+                portal: portal.into(),
+                name: name.into(),
+                unit: backend.pipeline.unit(),
+            });
+        }
+    }
+
+    /// An Execute begins a unit, of a portal that may not be there: is that still to be told, as the unit it was bound by is not
+    /// answered?
+    pub(super) fn deallocates_in_doubt(&self, frame: &Frame<'_>, backend: &Backend) -> bool {
+        let is_it = |portal: &[u8]| {
+            let mut bound = self.deallocating.iter();
+            bound.any(|bound| *bound.portal == *portal && backend.pipeline.is_in_flight(bound.unit))
+        };
+        frame.header.kind == b'E'
+            && !self.deallocating.is_empty()
+            && cstr(frame.body()).is_some_and(|(portal, _)| is_it(portal))
+    }
+
+    /// An Execute is to be sent: what does that hand over? It goes behind the Execute.
+    pub(super) fn executes_a_deallocate(
+        &mut self,
+        frame: &Frame<'_>,
+        backend: &mut Backend,
+        sink: &mut Sink,
+    ) -> Option<Expect> {
+        let (portal, _) = cstr(frame.body())?;
+        let at = self
+            .deallocating
+            .iter()
+            .position(|bound| *bound.portal == *portal)?;
+        let bound = self.deallocating.swap_remove(at);
+        self.hand_over(&bound.name, frame.input, backend, sink)
+    }
+
+    /// A transaction is over with this unit, and with it all portals.
+    pub(super) fn deallocates_no_more(&mut self, unit: u64) {
+        self.deallocating.retain(|bound| bound.unit > unit);
+    }
+
+    /// Before a DEALLOCATE is executed: should it be of one of the client's own, the server must know something by that
+    /// name, and from then on it alone knows whether there is one. What is returned goes behind the Execute: should that
+    /// fail, the client has its statement still.
+    fn hand_over(
         &mut self,
         name: &[u8],
         input: &[u8],
