@@ -474,7 +474,8 @@ fn a_deallocate_ends_a_statement_when_it_is_executed() {
 #[test]
 fn a_wrong_number_of_values_for_a_prepare_in_a_failed_transaction() {
     let mut stage = Stage::new();
-    let prepares = &[p("", "PREPARE q (int) AS SELECT $1 + 1"), s()][..];
+    // What it leaves in the server is looked up behind it, and the unnamed statement is gone there.
+    let prepares = &[p("", "PREPARE q (int) AS SELECT $1 + 1"), b("", ""), e(""), s()][..];
     let values = Values {
         values: vec![Some(b"1".to_vec())],
         ..Values::default()
