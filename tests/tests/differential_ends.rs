@@ -492,3 +492,21 @@ fn a_wrong_number_of_values_for_a_prepare_in_a_failed_transaction() {
         ],
     );
 }
+
+/// A name of one letter stands in many words.
+#[test]
+fn an_error_speaks_of_a_statement_by_the_clients_name_though_words_behind_it_have_its_letters() {
+    let mut stage = Stage::new();
+    same_on(
+        &mut stage,
+        &[
+            &[
+                Message::parse("a", "PREPARE a AS SELECT 'by SQL'", &[23]),
+                b("", "a"),
+                p("", "PREPARE q AS SELECT 1; EXECUTE q; DEALLOCATE q"),
+                s(),
+            ],
+            &[b("", "a"), s()],
+        ],
+    );
+}

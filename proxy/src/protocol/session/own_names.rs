@@ -63,9 +63,7 @@ impl Session {
         }
         if ends_some {
             // The server knows these, and from now on it alone.
-            let ended = self
-                .by_own_name
-                .extract_if(.., |name| has(&name.to_ascii_lowercase()));
+            let ended = self.by_own_name.extract_if(.., |name| mentions(&text, name));
             for name in ended {
                 self.prepared.as_mut().map(|map| map.remove(&name));
             }
